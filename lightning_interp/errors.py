@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error the package raises on purpose, so that callers can tell bad input from failed analysis."""
+
+
+class InterpError(Exception):
+    """Base class of all errors raised by lightning_interp."""
+
+
+class ConfigError(InterpError, ValueError):
+    """An argument cannot be honoured; raised before training or analysis changes anything."""
+
+
+class ShapeError(InterpError, ValueError):
+    """A tensor does not have the axes a function needs."""
+
+
+class ProbeError(InterpError):
+    """No probe can be built, or a module's outputs on the probe cannot be found."""
+
+
+class RunError(InterpError):
+    """A run directory is missing, of another schema, in use, or holds another run."""
+
+
+class CorruptSnapshotError(RunError):
+    """A committed file does not hold what its checksums say."""
+
+
+class MetricsError(InterpError, ValueError):
+    """A metrics history cannot be read: missing columns, unsorted or conflicting steps."""
+
+
+class MeasureSkipped(InterpError):  # noqa: N818 - not a failure: the reason a measure has nothing to say
+    """A measure does not apply to this observation; the message is the reason shown to the user."""
