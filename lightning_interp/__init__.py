@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lightning_interp: watch how a network learns while it learns.
+
+Names are resolved when first used, so that the core imports without Lightning and ``--help`` without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_interp.callback import InterpMonitor as InterpMonitor
+    from lightning_interp.capture import EveryNSteps as EveryNSteps
+    from lightning_interp.capture import LogSpaced as LogSpaced
+    from lightning_interp.capture import Schedule as Schedule
+    from lightning_interp.measures import CyclicGroupTask as CyclicGroupTask
+    from lightning_interp.measures import Measure as Measure
+    from lightning_interp.phases import PhaseChange as PhaseChange
+    from lightning_interp.phases import detect_phases as detect_phases
+    from lightning_interp.posthoc import analyze_run as analyze_run
+    from lightning_interp.records import Probe as Probe
+    from lightning_interp.records import ProbeOutputs as ProbeOutputs
+    from lightning_interp.records import ProbeSplit as ProbeSplit
+    from lightning_interp.records import Snapshot as Snapshot
+    from lightning_interp.store import Run as Run
+    from lightning_interp.store import open_run as open_run
+    from lightning_interp.timeline import Phase as Phase
+    from lightning_interp.timeline import Timeline as Timeline
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "InterpMonitor": "callback",
+    "EveryNSteps": "capture",
+    "LogSpaced": "capture",
+    "Schedule": "capture",
+    "CyclicGroupTask": "measures",
+    "Measure": "measures",
+    "PhaseChange": "phases",
+    "detect_phases": "phases",
+    "analyze_run": "posthoc",
+    "Probe": "records",
+    "ProbeOutputs": "records",
+    "ProbeSplit": "records",
+    "Snapshot": "records",
+    "Run": "store",
+    "open_run": "store",
+    "Phase": "timeline",
+    "Timeline": "timeline",
+}
+
+__all__ = [
+    "CyclicGroupTask",
+    "EveryNSteps",
+    "InterpMonitor",
+    "LogSpaced",
+    "Measure",
+    "Phase",
+    "PhaseChange",
+    "Probe",
+    "ProbeOutputs",
+    "ProbeSplit",
+    "Run",
+    "Schedule",
+    "Snapshot",
+    "Timeline",
+    "analyze_run",
+    "detect_phases",
+    "open_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -11,6 +11,8 @@ from lightning_interp.shapes import Float, Float64, Int, Shaped, Tensor
 
 Split = Literal["train", "heldout"]
 """Which part of the probe: examples the network trains on, or examples it does not."""
+
+SPLITS: tuple[Split, ...] = ("train", "heldout")
 
 Batch = Any
 """One batch as the user's loader yields it after transfer hooks: a tensor, or nested tuples, lists and dicts of them."""
@@ -104,6 +106,7 @@ History = Mapping[str, tuple[list[int], list[float]]]
 """Earlier records of the run, by scalar name: (steps, values), strictly increasing steps, this snapshot not included."""
 
 
+@runtime_checkable
 class Observation(Protocol):
     """What one snapshot does on the probe; everything is computed when first asked for and kept while the step lasts.
 

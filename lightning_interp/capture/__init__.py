@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a live module to snapshots on disk: when, what, the copy, the probe, the writer."""
+
+from lightning_interp.capture.clone import RawSnapshot, check_capturable, take_snapshot
+from lightning_interp.capture.passing_probe import PassingProbe
+from lightning_interp.capture.probe import build_probe, is_map_style
+from lightning_interp.capture.recorder import Recorder
+from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
+from lightning_interp.capture.selection import select_layers, select_parameters
+
+__all__ = [
+    "EveryNSteps",
+    "LogSpaced",
+    "PassingProbe",
+    "RawSnapshot",
+    "Recorder",
+    "Schedule",
+    "build_probe",
+    "check_capturable",
+    "is_map_style",
+    "select_layers",
+    "select_parameters",
+    "take_snapshot",
+]

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From snapshots to records: the one path for live runs, interrupted runs and, later, imported checkpoints.
+
+An `Analyzer` knows a run directory and how to make replicas. It observes pending snapshots in order, appends their records
+and replaces the timeline. Everything it decides is on disk, so another analyzer can go on where this one was killed.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lightning_interp.analysis.measuring import measure_all, with_non_finite
+from lightning_interp.analysis.observation import SnapshotObservation, Watched
+from lightning_interp.analysis.outputs import Route, find_route, route_by_name
+from lightning_interp.analysis.probe_budget import cut_probe, cut_sizes
+from lightning_interp.analysis.replica import ReplicaSource, make_replica
+from lightning_interp.analysis.state import read_state
+from lightning_interp.errors import CorruptSnapshotError, ProbeError
+from lightning_interp.measures import Measure
+from lightning_interp.phases import PhaseDetector
+from lightning_interp.records import SPLITS, Probe, ProbeStep, Record, Snapshot
+from lightning_interp.store.jsonl import cut_torn_tail
+from lightning_interp.store.layout import OBSERVATIONS, PHASES, RECORDS, replace_text, step_file, sweep_temporary
+from lightning_interp.store.manifest import read_manifest
+from lightning_interp.store.probe_file import read_probe
+from lightning_interp.store.recordlog import append_record, read_records
+from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
+from lightning_interp.store.tensor_file import write_tensors
+
+
+@dataclass(frozen=True)
+class AnalysisPlan:
+    """What to compute, and with what.
+
+    Attributes:
+        measures: Measures in the order they run.
+        source: Makes replicas, None where only weights can be measured.
+        probe_step: The user's own way to outputs.
+        device: Device of the replica.
+        whole_probe: Keep the probe whole however slow it is (a declared task needs every pair).
+        strict: Let a failing measure end the analysis.
+        without_replica: Why there is no source, for the user.
+    """
+
+    measures: tuple[Measure, ...]
+    source: ReplicaSource | None
+    probe_step: ProbeStep | None = None
+    device: str = "cpu"
+    whole_probe: bool = False
+    strict: bool = False
+    without_replica: str = ""
+
+
+class Analyzer:
+    """Observes the snapshots of one run directory. The caller holds the directory's analyzer lock.
+
+    Args:
+        run_dir: Run directory.
+        plan: What to compute.
+        probe: The probe where it is not stored in the directory.
+    """
+
+    def __init__(self, run_dir: Path, plan: AnalysisPlan, *, probe: Probe | None = None) -> None:
+        self.run_dir = run_dir
+        self.state = read_state(run_dir)
+        self._plan = plan
+        self._probe = probe
+        self._waits_for_probe = True
+        self._probe_is_cut = False
+        self._route: Route | None = None
+        self._device = torch.device(plan.device)
+        (run_dir / OBSERVATIONS).mkdir(exist_ok=True)
+        sweep_temporary(run_dir / OBSERVATIONS)
+        cut_torn_tail(run_dir / RECORDS)
+        self._manifest = read_manifest(run_dir)
+        self._watched = Watched(self._manifest.activation_layers, self._manifest.parameters)
+        self._fold_standing_records()
+        self.state.device, self.state.threads = plan.device, torch.get_num_threads()
+        self.state.stage = "running"
+        if plan.without_replica:
+            self.state.notice(plan.without_replica)
+        self.state.write(run_dir)
+
+    def pending(self) -> list[int]:
+        """Committed steps without a record, ascending; empty while the probe is still being collected."""
+        if not self._probe_ready():
+            return []
+        return [step for step in snapshot_steps(self.run_dir) if step not in self._done]
+
+    @property
+    def probe_missing(self) -> bool:
+        """Whether the run announced a probe that is not here (yet)."""
+        return not self._probe_ready()
+
+    def without_probe(self) -> None:
+        """Go on without the probe: its training is gone and never committed it."""
+        self._waits_for_probe = False
+        self.state.notice("the run kept its probe out of the directory, or ended before it had one: weights only")
+
+    def give_probe(self, probe: Probe) -> None:
+        """The probe of a run that keeps it out of the directory."""
+        self._probe = probe
+
+    def run_pending(
+        self, *, stop: Callable[[], bool] = lambda: False, on_step: Callable[[int], None] = lambda _: None
+    ) -> int:
+        """Observe what is pending; returns how many snapshots that were.
+
+        Args:
+            stop: Asked before each snapshot.
+            on_step: Told each observed step.
+        """
+        observed = 0
+        for step in self.pending():
+            if stop():
+                break
+            self.observe(step)
+            on_step(step)
+            observed += 1
+        return observed
+
+    def observe(self, step: int) -> Record:
+        """Observe one snapshot and commit its record, activations and timeline. A damaged snapshot is recorded as such."""
+        started = time.perf_counter()
+        try:
+            snapshot = read_snapshot(self.run_dir, step)
+        except CorruptSnapshotError as err:
+            self.state.notice(f"step {step} is left out: {err}")
+            record = Record(step, self._manifest.attempt, {}, {}, {"snapshot": str(err)})
+        else:
+            record = self._measured_within_memory(snapshot)
+        self._commit(record)
+        self.state.seconds_per_snapshot = round(time.perf_counter() - started, 4)
+        self.state.write(self.run_dir)
+        return record
+
+    def finish(self, stage: str) -> None:
+        """Say on disk how the analysis ended."""
+        self.state.stage = stage  # type: ignore[assignment]
+        self.state.write(self.run_dir)
+
+    def _probe_ready(self) -> bool:
+        if self._probe is None:
+            self._probe = read_probe(self.run_dir)
+        if self._probe is not None:
+            return True
+        self._manifest = read_manifest(self.run_dir)
+        return not self._waits_for_probe or self._manifest.probe.get("status") not in ("pending", "memory")
+
+    def _fold_standing_records(self) -> None:
+        """History and detector as they were when the last analyzer stopped."""
+        records = read_records(self.run_dir, self._manifest)
+        self._done = {record.step for record in records}
+        self._history: dict[str, tuple[list[int], list[float]]] = {}
+        self._detector = PhaseDetector(n_classes=self.state.n_classes)
+        for record in records:
+            self._remember(record)
+
+    def _remember(self, record: Record) -> None:
+        self._done.add(record.step)
+        for name, value in record.values.items():
+            steps, values = self._history.setdefault(name, ([], []))
+            steps.append(record.step)
+            values.append(value)
+        values_seen = with_non_finite(dict(record.values), dict(record.skipped))
+        if values_seen:
+            self._detector.update(record.step, values_seen)
+
+    def _measured(self, snapshot: Snapshot) -> Record:
+        observation = self._observation(snapshot)
+        measured = measure_all(observation, self._plan.measures, self._manifest.layers, on_failure=self._measure_failed)
+        self._store_activations(observation)
+        layers = {name: tuple(row) for name, row in measured.layers.items()}
+        return Record(snapshot.step, self._manifest.attempt, measured.values, layers, measured.skipped)
+
+    def _measured_within_memory(self, snapshot: Snapshot) -> Record:
+        """Measure on the device; when its memory runs out, measure the snapshot again on the CPU and stay there."""
+        try:
+            return self._measured(snapshot)
+        except torch.OutOfMemoryError:
+            self.state.notice(f"out of memory on {self._device} at step {snapshot.step}; the analysis moved to the CPU")
+            self._device, self.state.device = torch.device("cpu"), "cpu"
+        return self._measured(snapshot)
+
+    def _measure_failed(self, name: str, err: Exception) -> None:
+        if self._plan.strict or isinstance(err, torch.OutOfMemoryError):
+            raise err
+        self.state.notice(f"measure {name} failed and is skipped where it does: {type(err).__name__}: {err}")
+
+    def _observation(self, snapshot: Snapshot) -> SnapshotObservation:
+        replica = self._replica(snapshot)
+        if replica is not None and self._probe is not None and self._route is None:
+            self._choose_route(replica)
+        if replica is not None and self._route is not None and not self._probe_is_cut:
+            self._fit_probe_to_pace(snapshot, replica)
+        return SnapshotObservation(
+            snapshot,
+            self._watched,
+            self._history,
+            probe=self._probe,
+            replica=replica if self._route is not None else None,
+            route=self._route,
+        )
+
+    def _replica(self, snapshot: Snapshot) -> nn.Module | None:
+        if self._plan.source is None or self._probe is None:
+            return None
+        try:
+            return make_replica(self._plan.source, snapshot, device=self._device)
+        except ProbeError as err:
+            self.state.notice(f"only weights are measured: {err}")
+            return None
+
+    def _choose_route(self, replica: nn.Module) -> None:
+        """The way to the outputs: the one chosen at the first snapshot of the run, else the first that works now."""
+        assert self._probe is not None
+        try:
+            if self.state.route:
+                self._route = route_by_name(self.state.route, probe_step=self._plan.probe_step)
+            else:
+                self._route = find_route(replica, self._probe.train.batches[0], probe_step=self._plan.probe_step)
+                self.state.notice(self._route.note)
+        except ProbeError as err:
+            self.state.notice(str(err))
+            return
+        self.state.route = self._route.name
+
+    def _fit_probe_to_pace(self, snapshot: Snapshot, replica: nn.Module) -> None:
+        """Time one pass over the probe and cut it if it is too slow; on a resumed run, cut as before."""
+        assert self._probe is not None
+        self._probe_is_cut = True
+        if not self._done:
+            trial = SnapshotObservation(
+                snapshot, self._watched, self._history, probe=self._probe, replica=replica, route=self._route
+            )
+            seconds = self._time_one_pass(trial)
+            self.state.probe_cut = {} if self._plan.whole_probe else cut_sizes(self._probe, seconds)
+            if self.state.probe_cut:
+                kept = ", ".join(f"{count} {name}" for name, count in self.state.probe_cut.items())
+                self.state.notice(f"one pass over the probe took {seconds:.1f} s; it is cut to {kept} examples")
+        self._probe = cut_probe(self._probe, self.state.probe_cut)
+
+    def _time_one_pass(self, trial: SnapshotObservation) -> float:
+        """Seconds for the outputs of the whole probe; learns the number of classes on the way."""
+        started = time.perf_counter()
+        for split in SPLITS:
+            try:
+                logits = trial.outputs(split).logits if trial.has_split(split) else None
+            except ProbeError as err:
+                self.state.notice(f"no outputs on the {split} examples: {err}")
+                continue
+            if logits is not None and self.state.n_classes is None:
+                self.state.n_classes = logits.shape[1]
+                self._detector = PhaseDetector(n_classes=self.state.n_classes)
+        return time.perf_counter() - started
+
+    def _store_activations(self, observation: SnapshotObservation) -> None:
+        if self._route is None or not self._watched.layers or self._probe is None:
+            return
+        try:
+            stored = observation.stored_activations
+        except Exception as err:  # outputs that failed are already reported by the measures that needed them
+            self.state.notice(f"activations are not stored: {type(err).__name__}: {err}")
+            return
+        missing = [layer for layer in self._watched.layers if layer not in stored]
+        if missing:
+            self.state.notice(f"no output per example from layer {', '.join(missing)}: not called in the forward?")
+        step = observation.snapshot.step
+        if stored:
+            write_tensors(step_file(self.run_dir / OBSERVATIONS, step), stored, {"step": step})
+
+    def _commit(self, record: Record) -> None:
+        append_record(self.run_dir, record)
+        self._remember(record)
+        replace_text(self.run_dir / PHASES, json.dumps(self._detector.timeline.to_dict(), allow_nan=False))
+        self.state.last_step = record.step

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the analysis computes: a GPU nobody trains on, else the training GPU while it has room, else the CPU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lightning_interp.errors import ConfigError
+
+UNUSED_SHARE = 0.9
+"""A GPU with at least this share of its memory free counts as unused."""
+ROOM_SHARE = 0.5
+"""The training GPU is shared only while this share of its memory is free."""
+MEMORY_FRACTION = 0.2
+"""Most of a shared GPU's memory the analyzer may take."""
+
+
+@dataclass(frozen=True)
+class GpuMemory:
+    """Free and total bytes of one GPU."""
+
+    index: int
+    free: int
+    total: int
+
+
+def gpu_memory() -> list[GpuMemory]:
+    """Memory of every visible GPU; empty where there is none."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [GpuMemory(index, *torch.cuda.mem_get_info(index)) for index in range(count)]
+
+
+def choose_device(wanted: str, *, training: str, gpus: Sequence[GpuMemory]) -> str:
+    """Name of the device to analyze on.
+
+    Args:
+        wanted: "auto", or a device by name.
+        training: Device the training uses, e.g. "cuda:0" or "cpu".
+        gpus: Memory of the visible GPUs.
+
+    Raises:
+        ConfigError: The named device does not exist here.
+    """
+    if wanted != "auto":
+        return _existing(wanted, gpus)
+    for gpu in gpus:
+        if f"cuda:{gpu.index}" != training and gpu.free >= UNUSED_SHARE * gpu.total:
+            return f"cuda:{gpu.index}"
+    shared = [gpu for gpu in gpus if f"cuda:{gpu.index}" == training and gpu.free >= ROOM_SHARE * gpu.total]
+    return training if shared else "cpu"
+
+
+def _existing(wanted: str, gpus: Sequence[GpuMemory]) -> str:
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as err:
+        raise ConfigError(f"device: {wanted!r} is not a device ({err}); use 'auto', 'cpu' or 'cuda:0'.") from err
+    if device.type == "cuda" and (device.index or 0) >= len(gpus):
+        raise ConfigError(f"device: {wanted!r} is not there ({len(gpus)} GPUs visible); use 'auto' or 'cpu'.")
+    return wanted

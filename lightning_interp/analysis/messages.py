@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What training tells the analyzer process through its standard input: framed messages, one direction only.
+
+The pipe comes from the parent process and carries code by design; nothing read from a run directory is ever unpickled.
+"""
+
+import json
+import pickle
+import sys
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Literal
+
+import cloudpickle
+
+from lightning_interp.errors import ProbeError
+from lightning_interp.records import Probe
+
+Kind = Literal["start", "probe", "finish"]
+
+
+@dataclass(frozen=True)
+class StartOrder:
+    """Everything the analyzer cannot read from the run directory.
+
+    Attributes:
+        packed_module: Module without its weights, None where it could not be packed.
+        factory: The user's `module=` argument, a callable or ``pkg.mod:name``; used where there is no packed module.
+        without_replica: Why only weights are measured, empty where a replica is possible.
+        measures: Measure objects.
+        probe_step: The user's way to outputs.
+        probe: The probe where it is kept out of the run directory.
+        device: Device to analyze on.
+        whole_probe: Never cut the probe.
+        strict: Let a failing measure end the analysis.
+        sys_path: Import path of the training process.
+    """
+
+    packed_module: bytes | None
+    factory: Any
+    without_replica: str
+    measures: tuple[Any, ...]
+    probe_step: Any
+    probe: Probe | None
+    device: str
+    whole_probe: bool
+    strict: bool
+    sys_path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
+
+
+def encode(kind: Kind, content: object = None) -> bytes:
+    """One frame: a JSON line with kind and size, then the pickled content.
+
+    Raises:
+        ProbeError: The content cannot be pickled.
+    """
+    try:
+        body = cloudpickle.dumps(content, protocol=5) if content is not None else b""
+    except Exception as err:
+        raise ProbeError(f"cannot be sent to the analyzer ({type(err).__name__}: {err})") from err
+    return json.dumps({"kind": kind, "bytes": len(body)}).encode() + b"\n" + body
+
+
+def encode_start(order: StartOrder) -> bytes:
+    """The first frame. The import path goes ahead of everything that may need it to be unpickled."""
+    head = {"kind": "start", "sys_path": order.sys_path}
+    body = encode("start", order)
+    return json.dumps(head).encode() + b"\n" + body
+
+
+def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+    """Header and body of the next frame; None at the end of the stream, also in the middle of a frame."""
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        return None
+    header = json.loads(line)
+    body = stream.read(header.get("bytes", 0))
+    return (header, body) if len(body) == header.get("bytes", 0) else None
+
+
+def decode(body: bytes) -> Any:
+    """Content of a frame."""
+    return pickle.loads(body)  # sent by the parent process over its own pipe

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one snapshot does on the probe, computed when a measure first asks: the `Observation` measures see."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interp.analysis.activations import gather_stimuli, recorded_outputs
+from lightning_interp.analysis.outputs import Route
+from lightning_interp.analysis.replica import eager, swapped_weights, to_replica
+from lightning_interp.batches import example_count, tensors_of
+from lightning_interp.errors import MeasureSkipped
+from lightning_interp.randomness import untouched_randomness
+from lightning_interp.records import SPLITS, Batch, History, Probe, ProbeOutputs, ProbeSplit, Snapshot, Split
+from lightning_interp.shapes import Float, Float64
+
+LOGITS_CAP = 256 * 2**20
+"""Most bytes of logits kept for one split."""
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What of the run is looked at: activation layers and selected parameters, in run.json order."""
+
+    layers: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    outputs: ProbeOutputs
+    losses: Tensor
+    activations: Mapping[str, Tensor | None]
+
+
+class SnapshotObservation:
+    """Lazy view of one snapshot; implements `lightning_interp.records.Observation`.
+
+    Args:
+        snapshot: The snapshot, tensors on the CPU.
+        watched: Layers and parameters of the run.
+        history: Scalars of earlier snapshots.
+        probe: The probe, None where there is none.
+        replica: Module holding the snapshot's weights, None where no replica is possible.
+        route: How its outputs are found, None where no way works.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        watched: Watched,
+        history: History,
+        *,
+        probe: Probe | None = None,
+        replica: nn.Module | None = None,
+        route: Route | None = None,
+    ) -> None:
+        self.snapshot = snapshot
+        self.probe = probe
+        self.history = history
+        self.layers = watched.layers
+        self.parameters = watched.parameters
+        self._replica = replica
+        self._route = route
+        self._evaluated: dict[Split, _Evaluated] = {}
+
+    def weight(self, name: str) -> Tensor:
+        """One state_dict tensor of the snapshot."""
+        return self.snapshot.weights[name]
+
+    def has_split(self, split: Split) -> bool:
+        """Whether the probe has this split."""
+        return self.probe is not None and self.probe.split(split) is not None
+
+    def inputs(self, split: Split) -> Tensor:
+        """First tensor of every batch, concatenated."""
+        tensors = [next(tensors_of(batch), None) for batch in self._examples(split).batches]
+        present = [tensor for tensor in tensors if tensor is not None]
+        if not present:
+            raise MeasureSkipped("the probe's batches hold no tensor")
+        return torch.cat(present)
+
+    def outputs(self, split: Split) -> ProbeOutputs:
+        """Losses, logits and targets of the split."""
+        return self._evaluate(split).outputs
+
+    def losses(self, split: Split) -> Float64[Tensor, " example"] | Float64[Tensor, ""]:
+        """Loss per example, or one mean, in float64."""
+        return self._evaluate(split).losses
+
+    def activations(self, layer: str, split: Split) -> Float[Tensor, "stimulus unit"]:
+        """Output of one layer for the chosen stimuli of the split."""
+        found = self._evaluate(split).activations.get(layer)
+        if found is None:
+            raise MeasureSkipped(f"layer `{layer}` gave no output per example on this probe")
+        return found
+
+    def gradients(self, split: Split) -> Mapping[str, Tensor]:
+        """Gradient of the mean loss with respect to every trainable parameter."""
+        replica, route = self._able()
+        batches = self._examples(split).batches
+        total = sum(example_count(batch) for batch in batches)
+        replica.zero_grad(set_to_none=True)
+        with eager(), torch.enable_grad():
+            for batch in batches:
+                loss = route.call(replica, to_replica(batch, replica)).loss.double().mean()
+                torch.autograd.backward(loss * example_count(batch) / total)
+        found = {name: p.grad.detach().cpu() for name, p in replica.named_parameters() if p.grad is not None}
+        replica.zero_grad(set_to_none=True)
+        return found
+
+    def loss_at(self, weights: Mapping[str, Tensor], split: Split) -> Float64[Tensor, ""]:
+        """Mean loss with some weights replaced."""
+        replica, route = self._able()
+        with swapped_weights(replica, weights):
+            return _run(replica, route, self._examples(split), (), splits=1).losses.mean()
+
+    @cached_property
+    def stored_activations(self) -> dict[str, Tensor]:
+        """Activations to keep for TCA: per layer, train stimuli then held-out ones; layers without output left out."""
+        present = [split for split in SPLITS if self.has_split(split)]
+        found = {layer: [self._evaluate(split).activations.get(layer) for split in present] for layer in self.layers}
+        return {
+            layer: torch.cat([part for part in parts if part is not None])
+            for layer, parts in found.items()
+            if parts and all(part is not None for part in parts)
+        }
+
+    def _able(self) -> tuple[nn.Module, Route]:
+        if self._replica is None or self._route is None:
+            raise MeasureSkipped("needs a replica of the module and a way to its outputs; this run has weights only")
+        return self._replica, self._route
+
+    def _examples(self, split: Split) -> ProbeSplit:
+        examples = self.probe.split(split) if self.probe is not None else None
+        if examples is None:
+            raise MeasureSkipped("no held-out data" if split == "heldout" else "no probe")
+        return examples
+
+    def _evaluate(self, split: Split) -> _Evaluated:
+        if split not in self._evaluated:
+            replica, route = self._able()
+            examples = self._examples(split)
+            splits = 2 if self.has_split("heldout") else 1
+            self._evaluated[split] = _run(replica, route, examples, self.layers, splits=splits)
+        return self._evaluated[split]
+
+
+def _run(replica: nn.Module, route: Route, examples: ProbeSplit, layers: tuple[str, ...], *, splits: int) -> _Evaluated:
+    """One pass over a split: outputs batch by batch, activations recorded on the way."""
+    outputs: list[ProbeOutputs] = []
+    recorded: list[Mapping[str, Tensor]] = []
+    # A module that draws random numbers even in evaluation gives the same outputs every time it is asked.
+    with untouched_randomness():
+        torch.manual_seed(_SEED)
+        for batch in examples.batches:
+            with torch.no_grad(), eager(), recorded_outputs(replica, layers) as found:
+                outputs.append(_to_cpu(route.call(replica, to_replica(batch, replica))))
+            recorded.append({layer: tensor.cpu() for layer, tensor in found.items()})
+    sizes = [example_count(batch) for batch in examples.batches]
+    activations = {layer: gather_stimuli(recorded, layer, sizes, splits=splits) for layer in layers}
+    return _Evaluated(*_concatenated(outputs, examples.batches), activations)
+
+
+def _to_cpu(outputs: ProbeOutputs) -> ProbeOutputs:
+    logits, targets = (None if part is None else part.detach().cpu() for part in (outputs.logits, outputs.targets))
+    return ProbeOutputs(outputs.loss.detach().cpu(), logits, targets)
+
+
+def _concatenated(outputs: list[ProbeOutputs], batches: tuple[Batch, ...]) -> tuple[ProbeOutputs, Tensor]:
+    """All batches as one, and the losses in float64."""
+    logits = [part.logits for part in outputs if part.logits is not None]
+    targets = [part.targets for part in outputs if part.targets is not None]
+    losses = _losses(outputs, batches)
+    whole = ProbeOutputs(losses)
+    size = sum(part.numel() * part.element_size() for part in logits)
+    if logits and len(logits) == len(outputs) == len(targets) and size <= LOGITS_CAP:
+        whole = replace(whole, logits=torch.cat(logits), targets=torch.cat(targets))
+    return whole, losses
+
+
+def _losses(outputs: list[ProbeOutputs], batches: tuple[Batch, ...]) -> Tensor:
+    """Loss per example where every batch has it, else the mean over batches weighted by their examples."""
+    parts = [part.loss.double() for part in outputs]
+    if all(part.ndim == 1 for part in parts):
+        return torch.cat(parts)
+    counts = torch.tensor([example_count(batch) for batch in batches], dtype=torch.float64)
+    means = torch.stack([part.mean() for part in parts])
+    return (means * counts).sum() / counts.sum()

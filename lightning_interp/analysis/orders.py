@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an order to an analyzer: the same for a process, a thread, inline work and the command line."""
+
+from pathlib import Path
+
+from lightning_interp.analysis.analyzer import AnalysisPlan, Analyzer
+from lightning_interp.analysis.messages import StartOrder
+from lightning_interp.analysis.replica import FactorySource, PackedSource, ReplicaSource
+from lightning_interp.errors import ConfigError
+from lightning_interp.imports import import_object
+
+
+def analyzer_for(run_dir: Path, order: StartOrder) -> Analyzer:
+    """An analyzer that carries out an order; the caller holds the run's analyzer lock."""
+    source, reason = _source(order)
+    plan = AnalysisPlan(
+        measures=order.measures,
+        source=source,
+        probe_step=order.probe_step,
+        device=order.device,
+        whole_probe=order.whole_probe,
+        strict=order.strict,
+        without_replica=reason,
+    )
+    return Analyzer(run_dir, plan, probe=order.probe)
+
+
+def _source(order: StartOrder) -> tuple[ReplicaSource | None, str]:
+    """The pickled module, else the factory, else none and the reason."""
+    if order.packed_module is not None:
+        return PackedSource(order.packed_module), ""
+    if order.factory is None:
+        return None, order.without_replica
+    try:
+        build = import_object(order.factory, argument="module") if isinstance(order.factory, str) else order.factory
+    except ConfigError as err:
+        return None, f"only weights are measured: {err}"
+    return FactorySource(build), ""

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A private copy of the module at one snapshot: evaluated eagerly, never trained, thrown away with its snapshot."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interp.analysis.shipping import unpack_module
+from lightning_interp.batches import map_tensors
+from lightning_interp.errors import ProbeError
+from lightning_interp.records import Batch, Snapshot
+
+
+class ReplicaSource(Protocol):
+    """Makes a fresh module for a snapshot."""
+
+    def __call__(self, snapshot: Snapshot) -> nn.Module:
+        """A module holding the snapshot's weights, private to the caller."""
+        ...
+
+
+class PackedSource:
+    """Replicas from a module that was pickled without its weights."""
+
+    def __init__(self, packed: bytes) -> None:
+        self._packed = packed
+
+    def __call__(self, snapshot: Snapshot) -> nn.Module:
+        """Unpickle with the snapshot's weights in place of the references."""
+        return unpack_module(self._packed, snapshot.weights)
+
+
+class FactorySource:
+    """Replicas from a user's factory; weights are loaded by name.
+
+    Args:
+        build: Called without arguments for every replica; returns the module in any state.
+    """
+
+    def __init__(self, build: Callable[[], nn.Module]) -> None:
+        self._build = build
+
+    def __call__(self, snapshot: Snapshot) -> nn.Module:
+        """Build and load strictly.
+
+        Raises:
+            ProbeError: The factory fails, or names or shapes differ from the snapshot's.
+        """
+        try:
+            module = self._build()
+            module.load_state_dict(dict(snapshot.weights), strict=True)
+        except Exception as err:
+            raise ProbeError(f"module=: the factory's module does not take the snapshot ({err})") from err
+        return module
+
+
+def make_replica(source: ReplicaSource, snapshot: Snapshot, *, device: torch.device) -> nn.Module:
+    """A replica in evaluation mode on `device`."""
+    replica = source(snapshot).to(device)
+    return replica.eval()
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Run compiled code eagerly and without autocast: one definition of the numbers, whatever the training uses."""
+    with ExitStack() as stack:
+        if hasattr(torch.compiler, "set_stance"):  # from torch 2.6
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.autocast("cpu", enabled=False))
+        if torch.cuda.is_available():
+            stack.enter_context(torch.autocast("cuda", enabled=False))
+        yield
+
+
+def to_replica(batch: Batch, replica: nn.Module) -> Batch:
+    """A batch on the replica's device; floating inputs in the dtype of a module that is wholly of lower precision."""
+    parameter = next((p for p in replica.parameters() if p.is_floating_point()), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    dtypes = {p.dtype for p in replica.parameters() if p.is_floating_point()}
+    dtype = dtypes.pop() if len(dtypes) == 1 else None
+    return map_tensors(batch, lambda t: t.to(device, dtype if dtype is not None and t.is_floating_point() else t.dtype))
+
+
+@contextmanager
+def swapped_weights(replica: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Replace some weights of a replica for the duration of the block."""
+    state = replica.state_dict()
+    unknown = [name for name in weights if name not in state]
+    if unknown:
+        raise KeyError(f"no weight named {unknown[0]!r} in the replica")
+    before = {name: state[name].clone() for name in weights}
+    try:
+        with torch.no_grad():
+            for name, value in weights.items():
+                state[name].copy_(value)
+        yield
+    finally:
+        with torch.no_grad():
+            for name, value in before.items():
+                state[name].copy_(value)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""analysis.json: what the analyzer is doing and the choices it made at the first snapshot, kept for the whole run."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning_interp.store.layout import ANALYSIS, replace_text
+
+Stage = Literal["starting", "running", "finished", "stopped", "failed"]
+
+
+@dataclass
+class AnalysisState:
+    """State of the analysis of one run; replaced on disk after every change.
+
+    Attributes:
+        stage: What the analyzer does now; `stopped` left work for later, `failed` ended by an error.
+        last_step: Latest observed step.
+        route: How outputs are found (`analysis.outputs.Route.name`), None before the first snapshot or where none works.
+        n_classes: Classes of the module's logits, None where it does not classify.
+        probe_cut: Examples kept of each split where the probe was too slow as a whole.
+        seconds_per_snapshot: Time one observation took, latest.
+        device: Device of the replica.
+        threads: Torch threads of the analyzer.
+        notices: One line each for the user, in the order they arose.
+    """
+
+    stage: Stage = "starting"
+    last_step: int | None = None
+    route: str | None = None
+    n_classes: int | None = None
+    probe_cut: dict[str, int] = field(default_factory=dict)
+    seconds_per_snapshot: float | None = None
+    device: str = "cpu"
+    threads: int = 1
+    notices: list[str] = field(default_factory=list)
+
+    def notice(self, text: str) -> None:
+        """Add a line for the user, once."""
+        if text not in self.notices:
+            self.notices.append(text)
+
+    def write(self, run_dir: Path) -> None:
+        """Replace analysis.json."""
+        replace_text(run_dir / ANALYSIS, json.dumps(asdict(self), indent=1))
+
+
+def read_state(run_dir: Path) -> AnalysisState:
+    """State left by an earlier analyzer, or a new one."""
+    try:
+        content: dict[str, Any] = json.loads((run_dir / ANALYSIS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return AnalysisState()
+    known = {name: content[name] for name in AnalysisState.__dataclass_fields__ if name in content}
+    return AnalysisState(**known)

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""InterpMonitor: Lightning's hooks around `Monitor`. No mathematics and no files here."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor, nn
+
+from lightning_interp.analysis.engines import Background
+from lightning_interp.batches import to_cpu
+from lightning_interp.capture.schedule import Schedule
+from lightning_interp.capture.selection import Pattern
+from lightning_interp.configuration import MonitorConfig, resolve, switched_off
+from lightning_interp.errors import ConfigError
+from lightning_interp.measures import CyclicGroupTask, MeasureSpec
+from lightning_interp.monitor import Monitor, PhaseCallback, Training
+from lightning_interp.records import Batch, Probe, ProbeStep
+from lightning_interp.run_start import Progress, choose_directory
+from lightning_interp.store.manifest import Status
+from lightning_interp.timeline import PHASE_NAMES, Timeline
+
+_TRANSFER_HOOKS = ("on_before_batch_transfer", "on_after_batch_transfer")
+
+
+class InterpMonitor(Callback):
+    """Watches how a network learns: snapshots in, phases of learning out, the training untouched.
+
+    Logged to every logger of the Trainer, x-axis ``interp/step`` (the snapshot's optimizer step): probe losses (nats) and
+    accuracies (share), weight norm (L2) and its log-slope, spectra and sparsity (dimensionless), held-out percentile
+    (share; z in standard deviations), intensities of the phases (0 to 1), number of the current phase.
+
+    Args:
+        dirpath: Run directory; a new one under ``<default_root_dir>/interp_runs/`` where None.
+        every_n_steps: A snapshot every so many optimizer steps, in place of the log-spaced default.
+        schedule: A schedule of your own.
+        parameters: Parameters to measure: glob, ``re:`` expression, or a list of these.
+        layers: Layers whose activations are measured: glob, ``re:`` expression, type, ``type:Name``, a list; ``name#1``
+            is the second call in a forward. None takes up to eight activations and block outputs.
+        measures: ``"standard"``, names, measure objects, ``pkg.mod:Name``, or a list of these.
+        task: Declares modular arithmetic, which adds the Fourier measures and takes the whole data set as probe.
+        probe: A `Probe`, a run directory to take one from, or a function that makes one; built from the data where None.
+        probe_step: ``fn(module, batch) -> ProbeOutputs`` where the loss cannot be found by itself, or ``pkg.mod:fn``.
+        module: Factory of the module, or ``pkg.mod:fn``, used where the module cannot be pickled.
+        background: ``"process"``; ``"thread"`` and ``"inline"`` are for debugging and not bitwise neutral.
+        device: Where to analyze: ``"auto"``, ``"cpu"``, ``"cuda:1"``.
+        close_timeout: Seconds the end of training waits for the analysis.
+        save_probe: Whether the probe is written into the run directory.
+        strict: Let a failed analysis stop the training.
+
+    Raises:
+        ConfigError: In `setup`, before anything changes, where an argument cannot be honoured.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument for each thing a user may set; all but the first by keyword
+        self,
+        dirpath: str | PathLike[str] | None = None,
+        *,
+        every_n_steps: int | None = None,
+        schedule: Schedule | None = None,
+        parameters: Pattern = "*",
+        layers: Pattern | None = None,
+        measures: MeasureSpec | Sequence[MeasureSpec] = "standard",
+        task: CyclicGroupTask | None = None,
+        probe: Probe | str | Callable[[], Probe] | None = None,
+        probe_step: ProbeStep | str | None = None,
+        module: Callable[[], nn.Module] | str | None = None,
+        background: Background = "process",
+        device: str = "auto",
+        close_timeout: float = 60.0,
+        save_probe: bool = True,
+        strict: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config = MonitorConfig(
+            dirpath=dirpath,
+            every_n_steps=every_n_steps,
+            schedule=schedule,
+            parameters=parameters,
+            layers=layers,
+            measures=measures,
+            task=task,
+            probe=probe,
+            probe_step=probe_step,
+            module=module,
+            background=background,
+            device=device,
+            close_timeout=close_timeout,
+            save_probe=save_probe,
+            strict=strict,
+        )
+        self._on_phase: dict[str, list[PhaseCallback]] = {}
+        self._monitor: Monitor | None = None
+        self._progress: Progress | None = None
+        self._timeline: Timeline | None = None
+        self._directory: Path | None = None
+        self._seen_step = -1
+        self._sanity: list[Batch] = []
+
+    @property
+    def run_dir(self) -> Path | None:
+        """Directory of the latest run, None before training started."""
+        return self._directory
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """Phases found so far, None before the first record."""
+        return self._monitor.timeline if self._monitor is not None else self._timeline
+
+    def on_phase(self, name: str, fn: PhaseCallback) -> None:
+        """Call `fn` on the training thread when a phase begins.
+
+        Args:
+            name: One of the phase names.
+            fn: Gets the `PhaseChange`.
+
+        Raises:
+            ConfigError: There is no such phase.
+        """
+        if name not in PHASE_NAMES:
+            raise ConfigError(f"on_phase: no phase {name!r}; there are {', '.join(PHASE_NAMES)}.")
+        self._on_phase.setdefault(name, []).append(fn)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the whole configuration; nothing is written yet."""
+        if stage == "fit" and not self._inactive(trainer):
+            resolve(self.config, pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open or resume the run directory and start the analyzer."""
+        if self._inactive(trainer):
+            return
+        root = Path(trainer.default_root_dir)
+        chosen = str(choose_directory(self.config, root, self._progress)) if trainer.is_global_zero else ""
+        self._directory = Path(trainer.strategy.broadcast(chosen))
+        self._seen_step = trainer.global_step
+        if not trainer.is_global_zero:
+            return
+        monitor = Monitor(self.config, on_phase=self._on_phase)
+        monitor.start(pl_module, _training(trainer, pl_module), directory=self._directory, progress=self._progress)
+        self._monitor = monitor
+        for batch in self._sanity:
+            monitor.offer_batch("heldout", batch)
+        if self._sanity:
+            monitor.validation_ended()
+        self._sanity.clear()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Let the first batches of data that cannot be indexed pass by the probe."""
+        if self._monitor is not None:
+            self._monitor.offer_batch("train", batch)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take a snapshot if one is due; fires more often than the optimizer steps, so the step is compared."""
+        if self._monitor is None or trainer.global_step == self._seen_step:
+            return
+        self._seen_step = trainer.global_step
+        self._monitor.after_step(
+            pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=lambda: _logged(trainer)
+        )
+        if self._monitor.latest:
+            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self._monitor.latest.items()})
+            self._monitor.latest = {}
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Let validation batches of data that cannot be indexed pass by the probe; the sanity check comes before start."""
+        if dataloader_idx != 0:
+            return
+        if self._monitor is not None:
+            self._monitor.offer_batch("heldout", batch)
+        elif trainer.sanity_checking and trainer.is_global_zero and not self._inactive(trainer):
+            self._sanity.append(to_cpu(batch))  # a few batches; used only where the data cannot be indexed
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that all validation batches have passed."""
+        if self._monitor is not None:
+            self._monitor.validation_ended()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the last snapshot."""
+        if self._monitor is not None:
+            self._monitor.last_snapshot(
+                pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=_logged(trainer)
+            )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Finish the analysis within `close_timeout` and deliver what is left."""
+        if stage == "fit":
+            self._close("finished", pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close after a crash or Ctrl-C, which skip `teardown`."""
+        self._close("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed", pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run is and how far it was captured, in plain values."""
+        if self._monitor is not None:
+            self._progress = self._monitor.progress()
+        return {} if self._progress is None else self._progress.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the run a checkpoint belongs to."""
+        self._progress = Progress.from_state(state_dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the running monitor: threads and pipes cannot travel."""
+        return {**self.__dict__, "_monitor": None}
+
+    def _close(self, status: Status, module: LightningModule) -> None:
+        if self._monitor is None:
+            return
+        monitor, self._monitor = self._monitor, None
+        self._progress = monitor.progress()
+        monitor.close(status=status, module=module)
+        self._timeline = monitor.timeline
+
+    def _inactive(self, trainer: Trainer) -> bool:
+        return switched_off() or bool(getattr(trainer, "fast_dev_run", False))
+
+
+def _training(trainer: Trainer, module: LightningModule) -> Training:
+    steps = trainer.estimated_stepping_batches
+    heldout = trainer.val_dataloaders
+    return Training(
+        root=Path(trainer.default_root_dir),
+        step=trainer.global_step,
+        epoch=trainer.current_epoch,
+        max_steps=int(steps) if steps != float("inf") else None,
+        device=str(module.device),
+        train_data=_first(trainer.train_dataloader),
+        heldout_data=_first(heldout) if trainer.enable_validation else None,
+        transfer=_transfer(trainer, module),
+        loggers=trainer.loggers,
+    )
+
+
+def _first(loaders: Any) -> Any:
+    """The loader, or the first of several."""
+    if isinstance(loaders, Mapping):
+        loaders = list(loaders.values())
+    return next(iter(loaders), None) if isinstance(loaders, list | tuple) else loaders
+
+
+def _logged(trainer: Trainer) -> dict[str, Tensor | float]:
+    """What the user's code logged, without our own names."""
+    return {name: value for name, value in trainer.callback_metrics.items() if not name.startswith("interp/")}
+
+
+def _transfer(trainer: Trainer, module: LightningModule) -> Callable[[Batch], Batch]:
+    """The transfer hooks the training applies to a batch, on a copy of the module so that its state stays."""
+    owners = [owner for owner in (getattr(trainer, "datamodule", None), module) if owner is not None]
+    hooks = [(owner, name) for name in _TRANSFER_HOOKS for owner in owners if is_overridden(name, owner)]
+    if not hooks:
+        return lambda batch: batch
+    module_copy = copy.deepcopy(module, {id(trainer): trainer})
+
+    def transfer(batch: Batch) -> Batch:
+        for owner, name in hooks:
+            target = module_copy if owner is module else owner
+            batch = getattr(target, name)(batch, dataloader_idx=0)
+        return batch
+
+    return transfer

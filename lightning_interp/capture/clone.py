@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copying a module's state while the training thread waits: nothing but the copy happens here."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interp.errors import ConfigError
+from lightning_interp.names import strip_wrappers
+
+
+@dataclass(frozen=True)
+class RawSnapshot:
+    """A snapshot on its way from the training thread to the writer: private copies, nothing converted yet.
+
+    Attributes:
+        step: Optimizer step.
+        epoch: Epoch the step belongs to.
+        tensors: Copies by state_dict name; tied tensors once.
+        aliases: Name of a tied tensor -> the name it is stored under.
+        scalars: Copies of the values the user's code logged, not yet read (reading waits for the device).
+        frozen: Names of parameters that do not train at this step.
+        copy_ms: Milliseconds the training thread spent on the copy.
+    """
+
+    step: int
+    epoch: int
+    tensors: Mapping[str, Tensor]
+    aliases: Mapping[str, str]
+    scalars: Mapping[str, Tensor | float]
+    frozen: frozenset[str] = frozenset()
+    copy_ms: float = 0.0
+
+
+def state_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Live state_dict tensors by name without wrapper prefixes; values that are no tensors are left out."""
+    return {strip_wrappers(name): value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+
+
+def check_capturable(module: nn.Module) -> None:
+    """Refuse parameters that cannot be copied faithfully, before training starts.
+
+    Raises:
+        ConfigError: A tensor is sharded, sparse, quantized or has no storage; the message names it and the way out.
+    """
+    for name, tensor in state_tensors(module).items():
+        reason = _unsupported(tensor)
+        if reason:
+            raise ConfigError(
+                f"InterpMonitor: `{name}` is {reason}, which this version does not capture. "
+                "Remove the monitor from this run, or train the module unsharded and with ordinary dense parameters."
+            )
+
+
+def _unsupported(tensor: Tensor) -> str | None:
+    if type(tensor).__name__ == "DTensor":
+        return "a sharded DTensor"
+    if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer):
+        return "a lazy parameter without a shape yet (run one batch through the module first)"
+    if tensor.is_meta:
+        return "on the meta device (no values)"
+    if tensor.is_quantized:
+        return "quantized"
+    if tensor.layout != torch.strided:
+        return f"of layout {tensor.layout}"
+    return "complex" if tensor.is_complex() else None
+
+
+def take_snapshot(module: nn.Module, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]) -> RawSnapshot:
+    """Clone every state_dict tensor and every logged scalar on its own device; no value is read.
+
+    Cost: one pass over the bytes of the state_dict, no synchronization.
+    """
+    started = time.perf_counter()
+    unique, aliases = _untie(state_tensors(module))
+    frozen = frozenset(strip_wrappers(name) for name, p in module.named_parameters() if not p.requires_grad)
+    with torch.no_grad():
+        copies = [torch.empty_like(tensor) for tensor in unique.values()]
+        if copies:
+            torch._foreach_copy_(copies, list(unique.values()))
+        held = {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in scalars.items()}
+    copy_ms = 1e3 * (time.perf_counter() - started)
+    return RawSnapshot(step, epoch, dict(zip(unique, copies, strict=True)), aliases, held, frozen, copy_ms)
+
+
+def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors that are the same memory once, and the other names they go by."""
+    owner: dict[tuple[object, ...], str] = {}
+    unique: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        key = (tensor.data_ptr(), tensor.device, tensor.dtype, tensor.shape, tensor.stride())
+        if tensor.numel() and key in owner:
+            aliases[name] = owner[key]
+        else:
+            owner[key] = name
+            unique[name] = tensor
+    return unique, aliases

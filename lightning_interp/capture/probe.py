@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The probe: fixed examples chosen once, read from the data sets without disturbing loaders or random streams."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
+
+from lightning_interp.batches import to_cpu
+from lightning_interp.randomness import untouched_randomness
+from lightning_interp.records import Batch, Probe, ProbeSplit
+
+WHOLE_SPLIT_EXAMPLES = 16_384
+"""A split of up to this many examples is taken whole, if it is no larger than..."""
+WHOLE_SPLIT_BYTES = 64 * 2**20
+"""...this many bytes."""
+SAMPLED_EXAMPLES = 512
+"""Otherwise so many are sampled, evenly over the classes where labels can be read."""
+_SEED = 0
+_MOST_TOKENS = 1024
+
+Transfer = Callable[[Batch], Batch]
+"""What the training does to a batch between loader and step (``on_before/after_batch_transfer``)."""
+
+
+def is_map_style(loader: object) -> bool:
+    """Whether examples can be read by index, without touching the loader's iterator."""
+    return isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
+
+
+def build_probe(
+    train: DataLoader[Any], heldout: DataLoader[Any] | None, *, transfer: Transfer = lambda batch: batch
+) -> Probe:
+    """Choose and read the probe from map-style data.
+
+    Args:
+        train: Training loader; its sampler and iterator are not used.
+        heldout: First validation loader, or None.
+        transfer: Applied to every batch, as the training would.
+
+    Returns:
+        The probe, tensors on the CPU.
+    """
+    owners = [train.dataset, train.collate_fn]
+    owners += [heldout.dataset, heldout.collate_fn] if heldout is not None else []
+    with untouched_randomness(*owners), torch.no_grad():
+        train_split = _read_split(train, transfer)
+        heldout_split = _read_split(heldout, transfer) if heldout is not None else None
+    return Probe(train_split, heldout_split, _cooccurrence(train, train_split, heldout_split))
+
+
+def _read_split(loader: DataLoader[Any], transfer: Transfer) -> ProbeSplit:
+    indices = choose_indices(loader.dataset)
+    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 64
+    if loader.batch_size is None and loader.batch_sampler is None:  # each item is a batch already
+        batches = [loader.collate_fn(loader.dataset[index]) for index in indices]
+    else:
+        chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
+        batches = [loader.collate_fn(_fetch(loader.dataset, chunk)) for chunk in chunks]
+    return ProbeSplit(tuple(to_cpu(transfer(batch)) for batch in batches), tuple(indices))
+
+
+def _fetch(dataset: Any, indices: list[int]) -> Any:
+    """Items as the loader's own fetcher gets them: in one call where the data set offers that."""
+    if getattr(dataset, "__getitems__", None):
+        return dataset.__getitems__(indices)
+    return [dataset[index] for index in indices]
+
+
+def choose_indices(dataset: Any) -> list[int]:
+    """Indices of the probe's examples, ascending: all of a small split, else 512, stratified where labels are readable.
+
+    The choice depends on the data set alone; a generator of its own draws the sample.
+    """
+    count = len(dataset)
+    if count <= WHOLE_SPLIT_EXAMPLES and count * _bytes_of(dataset[0] if count else ()) <= WHOLE_SPLIT_BYTES:
+        return list(range(count))
+    if count <= SAMPLED_EXAMPLES:
+        return list(range(count))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(_SEED))
+    labels = readable_labels(dataset)
+    if labels is None:
+        return sorted(order[:SAMPLED_EXAMPLES].tolist())
+    # Round-robin over the classes: every class gets its turn, in the order of the shuffle, until 512 are taken.
+    shuffled = labels[order]
+    turn = torch.zeros(count, dtype=torch.long)
+    for label in torch.unique(shuffled):
+        members = (shuffled == label).nonzero().flatten()
+        turn[members] = torch.arange(len(members))
+    return sorted(order[torch.argsort(turn, stable=True)[:SAMPLED_EXAMPLES]].tolist())
+
+
+def readable_labels(dataset: Any) -> Tensor | None:
+    """Class labels of every example where they can be had without reading the examples, else None."""
+    if isinstance(dataset, Subset):
+        inner = readable_labels(dataset.dataset)
+        return None if inner is None else inner[torch.as_tensor(list(dataset.indices))]
+    found = dataset.tensors[-1] if isinstance(dataset, TensorDataset) else None
+    for attribute in ("targets", "labels"):
+        found = getattr(dataset, attribute, None) if found is None else found
+    if not isinstance(found, Tensor | Sequence) and not hasattr(found, "__array__"):
+        return None
+    try:
+        labels = torch.as_tensor(found)
+    except (TypeError, ValueError, RuntimeError):
+        return None  # labels that are no numbers (boxes, text) cannot stratify
+    fits = labels.ndim == 1 and len(labels) == len(dataset) and not labels.is_floating_point()
+    return labels.long() if fits else None
+
+
+def _bytes_of(item: Any) -> int:
+    if isinstance(item, Tensor):
+        return item.numel() * item.element_size()
+    if isinstance(item, Mapping):
+        return sum(_bytes_of(value) for value in item.values())
+    if isinstance(item, list | tuple):
+        return sum(_bytes_of(value) for value in item)
+    return int(getattr(item, "nbytes", 8))
+
+
+def _cooccurrence(loader: DataLoader[Any], train: ProbeSplit, heldout: ProbeSplit | None) -> Tensor | None:
+    """Which classes the whole training set shows with each token of a two-token input, None for any other data.
+
+    Needed by the held-out percentile (MEASURES B.6b): only classes never seen with either token are fair candidates.
+    """
+    dataset = loader.dataset
+    if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
+        pairs, labels = dataset.tensors
+    elif len(train.indices) == len(dataset) and all(_is_pair(batch) for batch in train.batches):  # type: ignore[arg-type]
+        pairs, labels = (torch.cat([batch[part] for batch in train.batches]) for part in (0, 1))
+    else:
+        return None
+    if not _token_pairs(pairs, labels):
+        return None
+    others = [batch for batch in heldout.batches if _is_pair(batch)] if heldout else []
+    tokens = 1 + max(int(part.max()) for part in [pairs, *(batch[0] for batch in others)])
+    classes = 1 + max(int(part.max()) for part in [labels, *(batch[1] for batch in others)])
+    slots = [slot for slot in pairs.T if (slot != slot[0]).any()]  # a constant slot ("=") tells nothing
+    if len(slots) != 2:
+        return None
+    table = torch.zeros(tokens, classes, dtype=torch.bool)
+    for slot in slots:
+        table[slot.long(), labels.long()] = True
+    return table
+
+
+def _is_pair(batch: Batch) -> bool:
+    return isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)
+
+
+def _token_pairs(inputs: Tensor, labels: Tensor) -> bool:
+    whole_numbers = not inputs.is_floating_point() and not labels.is_floating_point() and inputs.dtype != torch.bool
+    shaped = inputs.ndim == 2 and 2 <= inputs.shape[1] <= 4 and labels.ndim == 1 and labels.numel() > 0
+    return bool(
+        whole_numbers
+        and shaped
+        and inputs.min() >= 0
+        and labels.min() >= 0
+        and int(inputs.max()) < _MOST_TOKENS
+        and int(labels.max()) < _MOST_TOKENS
+    )

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the training thread to disk: a bounded queue and a writer thread. The training thread only copies and returns."""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lightning_interp.capture.clone import RawSnapshot
+from lightning_interp.records import Snapshot
+from lightning_interp.store.jsonl import append_line, cut_torn_tail
+from lightning_interp.store.layout import HEALTH, SNAPSHOTS, sweep_temporary
+from lightning_interp.store.snapshots import write_snapshot
+
+QUEUE_DEPTH = 4
+"""Snapshots that may wait for the writer; one more is dropped, and the drop is recorded."""
+_POLL_S = 0.2
+
+
+class Recorder:
+    """Writes snapshots of one run directory and the health log beside them.
+
+    Args:
+        run_dir: Run directory with its manifest.
+        attempt: Number of this start of the training.
+        warn: Called from the writer thread, once, when a write fails.
+    """
+
+    def __init__(self, run_dir: Path, *, attempt: int, warn: Callable[[str], None]) -> None:
+        self.run_dir = run_dir
+        self.written = 0
+        self.bytes_written = 0
+        self.dropped: list[int] = []
+        self._attempt = attempt
+        self._warn = warn
+        self._warned = False
+        self._notes: deque[dict[str, Any]] = deque()
+        self._pending: dict[int, None] = {}
+        self._queue: queue.Queue[RawSnapshot] = queue.Queue(maxsize=QUEUE_DEPTH)
+        self._stop = threading.Event()
+        (run_dir / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
+        sweep_temporary(run_dir / SNAPSHOTS)
+        cut_torn_tail(run_dir / HEALTH)
+        self._thread = threading.Thread(target=self._write_all, name="interp-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def unwritten(self) -> list[int]:
+        """Steps handed over and not on disk yet."""
+        return list(self._pending)
+
+    def submit(self, raw: RawSnapshot) -> bool:
+        """Hand a snapshot to the writer; False where the queue is full and it was dropped. Never waits."""
+        self._pending[raw.step] = None
+        try:
+            self._queue.put_nowait(raw)
+        except queue.Full:
+            self._drop(raw.step, "the writer is behind by more than the queue holds")
+            return False
+        return True
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything handed over is on disk or dropped; False where the time ran out."""
+        deadline = time.monotonic() + timeout_s
+        while (self._pending or self._notes) and time.monotonic() < deadline and self._thread.is_alive():
+            time.sleep(0.005)
+        return not self._pending
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Put a line on its way to the health log; the writer thread writes it."""
+        self._notes.append({"event": event, "attempt": self._attempt, "time": round(time.time(), 3), **fields})
+
+    def close(self, timeout_s: float) -> bool:
+        """Write what is queued, then end the writer thread; False where the time ran out. Idempotent."""
+        done = self.flush(timeout_s)
+        if self._thread.is_alive():
+            self._stop.set()
+            self._thread.join(max(_POLL_S * 2, timeout_s))
+        return done
+
+    def _write_all(self) -> None:
+        while not (self._stop.is_set() and self._queue.empty()):
+            with suppress(queue.Empty):  # nothing came: time to look at the notes and at `stop`
+                self._write_next(self._queue.get(timeout=_POLL_S))
+            self._write_notes()
+
+    def _write_next(self, raw: RawSnapshot) -> None:
+        started = time.perf_counter()
+        try:
+            size = self._write(raw)
+        except Exception as err:  # training must go on whatever the disk or a tensor does
+            self._drop(raw.step, f"{type(err).__name__}: {err}")
+            self._warn_once(f"the snapshot of step {raw.step} was not written ({err})")
+            return
+        self.written += 1
+        self.bytes_written += size
+        write_ms = round(1e3 * (time.perf_counter() - started), 3)
+        self.note("snapshot", step=raw.step, bytes=size, write_ms=write_ms, copy_ms=round(raw.copy_ms, 3))
+        self._pending.pop(raw.step, None)
+
+    def _write_notes(self) -> None:
+        """Append the notes to the health log. What cannot be written now (a full disk) is tried again later."""
+        try:
+            while self._notes:
+                append_line(self.run_dir / HEALTH, self._notes[0])
+                self._notes.popleft()
+        except OSError as err:
+            self._warn_once(f"the health log cannot be written ({err})")
+
+    def _write(self, raw: RawSnapshot) -> int:
+        weights = {name: tensor.cpu() for name, tensor in raw.tensors.items()}
+        snapshot = Snapshot(raw.step, raw.epoch, weights, _as_floats(raw.scalars))
+        return write_snapshot(self.run_dir, snapshot, aliases=raw.aliases, frozen=raw.frozen)
+
+    def _drop(self, step: int, reason: str) -> None:
+        self.dropped.append(step)
+        self._pending.pop(step, None)
+        self.note("dropped", step=step, reason=reason)
+
+    def _warn_once(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self._warn(
+                f"{reason}. Training goes on; snapshots that cannot be written are recorded as dropped in {HEALTH}. "
+                f"Free space or mend {self.run_dir}."
+            )
+
+
+def _as_floats(scalars: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Logged values as numbers; the read from the device happens here, on the writer thread."""
+    return {name: float(value) for name, value in scalars.items() if not isinstance(value, Tensor) or value.numel() == 1}

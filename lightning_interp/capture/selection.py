@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which parameters and layers to look at: by glob, regular expression or module type, with help when nothing matches."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from lightning_interp.errors import ConfigError
+from lightning_interp.names import split_call, strip_wrappers
+
+Pattern = str | type[nn.Module] | Sequence[str | type[nn.Module]]
+"""A glob (``"net.*"``), a regular expression (``"re:net\\.\\d+"``), a module class or ``"type:ReLU"``, or a list of these."""
+
+DEFAULT_LAYERS = 8
+"""Most activation layers looked at when the user names none."""
+_ACTIVATION_MODULE = "torch.nn.modules.activation"
+
+
+def select_parameters(patterns: Pattern, names: Iterable[str]) -> tuple[str, ...]:
+    """state_dict names matched by any pattern, in state_dict order.
+
+    Raises:
+        ConfigError: A pattern matches nothing; the message has the nearest names.
+    """
+    names = list(names)
+    chosen: set[str] = set()
+    for pattern in _as_list(patterns, argument="parameters"):
+        if not isinstance(pattern, str) or pattern.startswith("type:"):
+            raise ConfigError(f"parameters: {pattern!r} is a type; types select layers, give a glob or 're:...' here.")
+        hits = {name for name in names if _matches_name(pattern, name)}
+        if not hits:
+            raise _nothing_matches("parameters", pattern, names)
+        chosen |= hits
+    return tuple(name for name in names if name in chosen)
+
+
+def select_layers(patterns: Pattern | None, module: nn.Module) -> tuple[str, ...]:
+    """Names of modules whose outputs are observed, in `named_modules` order.
+
+    Args:
+        patterns: None for a default of up to eight leaf activations and block outputs, else patterns; a name may end in
+            ``#k`` for the k-th call in one forward.
+        module: The module to look into; only its structure is read.
+
+    Raises:
+        ConfigError: A pattern matches nothing; the message has the nearest names.
+    """
+    modules = {strip_wrappers(name): child for name, child in module.named_modules() if name}
+    modules.pop("", None)
+    if patterns is None:
+        return _default_layers(modules)
+    calls: dict[str, list[int]] = {}
+    for pattern in _as_list(patterns, argument="layers"):
+        name, call = split_call(pattern) if isinstance(pattern, str) else (pattern, 0)
+        hits = [key for key, child in modules.items() if _matches_module(name, key, child)]
+        if not hits:
+            raise _nothing_matches("layers", pattern, list(modules))
+        for hit in hits:
+            calls.setdefault(hit, []).append(call)
+    return tuple(
+        key if call == 0 else f"{key}#{call}" for key in modules if key in calls for call in sorted(set(calls[key]))
+    )
+
+
+def _default_layers(modules: dict[str, nn.Module]) -> tuple[str, ...]:
+    """Leaf activation modules and outputs of repeated blocks; leaves with weights where there are neither."""
+    blocks = {
+        f"{name}.{index}"
+        for name, child in modules.items()
+        if isinstance(child, nn.ModuleList)
+        for index in range(len(child))
+    }
+    wanted = [name for name, child in modules.items() if name in blocks or type(child).__module__ == _ACTIVATION_MODULE]
+    wanted = [name for name in wanted if not isinstance(modules[name], nn.MultiheadAttention)] or [
+        name
+        for name, child in modules.items()
+        if not any(child.children()) and any(True for _ in child.parameters(recurse=False))
+    ]
+    return tuple(_evenly(wanted, DEFAULT_LAYERS))
+
+
+def _evenly(names: list[str], count: int) -> list[str]:
+    """`count` names spread over the list, first and last included."""
+    if len(names) <= count:
+        return names
+    return [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
+
+
+def _as_list(patterns: Pattern, *, argument: str) -> list[str | type[nn.Module]]:
+    listed = [patterns] if isinstance(patterns, str | type) else list(patterns)
+    if not listed:
+        raise ConfigError(f"{argument}: got an empty list; name at least one pattern.")
+    return listed
+
+
+def _matches_name(pattern: str, name: str) -> bool:
+    if pattern.startswith("re:"):
+        return re.fullmatch(_compiled(pattern), name) is not None
+    return fnmatchcase(name, pattern)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern.removeprefix("re:"))
+    except re.error as err:
+        raise ConfigError(f"{pattern!r} is not a regular expression: {err}.") from err
+
+
+def _matches_module(pattern: str | type[nn.Module], name: str, child: nn.Module) -> bool:
+    if isinstance(pattern, type):
+        return isinstance(child, pattern)
+    if pattern.startswith("type:"):
+        return any(base.__name__ == pattern.removeprefix("type:") for base in type(child).__mro__)
+    return _matches_name(pattern, name)
+
+
+def _nothing_matches(argument: str, pattern: str | type[nn.Module], names: list[str]) -> ConfigError:
+    text = pattern if isinstance(pattern, str) else f"type:{pattern.__name__}"
+    near = difflib.get_close_matches(text.removeprefix("re:").replace("*", ""), names, n=5, cutoff=0.3) or names[:8]
+    return ConfigError(
+        f"{argument}: {text!r} matches none of the {len(names)} names of this module. Nearest: {', '.join(near)}. "
+        f"Give a glob like 'net.*', a regular expression like 're:net\\.\\d+'"
+        + (", or a type like 'type:ReLU'." if argument == "layers" else ".")
+    )

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading data must not advance any random stream the training will draw from."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+_DEPTH = 4
+
+
+@contextmanager
+def untouched_randomness(*owners: object) -> Iterator[None]:
+    """Put back every random state as it was: python, numpy, torch on CPU and CUDA, and generators held by `owners`.
+
+    Args:
+        owners: Objects such as data sets whose attributes may hold generators of their own, searched four levels deep.
+    """
+    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda_used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda_states = torch.cuda.get_rng_state_all() if cuda_used else None
+    held = [(generator, _state(generator)) for generator in _generators(owners)]
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+        if cuda_states is not None:
+            torch.cuda.set_rng_state_all(cuda_states)
+        for generator, state in held:
+            _restore(generator, state)
+
+
+_Generator = random.Random | np.random.Generator | np.random.RandomState | torch.Generator
+
+
+def _generators(owners: tuple[object, ...]) -> list[_Generator]:
+    """Generators reachable through attributes and small containers."""
+    found: dict[int, _Generator] = {}
+    seen: set[int] = set()
+    level = list(owners)
+    for _ in range(_DEPTH):
+        following: list[object] = []
+        for item in level:
+            if id(item) in seen:
+                continue
+            seen.add(id(item))
+            if isinstance(item, _Generator):
+                found[id(item)] = item
+            else:
+                following.extend(_children(item))
+        level = following
+    return list(found.values())
+
+
+def _children(item: object) -> list[object]:
+    if isinstance(item, list | tuple) and len(item) <= 64:
+        return list(item)
+    if isinstance(item, dict) and len(item) <= 64:
+        return list(item.values())
+    return list(vars(item).values()) if hasattr(item, "__dict__") and not isinstance(item, type) else []
+
+
+def _state(generator: _Generator) -> object:
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    return generator.get_state()
+
+
+def _restore(generator: _Generator, state: object) -> None:
+    if isinstance(generator, random.Random):
+        generator.setstate(state)  # type: ignore[arg-type]
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state  # type: ignore[assignment]
+    else:
+        generator.set_state(state)  # type: ignore[arg-type]

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening a run directory for a training that starts, or finding the one it continues."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lightning_interp.configuration import MonitorConfig, Resolved
+from lightning_interp.errors import ConfigError
+from lightning_interp.store import Attempt, Manifest, holds_run, read_manifest, resume_run, write_manifest
+
+STATE_VERSION = 1
+_PACKAGES = ("lightning-interp", "torch", "lightning", "numpy", "scipy", "safetensors", "tensorly", "wandb")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a checkpoint remembers of the monitor; plain values, so that any checkpoint reader takes it.
+
+    Attributes:
+        run_dir: Run directory.
+        run_id: Its random name.
+        last_step: Latest scheduled step that was handed to the writer.
+        attempt: Number of the start of the training.
+        dropped: Steps known to be neither written nor waiting when the checkpoint was made.
+    """
+
+    run_dir: str
+    run_id: str
+    last_step: int
+    attempt: int
+    dropped: tuple[int, ...] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain Python values."""
+        return {**vars(self), "dropped": list(self.dropped), "version": STATE_VERSION}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Progress | None":
+        """What a checkpoint remembers, None where it holds nothing of ours."""
+        if state.get("version") != STATE_VERSION:
+            return None
+        fields = {name: state[name] for name in cls.__dataclass_fields__}
+        return cls(**fields | {"dropped": tuple(state["dropped"])})
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """The run directory of a training and where it continues.
+
+    Attributes:
+        run_dir: Run directory.
+        manifest: Its manifest, already on disk.
+        last_step: Latest step already captured, -1 for none.
+        resumed: Whether an earlier start is continued.
+    """
+
+    run_dir: Path
+    manifest: Manifest
+    last_step: int
+    resumed: bool
+
+
+def default_directory(root: Path) -> Path:
+    """A new directory under `interp_runs/`, named by UTC time and six random hexadecimal digits."""
+    # `secrets` draws from the operating system: no random stream of the training moves.
+    return root / "interp_runs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def choose_directory(config: MonitorConfig, root: Path, progress: Progress | None) -> Path:
+    """The directory this training writes to: the checkpoint's own, else the one asked for, else a new one."""
+    if progress is not None and not _holds(config.dirpath, progress.run_id) and holds_run(Path(progress.run_dir)):
+        return Path(progress.run_dir).absolute()
+    return (Path(config.dirpath) if config.dirpath is not None else default_directory(root)).absolute()
+
+
+def _holds(directory: str | os.PathLike[str] | None, run_id: str) -> bool:
+    """Whether a directory holds this very run: it may have been copied to where the training goes on."""
+    return directory is not None and holds_run(Path(directory)) and read_manifest(Path(directory)).run_id == run_id
+
+
+def open_directory(directory: Path, manifest: Manifest, *, step: int, progress: Progress | None) -> RunStart:
+    """Start or continue a run directory.
+
+    Args:
+        directory: From `choose_directory`.
+        manifest: What to write if the run is new.
+        step: Optimizer step the training starts from.
+        progress: What the checkpoint remembers.
+
+    Raises:
+        ConfigError: The directory holds another run, or cannot be written.
+    """
+    if not holds_run(directory):
+        return _create(directory, manifest)
+    known = read_manifest(directory)
+    if progress is None and step == 0:
+        raise ConfigError(
+            f"dirpath: {directory} already holds the run {known.run_id} of {known.created}. To continue it, pass its "
+            "checkpoint as trainer.fit(ckpt_path=...); for a new run choose another dirpath (or leave it out)."
+        )
+    if progress is not None and progress.run_id != known.run_id:
+        raise ConfigError(
+            f"dirpath: {directory} holds the run {known.run_id}, but the checkpoint belongs to {progress.run_id}. "
+            "Choose another dirpath, or resume from a checkpoint of that run."
+        )
+    resumed = resume_run(directory, step)
+    return RunStart(directory, resumed, progress.last_step if progress is not None else step, resumed=True)
+
+
+def new_manifest(config: MonitorConfig, resolved: Resolved, module: nn.Module) -> Manifest:
+    """run.json of a run that starts now."""
+    return Manifest(
+        run_id=secrets.token_hex(6),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        layers=resolved.layers + resolved.matrices,
+        activation_layers=resolved.layers,
+        parameters=resolved.parameters,
+        module_class=f"{type(module).__module__}.{type(module).__qualname__}",
+        configuration=config.plain(),
+        versions=_versions(),
+        probe={"status": "pending"},
+        attempts=(Attempt(0),),
+    )
+
+
+def _create(directory: Path, manifest: Manifest) -> RunStart:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_manifest(directory, manifest)
+    except OSError as err:
+        raise ConfigError(
+            f"dirpath: {directory} cannot be written ({err.strerror or err}). Free space there, or choose another dirpath."
+        ) from err
+    return RunStart(directory, manifest, -1, resumed=False)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where everything lies in a run directory. The only place that knows file names."""
+
+import os
+import re
+from pathlib import Path
+
+SCHEMA = 1
+"""Version of the run directory's format, kept in run.json."""
+
+MANIFEST = "run.json"
+PROBE = "probe.safetensors"
+SNAPSHOTS = "snapshots"
+OBSERVATIONS = "observations"
+ABANDONED = "abandoned"
+RECORDS = "records.jsonl"
+HEALTH = "health.jsonl"
+PHASES = "phases.json"
+ANALYSIS = "analysis.json"
+LOCK = "analyzer.lock"
+ANALYZER_LOG = "analyzer.log"
+
+_STEP_FILE = re.compile(r"^step_(\d{9,})\.safetensors$")
+
+
+def step_file(directory: Path, step: int) -> Path:
+    """File of one step inside `snapshots/` or `observations/`."""
+    return directory / f"step_{step:09d}.safetensors"
+
+
+def committed_steps(directory: Path) -> list[int]:
+    """Steps with a committed file in a folder, ascending. The file name is the commit: no other index exists."""
+    if not directory.is_dir():
+        return []
+    found = (_STEP_FILE.match(entry.name) for entry in os.scandir(directory))
+    return sorted(int(match.group(1)) for match in found if match)
+
+
+def sweep_temporary(directory: Path) -> int:
+    """Remove files a killed writer left unfinished; returns how many there were."""
+    leftovers = [path for path in directory.glob("*.tmp") if path.is_file()] if directory.is_dir() else []
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace a small text file in one step: readers see the old or the new content, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

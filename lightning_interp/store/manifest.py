@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""run.json: what this run is, how it is watched, and each start of it. Written by the training process alone."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning_interp.errors import RunError
+from lightning_interp.store.layout import MANIFEST, SCHEMA, replace_text
+
+Status = Literal["training", "finished", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of the training: its number, and the step it continued from (None for the first)."""
+
+    attempt: int
+    resumed_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Content of run.json.
+
+    Attributes:
+        run_id: Random name of the run; a checkpoint knows it, so that it finds its own directory again.
+        created: UTC time of the first start, ISO 8601.
+        layers: Names that per-layer values refer to, in order: activation layers, then selected matrices.
+        activation_layers: The part of `layers` that are activations.
+        parameters: Selected state_dict names.
+        module_class: Class of the module, for people; never imported.
+        configuration: Arguments of the monitor in plain values.
+        versions: Package versions of the training process.
+        probe: Hash, sizes and origin of the probe; empty until it is known.
+        attempts: Every start of the training.
+        status: Where the training stands.
+        schema: Version of the format.
+    """
+
+    run_id: str
+    created: str
+    layers: tuple[str, ...]
+    activation_layers: tuple[str, ...]
+    parameters: tuple[str, ...]
+    module_class: str
+    configuration: Mapping[str, Any]
+    versions: Mapping[str, str]
+    probe: Mapping[str, Any] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = (Attempt(0),)
+    status: Status = "training"
+    schema: int = SCHEMA
+
+    @property
+    def attempt(self) -> int:
+        """Number of the latest start."""
+        return self.attempts[-1].attempt
+
+    def resumed(self, step: int) -> "Manifest":
+        """The manifest after one more start that continues from `step`."""
+        return replace(self, attempts=(*self.attempts, Attempt(self.attempt + 1, step)), status="training")
+
+    def valid_until(self, attempt: int) -> int | None:
+        """Last step of an attempt that later starts did not take back; None where all of it stands."""
+        later = [a.resumed_at for a in self.attempts if a.attempt > attempt and a.resumed_at is not None]
+        return min(later) if later else None
+
+
+def write_manifest(run_dir: Path, manifest: Manifest) -> None:
+    """Replace run.json in one step."""
+    replace_text(run_dir / MANIFEST, json.dumps(asdict(manifest), indent=1))
+
+
+def read_manifest(run_dir: Path) -> Manifest:
+    """Read run.json.
+
+    Raises:
+        RunError: This is no run directory, or one of another schema.
+    """
+    path = run_dir / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise RunError(f"{run_dir}: not a run directory (no {MANIFEST}). Give the folder the monitor printed.") from err
+    except (OSError, ValueError) as err:
+        raise RunError(f"{path}: cannot be read ({err}).") from err
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else None
+        raise RunError(f"{path}: schema {found!r}, this version reads {SCHEMA}. Use the version that wrote it.")
+    attempts = tuple(Attempt(**entry) for entry in content.pop("attempts"))
+    content |= {key: tuple(content[key]) for key in ("layers", "activation_layers", "parameters")}
+    try:
+        return Manifest(**content, attempts=attempts)
+    except TypeError as err:
+        raise RunError(f"{path}: unexpected content ({err}).") from err
+
+
+def holds_run(directory: Path) -> bool:
+    """Whether a directory is already a run directory."""
+    return (directory / MANIFEST).exists()

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which record name a column of somebody's metrics file stands for."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+RECORD_NAMES = (
+    "train_loss",
+    "heldout_loss",
+    "train_accuracy",
+    "heldout_accuracy",
+    "loss_gap",
+    "weight_norm",
+    "weight_norm_slope",
+    "effective_rank",
+    "stable_rank",
+    "participation_ratio",
+    "hoyer",
+    "near_zero_share",
+    "heldout_percentile",
+    "heldout_percentile_z",
+    "excluded_loss",
+    "excluded_loss_max",
+    "restricted_loss",
+    "gini_embedding",
+    "gini_readout",
+)
+"""Every record name without per-layer detail."""
+
+CURVE_NAMES = RECORD_NAMES[:4]
+STEP_NAMES = ("step", "interp/step", "trainer/global_step", "global_step")
+
+_SPECIAL = {"sum_sq": "weight_norm", "gini_we": "gini_embedding", "gini_wl": "gini_readout"}
+_HELDOUT = re.compile(r"^(?:heldout|val|valid|validation|test)[_/]")
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a column stands for.
+
+    Attributes:
+        name: Record name.
+        rank: Preference among columns that stand for the same name, 0 first: the record name itself, then its aliases, then
+            averages over an epoch, then single batches; `val` before `test`.
+        convert: From the column's number to the record's.
+    """
+
+    name: str
+    rank: int
+    convert: Callable[[float], float] = float
+
+
+def meaning_of(column: str) -> Meaning | None:
+    """The record a column stands for, None where it is not understood.
+
+    >>> meaning_of("val/acc_epoch").name
+    'heldout_accuracy'
+    >>> meaning_of("epoch") is None
+    True
+    """
+    text = column.strip().lower().removeprefix("interp/")
+    if text in RECORD_NAMES:
+        return Meaning(text, 0)
+    stem = re.sub(r"_(step|epoch)$", "", text)
+    rank = 1 + 4 * (stem != text) + 2 * text.endswith("_step") + text.startswith("test")
+    if stem in _SPECIAL:
+        return Meaning(_SPECIAL[stem], rank, _root if stem == "sum_sq" else float)
+    stem = re.sub(r"^train/", "train_", _HELDOUT.sub("heldout_", stem))
+    stem = re.sub(r"_acc$", "_accuracy", stem)
+    return Meaning(stem, rank) if stem in RECORD_NAMES else None
+
+
+def understood() -> str:
+    """The names a file may use, in a sentence for error messages."""
+    return (
+        f"Understood are step with {', '.join(CURVE_NAMES)}, with val_ or test_ for heldout_, _acc for _accuracy, "
+        "train/ and val/ as prefixes, _step and _epoch as suffixes"
+    )
+
+
+def choose_columns(columns: Iterable[str], counts: Mapping[str, int]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """One column for each record name.
+
+    Args:
+        columns: Columns of the file.
+        counts: How many values each of them holds.
+
+    Returns:
+        Column by column the record name it is used for, and the columns left out. Among columns of one name the
+        preferred one wins, unless it holds under 10 values and another holds more.
+    """
+    candidates: dict[str, list[tuple[int, str]]] = {}
+    for column in columns:
+        if (meaning := meaning_of(column)) and counts.get(column, 0):
+            candidates.setdefault(meaning.name, []).append((meaning.rank, column))
+    chosen: dict[str, str] = {}
+    for name, options in candidates.items():
+        best = min(options, key=lambda option: (-min(counts[option[1]], 10), option[0]))
+        chosen[best[1]] = name
+    return chosen, tuple(column for column in columns if column not in chosen)
+
+
+def _root(square: float) -> float:
+    return square**0.5 if square >= 0 else float("nan")

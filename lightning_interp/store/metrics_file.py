@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A metrics history from a CSV or JSONL file: Lightning's CSVLogger output, an exported table, or our own records.jsonl.
+
+Rows of one step are merged where their columns are disjoint or equal; blank cells and null mean not logged.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_interp.errors import MetricsError
+from lightning_interp.store.metric_names import CURVE_NAMES, choose_columns, meaning_of, understood
+from lightning_interp.store.metric_rows import Row, csv_rows, is_jsonl, jsonl_rows, open_text
+
+History = Mapping[str, tuple[list[int], list[float]]]
+"""Values by record name: (steps, values), steps strictly increasing."""
+
+
+@dataclass(frozen=True)
+class MetricsHistory:
+    """What a metrics file holds.
+
+    Attributes:
+        series: By record name: (optimizer steps, values); losses in nats, accuracies as shares.
+        mapping: Columns that were used, with the record name each stands for.
+        unused: Columns that were not.
+        path: The file.
+    """
+
+    series: History
+    mapping: Mapping[str, str]
+    unused: tuple[str, ...]
+    path: Path
+
+
+@dataclass
+class _Collected:
+    """Columns read so far, and the line each value came from, for error messages about the current step."""
+
+    steps: dict[str, list[int]] = field(default_factory=dict)
+    values: dict[str, list[float]] = field(default_factory=dict)
+    last_step: int = -1
+    last_line: int = 0
+
+
+def read_metrics(path: str | Path, *, resumed: Mapping[int, int] | None = None) -> MetricsHistory:
+    """Read a metrics file.
+
+    Args:
+        path: A CSV file with a header, or a file of JSON lines, flat or as records.jsonl has them.
+        resumed: Of a resumed run: by attempt, the step it continued from; earlier attempts' rows after it are dropped.
+
+    Returns:
+        The series under record names, and how columns were understood.
+
+    Raises:
+        MetricsError: The file is missing, empty or binary, has no step or no loss or accuracy column, or a line cannot be
+            read, goes back in steps or contradicts another; the message names file, line, column and a way out.
+    """
+    path = Path(path)
+    with open_text(path) as handle:
+        rows = jsonl_rows(handle, path, resumed or {}) if is_jsonl(path) else csv_rows(handle, path)
+        collected = _collect(rows, path)
+    counts = {column: len(values) for column, values in collected.values.items()}
+    mapping, unused = choose_columns(collected.values, counts)
+    if not any(name in CURVE_NAMES for name in mapping.values()):
+        found = ", ".join(collected.values) or "none"
+        raise MetricsError(f"{path}: no loss or accuracy to judge. {understood()}; columns with values: {found}.")
+    series = {name: _series(collected, column, path) for column, name in mapping.items()}
+    return MetricsHistory(series, mapping, unused, path)
+
+
+def _collect(rows: Iterator[Row], path: Path) -> _Collected:
+    collected = _Collected()
+    for line, step, cells in rows:
+        if step < collected.last_step:
+            raise MetricsError(
+                f"{path}, line {line}: step {step} comes after step {collected.last_step} (line {collected.last_line}). "
+                "Sort the file by step; of a resumed run keep one start only."
+            )
+        for column, cell in cells:
+            _store(collected, column, cell, step, f"{path}, line {line}")
+        collected.last_step, collected.last_line = step, line
+    if not collected.last_line:
+        raise MetricsError(f"{path}: holds no rows. Give a file with at least one record below its header.")
+    return collected
+
+
+def _store(collected: _Collected, column: str, cell: Any, step: int, where: str) -> None:
+    value = _number(cell, column, where)
+    steps = collected.steps.get(column)
+    if steps is None:
+        collected.steps[column], collected.values[column] = [step], [value]
+    elif steps[-1] == step:
+        _check_same(collected, column, value, where)
+    else:
+        steps.append(step)
+        collected.values[column].append(value)
+
+
+def _number(cell: Any, column: str, where: str) -> float:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        if meaning_of(column) is None:
+            return float("nan")
+        raise MetricsError(
+            f"{where}, column `{column}`: {cell!r} is not a number. Leave the cell blank where nothing was logged."
+        ) from None
+
+
+def _check_same(collected: _Collected, column: str, value: float, where: str) -> None:
+    before = collected.values[column][-1]
+    same = value == before or (value != value and before != before)
+    if not same and meaning_of(column) is not None:
+        raise MetricsError(
+            f"{where}, column `{column}`: {value} contradicts {before}, logged before at the same step "
+            f"{collected.last_step}. Keep one row for each step, or rename one of the columns."
+        )
+
+
+def _series(collected: _Collected, column: str, path: Path) -> tuple[list[int], list[float]]:
+    meaning = meaning_of(column)
+    values = collected.values[column]
+    if meaning is None or meaning.convert is float:
+        return collected.steps[column], values
+    if any(value < 0 for value in values):
+        raise MetricsError(f"{path}, column `{column}`: a sum of squares cannot be negative, got {min(values)}.")
+    return collected.steps[column], [meaning.convert(value) for value in values]

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""records.jsonl: one line for each observed snapshot, and which of the lines still stand after a resume."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lightning_interp.records import Record
+from lightning_interp.store.jsonl import append_line, read_lines
+from lightning_interp.store.layout import RECORDS
+from lightning_interp.store.manifest import Manifest
+
+
+def append_record(run_dir: Path, record: Record) -> None:
+    """Append one record; only the analyzer that holds the lock calls this."""
+    append_line(run_dir / RECORDS, asdict(record))
+
+
+def read_records(run_dir: Path, manifest: Manifest) -> list[Record]:
+    """Records that stand, one a step, ascending."""
+    rows, _ = read_lines(run_dir / RECORDS)
+    return standing(rows, manifest)
+
+
+def standing(rows: Iterable[Mapping[str, Any]], manifest: Manifest) -> list[Record]:
+    """Rows as records, without steps that a later start of the training took back, the last of each step."""
+    kept: dict[int, Record] = {}
+    for row in rows:
+        limit = manifest.valid_until(row["attempt"])
+        if limit is None or row["step"] <= limit:
+            kept[row["step"]] = to_record(row)
+    return [kept[step] for step in sorted(kept)]
+
+
+def to_record(row: Mapping[str, Any]) -> Record:
+    """A line of records.jsonl as a `Record`; fields this version does not know are ignored."""
+    layers = {name: tuple(values) for name, values in row.get("layers", {}).items()}
+    return Record(row["step"], row["attempt"], row["values"], layers, row.get("skipped", {}))

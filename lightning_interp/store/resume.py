@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Continuing a run from a checkpoint: what lies beyond it is set aside, never deleted."""
+
+from pathlib import Path
+
+from lightning_interp.store.jsonl import append_line, cut_torn_tail
+from lightning_interp.store.layout import (
+    ABANDONED,
+    HEALTH,
+    OBSERVATIONS,
+    PHASES,
+    SNAPSHOTS,
+    committed_steps,
+    step_file,
+    sweep_temporary,
+)
+from lightning_interp.store.manifest import Manifest, read_manifest, write_manifest
+
+
+def resume_run(run_dir: Path, step: int) -> Manifest:
+    """Continue a run directory from `step`: later snapshots and observations move to `abandoned/`.
+
+    Args:
+        run_dir: Directory of the run.
+        step: Optimizer step the training continues from.
+
+    Returns:
+        The manifest with the new attempt, already written.
+    """
+    manifest = read_manifest(run_dir).resumed(step)
+    for folder in (SNAPSHOTS, OBSERVATIONS):
+        sweep_temporary(run_dir / folder)
+        _set_aside(run_dir, folder, step, attempt=manifest.attempt - 1)
+    # The timeline may rest on steps that no longer count; the analyzer folds it again from the records that stand.
+    (run_dir / PHASES).unlink(missing_ok=True)
+    cut_torn_tail(run_dir / HEALTH)
+    append_line(run_dir / HEALTH, {"event": "resumed", "attempt": manifest.attempt, "resumed_at": step})
+    write_manifest(run_dir, manifest)
+    return manifest
+
+
+def _set_aside(run_dir: Path, folder: str, step: int, *, attempt: int) -> None:
+    later = [known for known in committed_steps(run_dir / folder) if known > step]
+    if not later:
+        return
+    target = run_dir / ABANDONED / f"attempt_{attempt}" / folder
+    target.mkdir(parents=True, exist_ok=True)
+    for known in later:
+        step_file(run_dir / folder, known).replace(step_file(target, known))

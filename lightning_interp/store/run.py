@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a run directory: the one object behind reports, notebooks, the command line and other tools."""
+
+import json
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lightning_interp.errors import RunError
+from lightning_interp.records import Probe, Record, Snapshot
+from lightning_interp.shapes import Float, Tensor
+from lightning_interp.store.jsonl import read_lines
+from lightning_interp.store.layout import ANALYSIS, HEALTH, OBSERVATIONS, PHASES, committed_steps, step_file
+from lightning_interp.store.manifest import Manifest, read_manifest
+from lightning_interp.store.probe_file import read_probe
+from lightning_interp.store.recordlog import read_records
+from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
+from lightning_interp.store.tensor_file import read_tensors
+from lightning_interp.timeline import Timeline
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def open_run(path: str | PathLike[str]) -> "Run":
+    """Open a run directory for reading, while it is being written or after.
+
+    Raises:
+        RunError: There is no run at this path, or it has another schema.
+    """
+    return Run(Path(path))
+
+
+class Run:
+    """A run directory. Every property reads what is committed at the time it is asked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        read_manifest(path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {len(self.steps)} snapshots)"
+
+    @property
+    def manifest(self) -> Manifest:
+        """Content of run.json."""
+        return read_manifest(self.path)
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps with a committed snapshot, ascending."""
+        return snapshot_steps(self.path)
+
+    def snapshot(self, step: int) -> Snapshot:
+        """Weights and logged scalars of one step.
+
+        Raises:
+            RunError: No snapshot at this step.
+            CorruptSnapshotError: The file is damaged.
+        """
+        return read_snapshot(self.path, step)
+
+    @cached_property
+    def probe(self) -> Probe | None:
+        """The fixed probe, None where it is not stored."""
+        return read_probe(self.path)
+
+    @property
+    def all_records(self) -> list[Record]:
+        """Every record that stands, ascending in step."""
+        return read_records(self.path, self.manifest)
+
+    def records(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """One series: (steps, values), for a scalar name, or ``measure/<layer or parameter>`` for per-layer detail.
+
+        Raises:
+            RunError: No record has this name; the message lists what there is.
+        """
+        records = self.all_records
+        measure, _, layer = name.partition("/")
+        if layer and layer in self.manifest.layers:
+            index = self.manifest.layers.index(layer)
+            pairs = [(r.step, r.layers[measure][index]) for r in records if measure in r.layers]
+        else:
+            pairs = [(r.step, r.values[name]) for r in records if name in r.values]
+        present = [(step, value) for step, value in pairs if value is not None]
+        if not present:
+            known = sorted({key for r in records for key in r.values})
+            raise RunError(f"{self.path}: no record named {name!r}. Recorded: {', '.join(known) or 'nothing yet'}.")
+        steps, values = zip(*present, strict=True)
+        return np.asarray(steps, dtype=np.int64), np.asarray(values, dtype=np.float64)
+
+    @property
+    def series(self) -> dict[str, tuple[list[int], list[float]]]:
+        """Every scalar series by name: (steps, values)."""
+        found: dict[str, tuple[list[int], list[float]]] = {}
+        for record in self.all_records:
+            for name, value in record.values.items():
+                steps, values = found.setdefault(name, ([], []))
+                steps.append(record.step)
+                values.append(value)
+        return found
+
+    @property
+    def observed_steps(self) -> list[int]:
+        """Steps with stored activations, ascending."""
+        return committed_steps(self.path / OBSERVATIONS)
+
+    def activations(self, layer: str) -> Float[Tensor, "snapshot stimulus unit"]:
+        """Stored activations of one layer over all observed snapshots; stimuli are train examples, then held-out ones.
+
+        Raises:
+            RunError: The layer is not stored; the message lists the layers that are.
+        """
+        steps = self.observed_steps
+        try:
+            slices = [read_tensors(step_file(self.path / OBSERVATIONS, s), [layer]).tensors[layer] for s in steps]
+        except KeyError as err:
+            raise RunError(f"{self.path}: {err.args[0]}") from err
+        if not slices:
+            raise RunError(f"{self.path}: no activations are stored yet.")
+        return torch.stack(slices)
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """The current timeline, None before the first record."""
+        content = self._json(PHASES)
+        return None if content is None else Timeline.from_dict(content)
+
+    @property
+    def analysis(self) -> dict[str, Any]:
+        """State and choices of the analyzer: where outputs come from, device, notices, what is pending."""
+        return self._json(ANALYSIS) or {}
+
+    @property
+    def health(self) -> list[dict[str, Any]]:
+        """The monitor's own events: snapshots written and dropped, their cost, resumes, the analyzer's end."""
+        return read_lines(self.path / HEALTH)[0]
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Scalars [step] and per-layer values [step, layer] as a labelled data set (extra ``export``)."""
+        import xarray
+
+        records = self.all_records
+        steps = [r.step for r in records]
+        names = sorted({name for r in records for name in r.values})
+        measures = sorted({name for r in records for name in r.layers})
+        layers = list(self.manifest.layers)
+        empty: tuple[float | None, ...] = (None,) * len(layers)
+        scalars = {n: ("step", np.array([r.values.get(n, np.nan) for r in records], dtype=np.float64)) for n in names}
+        per_layer = {
+            f"{m}_by_layer": (("step", "layer"), np.array([r.layers.get(m, empty) for r in records], dtype=np.float64))
+            for m in measures
+        }
+        return xarray.Dataset({**scalars, **per_layer}, coords={"step": steps, "layer": layers})
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        try:
+            content = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as err:
+            raise RunError(f"{self.path / name}: not readable as JSON ({err}).") from err
+        return content if isinstance(content, dict) else None

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One file of named tensors: written to a temporary name, renamed when whole, checked by CRC32 when read."""
+
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lightning_interp.errors import CorruptSnapshotError
+
+_CHECKSUMS = "crc32"
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """Content of a tensor file: tensors by name and what was written beside them, already parsed from JSON."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, Any]
+
+
+def checksum(tensor: Tensor) -> int:
+    """CRC32 of a tensor's bytes in row-major order."""
+    flat = tensor.detach().contiguous().reshape(-1)
+    return zlib.crc32(flat.view(torch.uint8).numpy().data) if flat.numel() else 0
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> int:
+    """Write tensors and metadata so that the file appears whole or not at all.
+
+    Args:
+        path: Final name; its folder exists.
+        tensors: CPU tensors, no two sharing memory.
+        metadata: Anything JSON can hold, by key.
+
+    Returns:
+        Size of the file in bytes.
+
+    Raises:
+        OSError: The file could not be written; nothing is left behind.
+    """
+    dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    checks = {name: checksum(tensor) for name, tensor in dense.items()}
+    # Keys with values that are strings are all that safetensors' metadata can hold.
+    header = {key: json.dumps(value) for key, value in {**metadata, _CHECKSUMS: checks}.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(dense, temporary, metadata=header)
+        size = temporary.stat().st_size
+        temporary.replace(path)
+    except (OSError, SafetensorError) as err:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"{path}: could not be written ({err}).") from err
+    return size
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Metadata of a tensor file without reading any tensor.
+
+    Raises:
+        CorruptSnapshotError: The file is not whole.
+    """
+    try:
+        with safe_open(path, framework="pt") as handle:
+            return _parsed(handle.metadata() or {})
+    except (SafetensorError, ValueError) as err:
+        raise _corrupt(path, str(err)) from err
+
+
+def read_tensors(path: Path, names: Iterable[str] | None = None) -> TensorFile:
+    """Read a tensor file, or some of its tensors, and check every byte read against its checksum.
+
+    Raises:
+        CorruptSnapshotError: The file is truncated, or a tensor's bytes differ from what was written.
+        KeyError: A name is not in the file.
+    """
+    try:
+        with safe_open(path, framework="pt") as handle:
+            metadata = _parsed(handle.metadata() or {})
+            present = set(handle.keys())
+            wanted = list(present) if names is None else list(names)
+            missing = [name for name in wanted if name not in present]
+            if missing:
+                raise KeyError(f"{path}: no tensor named {missing[0]!r}; it holds {', '.join(sorted(present)[:8])}.")
+            tensors = {name: handle.get_tensor(name) for name in sorted(wanted)}
+    except (SafetensorError, ValueError) as err:
+        raise _corrupt(path, str(err)) from err
+    checks = metadata.pop(_CHECKSUMS, {})
+    for name, tensor in tensors.items():
+        if name not in checks or checksum(tensor) != checks[name]:
+            raise _corrupt(path, f"the bytes of {name!r} differ from their CRC32")
+    return TensorFile(tensors, metadata)
+
+
+def _parsed(header: Mapping[str, str]) -> dict[str, Any]:
+    return {key: json.loads(value) for key, value in header.items()}
+
+
+def _corrupt(path: Path, reason: str) -> CorruptSnapshotError:
+    return CorruptSnapshotError(
+        f"{path}: damaged ({reason}). Restore the file from a copy, or move it away to go on without this step."
+    )
