@@ -165,9 +165,7 @@ class InterpMonitor(Callback):
         self._monitor.after_step(
             pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=lambda: _logged(trainer)
         )
-        if self._monitor.latest:
-            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self._monitor.latest.items()})
-            self._monitor.latest = {}
+        self._publish(trainer, self._monitor)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -195,11 +193,12 @@ class InterpMonitor(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Finish the analysis within `close_timeout` and deliver what is left."""
         if stage == "fit":
-            self._close("finished", pl_module)
+            self._close("finished", trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close after a crash or Ctrl-C, which skip `teardown`."""
-        self._close("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed", pl_module)
+        status: Status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
+        self._close(status, trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is and how far it was captured, in plain values."""
@@ -215,12 +214,19 @@ class InterpMonitor(Callback):
         """Without the running monitor: threads and pipes cannot travel."""
         return {**self.__dict__, "_monitor": None}
 
-    def _close(self, status: Status, module: LightningModule) -> None:
+    def _publish(self, trainer: Trainer, monitor: Monitor) -> None:
+        """Latest results where early stopping, checkpoints and tuners look for metrics."""
+        if monitor.latest:
+            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in monitor.latest.items()})
+            monitor.latest = {}
+
+    def _close(self, status: Status, trainer: Trainer, module: LightningModule) -> None:
         if self._monitor is None:
             return
         monitor, self._monitor = self._monitor, None
         self._progress = monitor.progress()
         monitor.close(status=status, module=module)
+        self._publish(trainer, monitor)
         self._timeline = monitor.timeline
 
     def _inactive(self, trainer: Trainer) -> bool:

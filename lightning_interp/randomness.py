@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading data must not advance any random stream the training will draw from."""
 
+import functools
 import random
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,7 +18,8 @@ def untouched_randomness(*owners: object) -> Iterator[None]:
     """Put back every random state as it was: python, numpy, torch on CPU and CUDA, and generators held by `owners`.
 
     Args:
-        owners: Objects such as data sets whose attributes may hold generators of their own, searched four levels deep.
+        owners: Objects such as data sets and functions whose attributes, arguments or closures may hold generators of their
+            own, searched four levels deep.
     """
     python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda_used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
@@ -61,6 +64,12 @@ def _children(item: object) -> list[object]:
         return list(item)
     if isinstance(item, dict) and len(item) <= 64:
         return list(item.values())
+    if isinstance(item, functools.partial):
+        return [item.func, *item.args, *item.keywords.values()]
+    if isinstance(item, types.MethodType):
+        return [item.__self__, item.__func__]
+    if isinstance(item, types.FunctionType):
+        return [cell.cell_contents for cell in item.__closure__ or () if cell != types.CellType()]
     return list(vars(item).values()) if hasattr(item, "__dict__") and not isinstance(item, type) else []
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interp.batches import tensors_of
-from lightning_interp.names import split_call
+from lightning_interp.names import split_call, strip_wrappers
 
 MOST_STIMULI = 256
 """Probe inputs whose activations are kept, both splits together."""
@@ -30,7 +30,7 @@ _SPATIAL = (
 @contextmanager
 def recorded_outputs(replica: nn.Module, layers: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
     """Collect each layer's reduced output [example, unit] of the forwards run inside the block, latest wins."""
-    modules = dict(replica.named_modules())
+    modules = {strip_wrappers(name): module for name, module in replica.named_modules()}
     outputs: dict[str, Tensor] = {}
     calls: dict[str, int] = {}
     handles = []
@@ -77,7 +77,9 @@ def choose_stimuli(examples: int, *, splits: int) -> Tensor:
 
 
 def gather_stimuli(batches: list[Mapping[str, Tensor]], layer: str, sizes: list[int], *, splits: int) -> Tensor | None:
-    """Chosen stimuli and units of one layer from its outputs batch by batch; None where some batch has no such output.
+    """Chosen stimuli and units of one layer from its outputs batch by batch.
+
+    None where some batch has no such output, or where its units differ from batch to batch.
 
     Args:
         batches: Recorded outputs of every batch.
@@ -87,7 +89,7 @@ def gather_stimuli(batches: list[Mapping[str, Tensor]], layer: str, sizes: list[
     """
     found = [outputs.get(layer) for outputs in batches]
     rows = [output for output, size in zip(found, sizes, strict=True) if output is not None and len(output) == size]
-    if len(rows) != len(batches):
+    if len(rows) != len(batches) or len({row.shape[1] for row in rows}) != 1:
         return None
     stacked = torch.cat([row.float().cpu() for row in rows])
     return stacked[choose_stimuli(len(stacked), splits=splits)][:, choose_units(layer, stacked.shape[1])]

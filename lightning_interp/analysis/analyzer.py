@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from lightning_interp.analysis.measuring import measure_all, with_non_finite
+from lightning_interp.analysis.module_loss import attach_stand_in
 from lightning_interp.analysis.observation import SnapshotObservation, Watched
 from lightning_interp.analysis.outputs import Route, find_route, route_by_name
 from lightning_interp.analysis.probe_budget import cut_probe, cut_sizes
@@ -73,6 +74,7 @@ class Analyzer:
         self._waits_for_probe = True
         self._probe_is_cut = False
         self._route: Route | None = None
+        self._route_is_new = False
         self._device = torch.device(plan.device)
         (run_dir / OBSERVATIONS).mkdir(exist_ok=True)
         sweep_temporary(run_dir / OBSERVATIONS)
@@ -211,10 +213,12 @@ class Analyzer:
         if self._plan.source is None or self._probe is None:
             return None
         try:
-            return make_replica(self._plan.source, snapshot, device=self._device)
+            replica = make_replica(self._plan.source, snapshot, device=self._device)
         except ProbeError as err:
             self.state.notice(f"only weights are measured: {err}")
             return None
+        attach_stand_in(replica, step=snapshot.step, epoch=snapshot.epoch)
+        return replica
 
     def _choose_route(self, replica: nn.Module) -> None:
         """The way to the outputs: the one chosen at the first snapshot of the run, else the first that works now."""
@@ -224,6 +228,7 @@ class Analyzer:
                 self._route = route_by_name(self.state.route, probe_step=self._plan.probe_step)
             else:
                 self._route = find_route(replica, self._probe.train.batches[0], probe_step=self._plan.probe_step)
+                self._route_is_new = True
                 self.state.notice(self._route.note)
         except ProbeError as err:
             self.state.notice(str(err))
@@ -233,8 +238,7 @@ class Analyzer:
     def _fit_probe_to_pace(self, snapshot: Snapshot, replica: nn.Module) -> None:
         """Time one pass over the probe and cut it if it is too slow; on a resumed run, cut as before."""
         assert self._probe is not None
-        self._probe_is_cut = True
-        if not self._done:
+        if self._route_is_new:
             trial = SnapshotObservation(
                 snapshot, self._watched, self._history, probe=self._probe, replica=replica, route=self._route
             )
@@ -244,6 +248,7 @@ class Analyzer:
                 kept = ", ".join(f"{count} {name}" for name, count in self.state.probe_cut.items())
                 self.state.notice(f"one pass over the probe took {seconds:.1f} s; it is cut to {kept} examples")
         self._probe = cut_probe(self._probe, self.state.probe_cut)
+        self._probe_is_cut = True
 
     def _time_one_pass(self, trial: SnapshotObservation) -> float:
         """Seconds for the outputs of the whole probe; learns the number of classes on the way."""
@@ -251,12 +256,14 @@ class Analyzer:
         for split in SPLITS:
             try:
                 logits = trial.outputs(split).logits if trial.has_split(split) else None
-            except ProbeError as err:
-                self.state.notice(f"no outputs on the {split} examples: {err}")
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as err:  # a probe_step of the user's own may raise anything on a batch it does not know
+                self.state.notice(f"no outputs on the {split} examples: {type(err).__name__}: {err}")
                 continue
             if logits is not None and self.state.n_classes is None:
                 self.state.n_classes = logits.shape[1]
-                self._detector = PhaseDetector(n_classes=self.state.n_classes)
+                self._fold_standing_records()
         return time.perf_counter() - started
 
     def _store_activations(self, observation: SnapshotObservation) -> None:

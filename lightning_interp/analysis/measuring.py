@@ -10,7 +10,9 @@ from lightning_interp.measures import Measure
 from lightning_interp.records import Observation
 
 NOT_FINITE = "not finite"
-"""Start of the reason recorded for a value that is NaN or infinite; JSON has no token for these."""
+"""Part of the reason recorded for a value that is NaN or infinite; JSON has no token for these."""
+FAILED = "failed"
+"""Start of the reason recorded for the values of a measure that broke."""
 
 
 @dataclass
@@ -47,7 +49,7 @@ def measure_all(
             continue
         except Exception as err:
             on_failure(measure.name, err)
-            measured.skipped |= dict.fromkeys(measure.names, f"failed: {type(err).__name__}: {err}")
+            measured.skipped |= dict.fromkeys(measure.names, f"{FAILED}: {type(err).__name__}: {err}")
             continue
         for name, value in found.items():
             _place(measured, name, float(value), index)
@@ -69,5 +71,7 @@ def _place(measured: Measured, name: str, value: float, index: dict[str, int]) -
 def with_non_finite(values: dict[str, float], skipped: dict[str, str]) -> dict[str, float]:
     """Values of a record as the detector needs them: those recorded as not finite come back as NaN."""
     return values | {
-        name: math.nan for name, reason in skipped.items() if reason.startswith((NOT_FINITE, f"{name} is {NOT_FINITE}"))
+        name: math.nan
+        for name, reason in skipped.items()
+        if NOT_FINITE in reason and not reason.startswith(FAILED)  # measures say "the train loss is not finite"
     }

@@ -55,7 +55,7 @@ def validation_loss(replica: nn.Module, batch: Batch) -> Tensor:
     _capture_logging(replica, logged)
     try:
         result = _call_step(replica, batch)
-    except ProbeError:
+    except (ProbeError, torch.OutOfMemoryError):
         raise
     except Exception as err:
         raise ProbeError(f"validation_step failed on the probe ({type(err).__name__}: {err})") from err

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one snapshot does on the probe, computed when a measure first asks: the `Observation` measures see."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from lightning_interp.analysis.outputs import Route
 from lightning_interp.analysis.replica import eager, swapped_weights, to_replica
 from lightning_interp.batches import example_count, tensors_of
 from lightning_interp.errors import MeasureSkipped
+from lightning_interp.names import strip_wrappers
 from lightning_interp.randomness import untouched_randomness
 from lightning_interp.records import SPLITS, Batch, History, Probe, ProbeOutputs, ProbeSplit, Snapshot, Split
 from lightning_interp.shapes import Float, Float64
@@ -103,13 +105,18 @@ class SnapshotObservation:
         """Gradient of the mean loss with respect to every trainable parameter."""
         replica, route = self._able()
         batches = self._examples(split).batches
-        total = sum(example_count(batch) for batch in batches)
+        losses = self.losses(split)
+        total = losses.numel() if losses.ndim else sum(example_count(batch) for batch in batches)
         replica.zero_grad(set_to_none=True)
-        with eager(), torch.enable_grad():
+        with eager(), _repeatable_randomness(), torch.enable_grad():
             for batch in batches:
-                loss = route.call(replica, to_replica(batch, replica)).loss.double().mean()
-                torch.autograd.backward(loss * example_count(batch) / total)
-        found = {name: p.grad.detach().cpu() for name, p in replica.named_parameters() if p.grad is not None}
+                loss = route.call(replica, to_replica(batch, replica)).loss.double()
+                # Ignored targets leave some batches fewer losses than examples; the mean is over losses, as in `losses`.
+                share = (loss.numel() if losses.ndim else example_count(batch)) / total
+                if share:
+                    torch.autograd.backward(loss.mean() * share)
+        named = replica.named_parameters()
+        found = {strip_wrappers(name): p.grad.detach().cpu() for name, p in named if p.grad is not None}
         replica.zero_grad(set_to_none=True)
         return found
 
@@ -150,13 +157,19 @@ class SnapshotObservation:
         return self._evaluated[split]
 
 
+@contextmanager
+def _repeatable_randomness() -> Iterator[None]:
+    """A module that draws random numbers even in evaluation gives the same outputs every time it is asked."""
+    with untouched_randomness():
+        torch.manual_seed(_SEED)
+        yield
+
+
 def _run(replica: nn.Module, route: Route, examples: ProbeSplit, layers: tuple[str, ...], *, splits: int) -> _Evaluated:
     """One pass over a split: outputs batch by batch, activations recorded on the way."""
     outputs: list[ProbeOutputs] = []
     recorded: list[Mapping[str, Tensor]] = []
-    # A module that draws random numbers even in evaluation gives the same outputs every time it is asked.
-    with untouched_randomness():
-        torch.manual_seed(_SEED)
+    with _repeatable_randomness():
         for batch in examples.batches:
             with torch.no_grad(), eager(), recorded_outputs(replica, layers) as found:
                 outputs.append(_to_cpu(route.call(replica, to_replica(batch, replica))))

@@ -99,7 +99,7 @@ def pair_outputs(replica: nn.Module, batch: Batch) -> ProbeOutputs:
     """Outputs for an (x, y) batch: cross-entropy for class indices, squared error for real-valued targets."""
     if not (isinstance(batch, list | tuple) and len(batch) == 2 and isinstance(batch[1], Tensor)):
         raise ProbeError(f"the batch is no (x, y) pair but {_describe(batch)}")
-    outputs = _forward(replica, batch[0])
+    outputs = _forward(replica, (batch[0],), {})
     if not isinstance(outputs, Tensor):
         raise ProbeError(f"module(x) gives {_describe(outputs)}, expected a tensor")
     return _compare(outputs, batch[1])
@@ -109,7 +109,7 @@ def mapping_outputs(replica: nn.Module, batch: Batch) -> ProbeOutputs:
     """Outputs for a dict batch whose module returns something with `.loss` (and `.logits`)."""
     if not isinstance(batch, Mapping):
         raise ProbeError(f"the batch is no dict but {_describe(batch)}")
-    outputs = _forward(replica, **batch)
+    outputs = _forward(replica, (), batch)
     loss, logits = _member(outputs, "loss"), _member(outputs, "logits")
     if loss is None:
         raise ProbeError(f"module(**batch) gives {_describe(outputs)} without a loss")
@@ -124,9 +124,11 @@ def mapping_outputs(replica: nn.Module, batch: Batch) -> ProbeOutputs:
     return ProbeOutputs(loss, logits if classifies else None, targets if classifies else None)
 
 
-def _forward(replica: nn.Module, *args: Any, **kwargs: Any) -> Any:
+def _forward(replica: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     try:
         return replica(*args, **kwargs)
+    except torch.OutOfMemoryError:
+        raise  # nothing is wrong with the batch; the analyzer moves to the CPU
     except Exception as err:
         raise ProbeError(f"forward cannot be called on the batch ({type(err).__name__}: {_first_line(err)})") from err
 
@@ -170,8 +172,13 @@ def _squared_error(outputs: Tensor, targets: Tensor) -> ProbeOutputs:
 
 
 def _checked(route: Route, replica: nn.Module, batch: Batch) -> Route:
-    """The route, after it gave finite-shaped outputs once."""
-    outputs = evaluate(route.call, replica, batch)
+    """The route, after it gave outputs of the right kind once."""
+    try:
+        outputs = evaluate(route.call, replica, batch)
+    except (ProbeError, torch.OutOfMemoryError):
+        raise
+    except Exception as err:  # the user's own probe_step may raise anything
+        raise ProbeError(f"{route.name} failed on the probe ({type(err).__name__}: {_first_line(err)})") from err
     if not isinstance(outputs, ProbeOutputs):
         raise ProbeError(f"{route.name} returned {_describe(outputs)}, expected ProbeOutputs(loss, logits, targets)")
     if not isinstance(outputs.loss, Tensor) or outputs.loss.ndim > 1:

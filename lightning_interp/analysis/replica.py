@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from lightning_interp.analysis.shipping import unpack_module
 from lightning_interp.batches import map_tensors
 from lightning_interp.errors import ProbeError
+from lightning_interp.names import strip_wrappers
 from lightning_interp.records import Batch, Snapshot
 
 
+@runtime_checkable
 class ReplicaSource(Protocol):
     """Makes a fresh module for a snapshot."""
 
@@ -51,7 +53,9 @@ class FactorySource:
         """
         try:
             module = self._build()
-            module.load_state_dict(dict(snapshot.weights), strict=True)
+            known = {strip_wrappers(name): name for name in module.state_dict()}
+            weights = {known.get(name, name): tensor for name, tensor in snapshot.weights.items()}
+            module.load_state_dict(weights, strict=True)
         except Exception as err:
             raise ProbeError(f"module=: the factory's module does not take the snapshot ({err})") from err
         return module
@@ -87,7 +91,7 @@ def to_replica(batch: Batch, replica: nn.Module) -> Batch:
 @contextmanager
 def swapped_weights(replica: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
     """Replace some weights of a replica for the duration of the block."""
-    state = replica.state_dict()
+    state = {strip_wrappers(name): value for name, value in replica.state_dict().items()}
     unknown = [name for name in weights if name not in state]
     if unknown:
         raise KeyError(f"no weight named {unknown[0]!r} in the replica")

@@ -110,7 +110,8 @@ class _ModulePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def persistent_id(self, obj: Any) -> tuple[str, str, bool] | None:
         if isinstance(obj, Tensor) and id(obj) in self._names:
-            return "tensor", self._names[id(obj)], isinstance(obj, nn.Parameter) and obj.requires_grad
+            kind = "parameter" if isinstance(obj, nn.Parameter) else "buffer"
+            return kind, self._names[id(obj)], obj.requires_grad
         return ("absent", type(obj).__name__, False) if type(obj).__name__ == "Trainer" else None
 
     def reducer_override(self, obj: Any) -> Any:
@@ -122,7 +123,9 @@ class _ModulePickler(cloudpickle.Pickler):  # type: ignore[misc]
         try:
             table = self.dispatch_table.get(type(obj))
             reduced = table(obj) if table else obj.__reduce_ex__(5)
-        except Exception:  # whatever an object raises, it cannot travel
+        except Exception as err:  # whatever an object raises, it cannot travel
+            if isinstance(obj, nn.Module):  # TorchScript: without it the outputs would be others, or none
+                raise pickle.PicklingError(f"a submodule of type {type(obj).__name__} cannot travel") from err
             return NotCarried, (type(obj).__name__,)
         return _without_compilation(reduced) if isinstance(obj, nn.Module) else reduced
 
@@ -139,7 +142,7 @@ class _ModuleUnpickler(pickle.Unpickler):
             return None
         if name not in self._made:
             tensor = self._weights[name].clone()
-            self._made[name] = nn.Parameter(tensor, requires_grad=trainable) if trainable else tensor
+            self._made[name] = nn.Parameter(tensor, requires_grad=trainable) if kind == "parameter" else tensor
         return self._made[name]
 
 
@@ -184,9 +187,17 @@ def _importable(name: str) -> bool:
             sys.modules[name] = loaded
 
 
+def _attributes(module: nn.Module) -> Iterator[tuple[str, object]]:
+    """Plain attributes and buffers of a module and its submodules by dotted name."""
+    for prefix, child in module.named_modules():
+        own = {name: value for name, value in vars(child).items() if name not in ("_modules", "_parameters", "_buffers")}
+        for name, value in {**own, **child._buffers}.items():
+            yield f"{prefix}.{name}".removeprefix("."), value
+
+
 def _largest_attribute(module: nn.Module) -> tuple[str, int]:
     sizes = {}
-    for name, value in vars(module).items():
+    for name, value in _attributes(module):
         sink = io.BytesIO()
         try:
             _ModulePickler(sink, module).dump(value)

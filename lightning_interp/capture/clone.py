@@ -2,6 +2,7 @@
 """Copying a module's state while the training thread waits: nothing but the copy happens here."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -44,8 +45,16 @@ def check_capturable(module: nn.Module) -> None:
     """Refuse parameters that cannot be copied faithfully, before training starts.
 
     Raises:
-        ConfigError: A tensor is sharded, sparse, quantized or has no storage; the message names it and the way out.
+        ConfigError: A tensor is sharded, sparse, quantized or has no storage, or shares its name with another once wrapper
+            prefixes are gone; the message names it and the way out.
     """
+    names = Counter(strip_wrappers(name) for name in module.state_dict())
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ConfigError(
+            f"InterpMonitor: two tensors are named `{twice[0]}` once the prefixes `module.` and `_orig_mod.` are removed. "
+            "Rename the submodule that is called `module`."
+        )
     for name, tensor in state_tensors(module).items():
         reason = _unsupported(tensor)
         if reason:

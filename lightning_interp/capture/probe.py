@@ -84,11 +84,11 @@ def choose_indices(dataset: Any) -> list[int]:
     if labels is None:
         return sorted(order[:SAMPLED_EXAMPLES].tolist())
     # Round-robin over the classes: every class gets its turn, in the order of the shuffle, until 512 are taken.
-    shuffled = labels[order]
+    by_class = torch.argsort(labels[order], stable=True)
+    sizes = torch.unique_consecutive(labels[order][by_class], return_counts=True)[1]
+    first_of_class = torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
     turn = torch.zeros(count, dtype=torch.long)
-    for label in torch.unique(shuffled):
-        members = (shuffled == label).nonzero().flatten()
-        turn[members] = torch.arange(len(members))
+    turn[by_class] = torch.arange(count) - first_of_class
     return sorted(order[torch.argsort(turn, stable=True)[:SAMPLED_EXAMPLES]].tolist())
 
 

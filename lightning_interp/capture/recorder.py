@@ -41,6 +41,7 @@ class Recorder:
         self._warn = warn
         self._warned = False
         self._notes: deque[dict[str, Any]] = deque()
+        self._notes_are_stuck = False
         self._pending: dict[int, None] = {}
         self._queue: queue.Queue[RawSnapshot] = queue.Queue(maxsize=QUEUE_DEPTH)
         self._stop = threading.Event()
@@ -68,7 +69,7 @@ class Recorder:
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything handed over is on disk or dropped; False where the time ran out."""
         deadline = time.monotonic() + timeout_s
-        while (self._pending or self._notes) and time.monotonic() < deadline and self._thread.is_alive():
+        while self._unsettled() and time.monotonic() < deadline and self._thread.is_alive():
             time.sleep(0.005)
         return not self._pending
 
@@ -83,6 +84,10 @@ class Recorder:
             self._stop.set()
             self._thread.join(max(_POLL_S * 2, timeout_s))
         return done
+
+    def _unsettled(self) -> bool:
+        """Whether waiting helps: notes that a full disk does not take would hold up the training for nothing."""
+        return bool(self._pending) or (bool(self._notes) and not self._notes_are_stuck)
 
     def _write_all(self) -> None:
         while not (self._stop.is_set() and self._queue.empty()):
@@ -110,7 +115,9 @@ class Recorder:
             while self._notes:
                 append_line(self.run_dir / HEALTH, self._notes[0])
                 self._notes.popleft()
+            self._notes_are_stuck = False
         except OSError as err:
+            self._notes_are_stuck = True
             self._warn_once(f"the health log cannot be written ({err})")
 
     def _write(self, raw: RawSnapshot) -> int:

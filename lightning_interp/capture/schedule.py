@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """When to take a snapshot: small functions of the optimizer step."""
 
+import math
 from abc import ABC, abstractmethod
 
 from lightning_interp.errors import ConfigError
@@ -63,7 +64,7 @@ class LogSpaced(Schedule):
 
     def __init__(self, max_steps: int | None = None) -> None:
         self.max_steps = max_steps
-        self._coarsest_start = 1 if max_steps is None else max(1, max_steps // MOST_PER_RUN)
+        self._coarsest_start = 1 if max_steps is None else max(1, math.ceil(max_steps / MOST_PER_RUN))
         self._steps = list(FIRST_STEPS)
 
     def next_after(self, step: int) -> int:

@@ -12,7 +12,7 @@ from lightning_interp.errors import ConfigError
 from lightning_interp.names import split_call, strip_wrappers
 
 Pattern = str | type[nn.Module] | Sequence[str | type[nn.Module]]
-"""A glob (``"net.*"``), a regular expression (``"re:net\\.\\d+"``), a module class or ``"type:ReLU"``, or a list of these."""
+"""A glob (``"net.*"``), a regular expression (``"re:net\\.\\d+"``), a class or ``"type:ReLU"``, or a list of these."""
 
 DEFAULT_LAYERS = 8
 """Most activation layers looked at when the user names none."""

@@ -2,13 +2,14 @@
 """Results to whatever loggers the Trainer has, on the training thread, each row at its snapshot's own step."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from lightning_interp.dashboards import wandb
 from lightning_interp.dashboards.feed import Row
 from lightning_interp.timeline import Timeline
 
 
+@runtime_checkable
 class LightningLogger(Protocol):
     """The part of a Lightning logger that is used."""
 

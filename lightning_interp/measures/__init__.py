@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Observables of training: pure functions on tensors, and thin measures that apply them to an observation."""
+
+from lightning_interp.measures.base import Cost, Measure, Need
+from lightning_interp.measures.cyclic_group import CyclicGroupTask, exponent_table, tokens_by_exponent
+from lightning_interp.measures.excluded_loss import (
+    ExcludedLoss,
+    ExcludedLossMax,
+    excluded_loss,
+    excluded_loss_by_frequency,
+)
+from lightning_interp.measures.fourier import (
+    band_pass,
+    fourier_basis,
+    frequency_power,
+    label_table,
+    select_key_freqs,
+)
+from lightning_interp.measures.fourier_gini import GiniEmbedding, GiniReadout, fourier_gini
+from lightning_interp.measures.losses import (
+    HeldoutAccuracy,
+    HeldoutLoss,
+    LossGap,
+    TrainAccuracy,
+    TrainLoss,
+    accuracy,
+    cross_entropy,
+)
+from lightning_interp.measures.norms import WeightNorm, WeightNormSlope, l2_norm, log_log_slope, theil_sen_slope
+from lightning_interp.measures.pair_table import PairTable, pair_table
+from lightning_interp.measures.percentile import (
+    HeldoutPercentile,
+    HeldoutPercentileResult,
+    heldout_percentile,
+    mirror_free,
+    never_seen_candidates,
+)
+from lightning_interp.measures.registry import MeasureSpec, resolve_measures, scalar_names
+from lightning_interp.measures.restricted_loss import RestrictedLoss, block_logits, restricted_loss
+from lightning_interp.measures.sparsity import ActivationSparsity, gini, hoyer, near_zero_share
+from lightning_interp.measures.spectra import (
+    ActivationSpectra,
+    WeightSpectra,
+    effective_rank,
+    participation_ratio,
+    spectral_ranks,
+    squared_singular_values,
+    stable_rank,
+)
+
+__all__ = [
+    "ActivationSparsity",
+    "ActivationSpectra",
+    "Cost",
+    "CyclicGroupTask",
+    "ExcludedLoss",
+    "ExcludedLossMax",
+    "GiniEmbedding",
+    "GiniReadout",
+    "HeldoutAccuracy",
+    "HeldoutLoss",
+    "HeldoutPercentile",
+    "HeldoutPercentileResult",
+    "LossGap",
+    "Measure",
+    "MeasureSpec",
+    "Need",
+    "PairTable",
+    "RestrictedLoss",
+    "TrainAccuracy",
+    "TrainLoss",
+    "WeightNorm",
+    "WeightNormSlope",
+    "WeightSpectra",
+    "accuracy",
+    "band_pass",
+    "block_logits",
+    "cross_entropy",
+    "effective_rank",
+    "excluded_loss",
+    "excluded_loss_by_frequency",
+    "exponent_table",
+    "fourier_basis",
+    "fourier_gini",
+    "frequency_power",
+    "gini",
+    "heldout_percentile",
+    "hoyer",
+    "l2_norm",
+    "label_table",
+    "log_log_slope",
+    "mirror_free",
+    "near_zero_share",
+    "never_seen_candidates",
+    "pair_table",
+    "participation_ratio",
+    "resolve_measures",
+    "restricted_loss",
+    "scalar_names",
+    "select_key_freqs",
+    "spectral_ranks",
+    "squared_singular_values",
+    "stable_rank",
+    "theil_sen_slope",
+    "tokens_by_exponent",
+]

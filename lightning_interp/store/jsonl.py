@@ -29,8 +29,10 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
     line = (json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n").encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
+        whole = os.fstat(descriptor).st_size
         written = os.write(descriptor, line)
-        if written < len(line):  # a full disk takes part of a line; the next writer cuts it
+        if written < len(line):  # a full disk takes part of a line; the next line must not follow it
+            os.ftruncate(descriptor, whole)
             raise OSError(f"{path}: only {written} of {len(line)} bytes could be written; the disk is full.")
     finally:
         os.close(descriptor)

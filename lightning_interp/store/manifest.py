@@ -89,12 +89,12 @@ def read_manifest(run_dir: Path) -> Manifest:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else None
         raise RunError(f"{path}: schema {found!r}, this version reads {SCHEMA}. Use the version that wrote it.")
-    attempts = tuple(Attempt(**entry) for entry in content.pop("attempts"))
-    content |= {key: tuple(content[key]) for key in ("layers", "activation_layers", "parameters")}
     try:
+        attempts = tuple(Attempt(**entry) for entry in content.pop("attempts"))
+        content |= {key: tuple(content[key]) for key in ("layers", "activation_layers", "parameters")}
         return Manifest(**content, attempts=attempts)
-    except TypeError as err:
-        raise RunError(f"{path}: unexpected content ({err}).") from err
+    except (KeyError, TypeError) as err:
+        raise RunError(f"{path}: unexpected content ({type(err).__name__}: {err}).") from err
 
 
 def holds_run(directory: Path) -> bool:

@@ -60,6 +60,7 @@ def flatten_probe(probe: Probe) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _flatten(value: Batch, path: str, tensors: dict[str, Tensor]) -> Any:
     """JSON tree of a batch; its tensors are added to `tensors` under their path."""
     if isinstance(value, Tensor):
+        path = path if path not in tensors else f"{path}#{len(tensors)}"  # keys "a/b" and "a" -> "b" give one path
         # A private copy: two entries of a batch may be views of one storage, which safetensors refuses.
         tensors[path] = value.detach().cpu().clone()
         return {"tensor": path}

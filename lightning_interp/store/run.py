@@ -89,8 +89,10 @@ class Run:
             pairs = [(r.step, r.values[name]) for r in records if name in r.values]
         present = [(step, value) for step, value in pairs if value is not None]
         if not present:
-            known = sorted({key for r in records for key in r.values})
-            raise RunError(f"{self.path}: no record named {name!r}. Recorded: {', '.join(known) or 'nothing yet'}.")
+            known = ", ".join(sorted({key for r in records for key in r.values})) or "nothing yet"
+            detail = ", ".join(sorted({key for r in records for key in r.layers}))
+            by_layer = f"; by layer, as 'name/<layer>': {detail}" if detail else ""
+            raise RunError(f"{self.path}: no record named {name!r}. Recorded: {known}{by_layer}.")
         steps, values = zip(*present, strict=True)
         return np.asarray(steps, dtype=np.int64), np.asarray(values, dtype=np.float64)
 

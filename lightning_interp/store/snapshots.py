@@ -32,7 +32,8 @@ def write_snapshot(run_dir: Path, snapshot: Snapshot, *, aliases: Mapping[str, s
     Returns:
         Bytes written.
     """
-    still = {name: tensor for name, tensor in snapshot.weights.items() if name in set(frozen)}
+    kept_still = set(frozen)
+    still = {name: tensor for name, tensor in snapshot.weights.items() if name in kept_still}
     moving = {name: tensor for name, tensor in snapshot.weights.items() if name not in still}
     frozen_file, frozen_bytes = _write_frozen(run_dir, still) if still else (None, 0)
     metadata = {

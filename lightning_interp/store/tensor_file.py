@@ -79,7 +79,7 @@ def read_tensors(path: Path, names: Iterable[str] | None = None) -> TensorFile:
     """Read a tensor file, or some of its tensors, and check every byte read against its checksum.
 
     Raises:
-        CorruptSnapshotError: The file is truncated, or a tensor's bytes differ from what was written.
+        CorruptSnapshotError: The file is gone or truncated, or a tensor's bytes differ from what was written.
         KeyError: A name is not in the file.
     """
     try:
@@ -91,7 +91,7 @@ def read_tensors(path: Path, names: Iterable[str] | None = None) -> TensorFile:
             if missing:
                 raise KeyError(f"{path}: no tensor named {missing[0]!r}; it holds {', '.join(sorted(present)[:8])}.")
             tensors = {name: handle.get_tensor(name) for name in sorted(wanted)}
-    except (SafetensorError, ValueError) as err:
+    except (SafetensorError, ValueError, FileNotFoundError) as err:
         raise _corrupt(path, str(err)) from err
     checks = metadata.pop(_CHECKSUMS, {})
     for name, tensor in tensors.items():

@@ -1,0 +1,43 @@
+# Every target works from a fresh clone with nothing but Python 3.11 or newer. `make` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs bench verify clean
+
+BIN := .venv/bin
+export PYTHON TORCH_FLAGS
+
+help: ## list the targets
+	@echo "Targets (each sets up its own .venv):"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Settings: PYTHON=python3.12 picks the interpreter; TORCH_FLAGS='--index-url …' picks another build of torch."
+
+demo: ## train a small network until it groks, and show its phases (about 2 minutes)
+	@.ci/venv demo
+	@$(BIN)/lightning-interp demo
+
+test: ## run the tests: one of each check (under 12 minutes with installation)
+	@.ci/venv test
+	@echo "running the tests; the slowest ones are listed at the end"
+	@$(BIN)/python -m pytest --durations=8
+
+check: ## lint, formatting, types and spelling
+	@.ci/venv test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+docs: ## build the documentation into site/, warnings are errors
+	@.ci/venv docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "documentation is in site/index.html"
+
+bench: ## run every benchmark, one script per claim
+	@.ci/venv test
+	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+
+verify: ## run the full counts; goes on where it stopped (up to 75 minutes)
+	@.ci/venv test
+	@$(BIN)/python -m pytest -v -m verify --resume-file=verify-results/passed.json --durations=8
+
+clean: ## remove .venv and everything built
+	rm -rf .venv site build verify-results .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lightning-interp demo``: train a small network until it groks, and show its phases."""
+
+import argparse
+import json
+import sys
+from contextlib import redirect_stdout
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_interp.errors import ConfigError, InterpError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lightning_interp.demo.run import DemoResult
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the ``demo`` command."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="train a small network until it groks, and show its phases",
+        description="Trains a one-layer transformer on modular addition on the CPU (about two minutes on two cores), "
+        "with W&B offline and no account. Exit code 1 if it did not grok.",
+    )
+    parser.add_argument("--out", type=Path, help="new folder for everything (default: demo_run/<UTC time>)")
+    parser.add_argument("--max-steps", type=int, help="optimizer steps (default: enough to grok and clean up)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of split and initial weights (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, all else on stderr")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo and show its results; returns the exit code."""
+    out = args.out or Path("demo_run") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    try:
+        with redirect_stdout(sys.stderr if args.json else sys.stdout):
+            from rich.console import Console
+
+            console = Console(highlight=False)
+            result = _train(out, args, console)
+            if not args.json:
+                _show(result, console)
+    except InterpError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return BAD_INPUT if isinstance(err, ConfigError) else FAILED
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into SystemExit
+        print(f"Stopped. What was captured is in {out / 'run'}.", file=sys.stderr)
+        return INTERRUPTED
+    if args.json:
+        print(json.dumps(_summary(result)))
+    if not result.grokked:
+        print(f"The network did not grok: the verdict is {result.timeline.verdict}.", file=sys.stderr)
+    return DONE if result.grokked else FAILED
+
+
+def _train(out: Path, args: argparse.Namespace, console: "Console") -> "DemoResult":
+    console.print("Loading PyTorch and Lightning …")
+    from lightning_interp.demo import run as demo
+
+    steps = demo.MAX_STEPS if args.max_steps is None else args.max_steps
+    console.print(f"Training a one-layer transformer to add modulo {demo.P}, {steps} steps on the CPU.")
+    return demo.run_demo(out, max_steps=steps, seed=args.seed, console=console)
+
+
+def _show(result: "DemoResult", console: "Console") -> None:
+    from rich.table import Table
+
+    table = Table("phase", "from step", "to step", "confidence", title=f"Verdict: {result.timeline.verdict}")
+    for phase in result.timeline.phases:
+        end = "end" if phase.end is None else str(phase.end)
+        table.add_row(phase.name.replace("_", " "), str(phase.start), end, f"{phase.confidence:.2f}")
+    console.print(table)
+    console.print(f"Picture         {result.picture}", soft_wrap=True)
+    console.print(f"Run directory   {result.run_dir}", soft_wrap=True)
+    console.print(f"Offline W&B run {result.wandb_dir}  (to upload it: wandb sync {result.wandb_dir})", soft_wrap=True)
+
+
+def _summary(result: "DemoResult") -> dict[str, object]:
+    return {
+        "grokked": result.grokked,
+        "run_dir": str(result.run_dir),
+        "picture": str(result.picture),
+        "wandb_dir": str(result.wandb_dir),
+        "timeline": result.timeline.to_dict(),
+    }

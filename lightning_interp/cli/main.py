@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lightning-interp``: finds the command, imports only that one, and turns errors and signals into exit codes."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+COMMANDS = {
+    "demo": "train a small network until it groks, and show its phases",
+    "phases": "find the phases of learning in a metrics history (CSV, JSONL or a run directory)",
+    "analyze": "finish the analysis of a run directory",
+}
+"""Commands with one line each; the module of the same name is imported when the command is used."""
+
+EPILOG = """examples:
+  lightning-interp phases lightning_logs/version_0/metrics.csv --classes 10
+      When did this run memorize, and when did it generalize? Needs only the CSV that CSVLogger wrote.
+  lightning-interp phases metrics.csv --json | python -c "import json, sys; print(json.load(sys.stdin)['verdict'])"
+      The same for a script: one word, such as grokking or memorization_only.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments after the program's name; those of the process where None.
+
+    Returns:
+        Exit code: 0 done, 1 failed, 2 bad input, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = build_parser(arguments).parse_args(arguments)
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # argparse: --help is 0, a bad argument 2
+        return stop.code if isinstance(stop.code, int) else BAD_INPUT
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser, complete for the command that `arguments` name; other commands have their name and one line only."""
+    parser = argparse.ArgumentParser(
+        prog="lightning-interp",
+        description="Phases of learning in PyTorch Lightning runs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    for name, line in COMMANDS.items():
+        if name == wanted:
+            import_module(f"lightning_interp.cli.{name}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=line)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("lightning-interp")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``lightning-interp phases`` shows to people: columns used, verdict, phase table, alarms, and what is not known."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lightning_interp.store.metrics_file import MetricsHistory
+from lightning_interp.timeline import Phase, Timeline
+
+
+def show(history: MetricsHistory, timeline: Timeline, console: Console | None = None) -> None:
+    """Print everything.
+
+    Args:
+        history: The file and how its columns were understood.
+        timeline: What was found in it.
+        console: Where to; standard output where None.
+    """
+    console = console or Console(highlight=False)
+    _show_columns(history, console)
+    console.print(Text(f"Verdict: {timeline.verdict.replace('_', ' ')}", style="bold"))
+    console.print(Text(str(timeline.evidence["reason"])))
+    console.print(Text(_milestones(timeline.evidence)))
+    if timeline.phases:
+        console.print(phase_table(timeline))
+        console.print(
+            "Steps are optimizer steps. Confidence is a score of rules from 0 to 1, not a probability.", style="dim"
+        )
+    else:
+        console.print("No phase found yet.")
+    for alarm in timeline.alarms:
+        if alarm.name != "phase_began":
+            console.print(Text(f"Alarm at step {alarm.step:,}: {alarm.name.replace('_', ' ')}"))
+    for sentence in timeline.evidence["unknown"]:
+        console.print(Text(f"Not known: {sentence}", style="yellow"))
+
+
+def phase_table(timeline: Timeline) -> Table:
+    """Name, start, end, the intervals the boundaries can lie in, and confidence of each phase."""
+    table = Table("phase")
+    for heading in ("start", "can lie in", "end", "can lie in", "confidence"):
+        table.add_column(heading, justify="right")
+    for phase in timeline.phases:
+        table.add_row(*_cells(phase))
+    return table
+
+
+def _cells(phase: Phase) -> tuple[str, ...]:
+    end = "open" if phase.end is None else f"{phase.end:,}"
+    ends_in = "" if phase.end_interval is None else f"{phase.end_interval[0]:,}–{phase.end_interval[1]:,}"
+    starts_in = f"{phase.start_interval[0]:,}–{phase.start_interval[1]:,}"
+    return phase.name.replace("_", " "), f"{phase.start:,}", starts_in, end, ends_in, f"{phase.confidence:.2f}"
+
+
+def _show_columns(history: MetricsHistory, console: Console) -> None:
+    used = ", ".join(column if column == name else f"{column} → {name}" for column, name in history.mapping.items())
+    console.print(Text(f"Columns used: {used}"))
+    if history.unused:
+        console.print(Text(f"Columns not used: {', '.join(history.unused)}", style="dim"))
+
+
+def _milestones(evidence: Any) -> str:
+    steps = {
+        "training set fitted from step": evidence["t_mem"],
+        "held-out set solved from step": evidence["t_gen"],
+    }
+    parts = [f"{text} {step:,}" for text, step in steps.items() if step is not None]
+    if "chance" in evidence:
+        chance = evidence["chance"]
+        parts.append(f"chance level {chance['value']:.3g} ({chance['source']})")
+    text = "; ".join(parts) or "no milestone reached"
+    return f"{text[0].upper()}{text[1:]}."

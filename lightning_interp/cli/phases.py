@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lightning-interp phases``: the phases of learning in a metrics history, as a table, as JSON or as a picture."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_interp.errors import InterpError, MetricsError
+
+if TYPE_CHECKING:
+    from lightning_interp.store.metrics_file import MetricsHistory
+    from lightning_interp.timeline import Timeline
+
+DONE, FAILED, BAD_INPUT = 0, 1, 2
+
+EPILOG = """examples:
+  lightning-interp phases lightning_logs/version_0/metrics.csv --classes 10
+  lightning-interp phases interp_runs/20260102T030405Z-1a2b3c --figure phases.html
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the ``phases`` command."""
+    parser = subparsers.add_parser(
+        "phases",
+        help="find the phases of learning in a metrics history (CSV, JSONL or a run directory)",
+        description="Finds memorization, circuit formation and cleanup in logged losses. Columns: step, train_loss, "
+        "heldout_loss (or val_loss, test_loss), train_accuracy, heldout_accuracy, and any other record name.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="CSV with a header, JSON lines, or a run directory")
+    parser.add_argument("--json", action="store_true", help="print the timeline as one JSON object on stdout")
+    parser.add_argument(
+        "--classes", type=_classes, metavar="C", help="number of classes, so that chance is ln C (default: first record)"
+    )
+    parser.add_argument("--figure", type=Path, metavar="FILE.html", help="also write a picture that needs no network")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, detect, print; returns the exit code."""
+    try:
+        history, classes = _read(args.file, args.classes)
+        from lightning_interp.phases import detect_phases
+
+        timeline = detect_phases(history.series, n_classes=classes)
+        if args.figure:
+            _draw(args.figure, history, timeline)
+    except InterpError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return BAD_INPUT
+    if args.json:
+        print(json.dumps(timeline.to_dict(), allow_nan=False))
+    else:
+        from lightning_interp.cli.phase_text import show
+
+        show(history, timeline)
+    return DONE
+
+
+def _classes(text: str) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if count < 2:
+        raise argparse.ArgumentTypeError(f"expected a whole number of classes from 2 on, got {text!r}")
+    return count
+
+
+def _read(path: Path, classes: int | None) -> "tuple[MetricsHistory, int | None]":
+    from lightning_interp.store.metrics_file import read_metrics
+
+    if not (path / "run.json").is_file():
+        return read_metrics(path), classes
+    content = _read_json(path / "run.json")
+    found = content.get("n_classes", _read_json(path / "analysis.json").get("n_classes"))
+    resumed = {
+        entry["attempt"]: entry["resumed_at"] for entry in content.get("attempts", ()) if entry.get("resumed_at") is not None
+    }
+    known = classes if classes is not None else found if isinstance(found, int) and found > 1 else None
+    return read_metrics(path / "records.jsonl", resumed=resumed), known
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    """An object of a run directory, empty where it is not there yet."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as err:
+        raise MetricsError(f"{path}: cannot be read ({err}). Copy the run directory again.") from err
+    if not isinstance(content, dict):
+        raise MetricsError(f"{path}: expected a JSON object, got {type(content).__name__}. Copy the run directory again.")
+    return content
+
+
+def _draw(target: Path, history: "MetricsHistory", timeline: "Timeline") -> None:
+    from lightning_interp.dashboards.figures import phase_timeline_figure, write_html
+
+    try:
+        write_html(phase_timeline_figure(history.series, timeline, title=f"Phases of {history.path.name}"), target)
+    except OSError as err:
+        raise MetricsError(f"--figure {target}: cannot be written ({err.strerror or err}). Choose another place.") from err
+    print(f"Picture: {target}", file=sys.stderr)

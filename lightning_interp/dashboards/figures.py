@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of a run, one pure function each: plain values in, a plotly figure out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lightning_interp.timeline import INTENSITY_NAMES, Phase, Timeline
+
+PHASE_COLORS = {
+    "warm_up": "#999999",
+    "fitting": "#56B4E9",
+    "memorization": "#E69F00",
+    "circuit_formation": "#0072B2",
+    "cleanup": "#009E73",
+    "converged": "#F0E442",
+    "collapse": "#D55E00",
+}
+"""Phase colors, from the palette of Okabe and Ito, which color-blind readers can tell apart."""
+
+CURVE_STYLES = {
+    "train_loss": ("train loss", "#000000", "dash"),
+    "heldout_loss": ("held-out loss", "#CC3311", "solid"),
+    "excluded_loss_max": ("excluded loss (train)", "#CC79A7", "dot"),
+}
+ERROR_STYLES = {
+    "train_accuracy": ("train error", "#000000", "dash"),
+    "heldout_accuracy": ("held-out error", "#CC3311", "solid"),
+}
+MAX_POINTS = 2000
+"""Points drawn of one curve; longer ones are thinned evenly in log time."""
+
+
+def phase_timeline_figure(
+    series: Mapping[str, tuple[list[int], list[float]]], timeline: Timeline, *, title: str
+) -> go.Figure:
+    """Losses over log time with the phases behind them, and the intensities of the three processes below.
+
+    Args:
+        series: By record name, (optimizer steps, values). Losses in nats are drawn; accuracies, as
+            errors, where no loss is there.
+        timeline: Phases to shade, boundaries with the interval they can lie in, and intensities.
+        title: Plain text; it is escaped.
+
+    Returns:
+        A figure with buttons for linear and logarithmic axes. The x position is the step plus an offset
+        (`step_offset`), so that step 0 can be drawn; ticks and hover text show the step itself. A bar above a boundary is as
+        wide as the interval it can lie in.
+    """
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.07)
+    axis = TimeAxis(step_offset(series), _last_step(series, timeline))
+    losses = any(name in series for name in CURVE_STYLES)
+    _add_curves(figure, series, CURVE_STYLES if losses else ERROR_STYLES, axis)
+    _add_intensities(figure, timeline, axis)
+    for phase in timeline.phases:
+        _add_phase(figure, phase, axis)
+    _lay_out(figure, title, timeline, "loss (nats)" if losses else "error (1 − accuracy)")
+    _label_axes(figure, axis)
+    return figure
+
+
+def write_html(figure: go.Figure, path: str | Path) -> None:
+    """Write a figure as one HTML file that needs no network.
+
+    Args:
+        figure: Any plotly figure.
+        path: File to write.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    text = figure.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False, "responsive": True})
+    Path(path).write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """Positions on the time axis.
+
+    Attributes:
+        offset: Added to each step, in steps.
+        last: Last step to draw.
+    """
+
+    offset: int
+    last: int
+
+
+def step_offset(series: Mapping[str, tuple[list[int], list[float]]]) -> int:
+    """Steps to add before the logarithm: a fifth of the first positive step, at least 1, so that no empty decades are drawn.
+
+    >>> step_offset({"train_loss": ([0, 100, 200], [4.0, 2.0, 1.0])})
+    20
+    """
+    firsts = [next((step for step in steps if step > 0), 1) for steps, _ in series.values()]
+    return max(1, min(firsts, default=1) // 5)
+
+
+def _add_curves(
+    figure: go.Figure,
+    series: Mapping[str, tuple[list[int], list[float]]],
+    styles: Mapping[str, tuple[str, str, str]],
+    axis: TimeAxis,
+) -> None:
+    for name, (label, color, dash) in styles.items():
+        if name not in series:
+            continue
+        steps, values = series[name]
+        points = _thin(steps, [1 - value for value in values] if name.endswith("accuracy") else values)
+        line = {"color": color, "dash": dash, "width": 2}
+        figure.add_trace(_trace(points, axis, name=label, line=line, legend="legend", number="%{y:.4g}"), row=1, col=1)
+
+
+def _add_intensities(figure: go.Figure, timeline: Timeline, axis: TimeAxis) -> None:
+    for name in INTENSITY_NAMES:
+        pairs = timeline.intensities.get(name, ())
+        points = _thin([step for step, _ in pairs], [value for _, value in pairs])
+        line = {"color": PHASE_COLORS[name], "width": 2}
+        label = name.replace("_", " ")
+        figure.add_trace(_trace(points, axis, name=label, line=line, legend="legend2", number="%{y:.2f}"), row=2, col=1)
+
+
+def _trace(points: tuple[list[int], list[float]], axis: TimeAxis, *, number: str, **style: Any) -> go.Scatter:
+    steps, values = points
+    x = [step + axis.offset for step in steps]
+    hover = f"step %{{customdata:,}}: {number}"
+    return go.Scatter(x=x, y=values, customdata=steps, mode="lines", hovertemplate=hover, **style)
+
+
+def _add_phase(figure: go.Figure, phase: Phase, axis: TimeAxis) -> None:
+    """Shade one phase in both panels; draw its end as a dotted line under a bar as wide as the interval it can lie in."""
+    color, end = PHASE_COLORS.get(phase.name, "#999999"), axis.last if phase.end is None else phase.end
+    x0, x1 = phase.start + axis.offset, end + axis.offset
+    figure.add_vrect(x0=x0, x1=x1, fillcolor=color, opacity=0.2, line_width=0, layer="below", row="all", col=1)
+    if phase.end is None or phase.end_interval is None:
+        return
+    low, high = phase.end_interval
+    bar = {"color": "#333333", "width": 5}
+    x0, x1 = low + axis.offset, high + axis.offset
+    figure.add_shape(type="line", xref="x", yref="paper", x0=x0, x1=x1, y0=1.008, y1=1.008, line=bar)
+    figure.add_vline(x=phase.end + axis.offset, line={"color": "#333333", "width": 1, "dash": "dot"}, row="all", col=1)
+
+
+def _lay_out(figure: go.Figure, title: str, timeline: Timeline, unit: str) -> None:
+    verdict = escape(timeline.verdict.replace("_", " "))
+    figure.update_layout(
+        title={"text": f"{escape(title)}<br><sub>verdict: {verdict}</sub>", "x": 0.02},
+        template="plotly_white",
+        font={"size": 13},
+        height=720,
+        margin={"l": 80, "r": 20, "t": 130, "b": 110},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+        legend2={"orientation": "h", "x": 1, "xanchor": "right", "y": 0.3, "yanchor": "bottom"},
+        updatemenus=[_scale_buttons("yaxis", "y", 0.78), _scale_buttons("xaxis", "x", 1.0)],
+        hovermode="x unified",
+    )
+    figure.update_yaxes(type="log", exponentformat="power", title_text=unit, row=1, col=1)
+    figure.update_yaxes(title_text="intensity (0 to 1)", range=[-0.03, 1.05], row=2, col=1)
+    _add_phase_key(figure, timeline)
+
+
+def _label_axes(figure: go.Figure, axis: TimeAxis) -> None:
+    steps = tick_steps(axis.last, axis.offset)
+    labels = {"tickvals": [step + axis.offset for step in steps], "ticktext": [f"{step:,}" for step in steps]}
+    figure.update_xaxes(type="log", **labels)
+    figure.update_xaxes(title_text="optimizer step", row=2, col=1)
+
+
+def _scale_buttons(axis: str, letter: str, x: float) -> dict[str, object]:
+    """A pair of buttons that switch one axis; the x axis of both panels at once."""
+    keys = [f"{axis}.type", *(["xaxis2.type"] if axis == "xaxis" else [])]
+    buttons = [
+        {"label": f"{letter} {kind}", "method": "relayout", "args": [dict.fromkeys(keys, kind)]}
+        for kind in ("log", "linear")
+    ]
+    return {
+        "type": "buttons",
+        "direction": "right",
+        "buttons": buttons,
+        "x": x,
+        "xanchor": "right",
+        "y": 1.23,
+        "yanchor": "top",
+        "showactive": True,
+        "active": 0,
+    }
+
+
+def _add_phase_key(figure: go.Figure, timeline: Timeline) -> None:
+    """One line under the picture with the phases in their colors and steps; narrow phases have no room for a label."""
+    parts = [
+        f'<span style="color:{PHASE_COLORS.get(phase.name, "#999999")}">■</span> {escape(phase.name.replace("_", " "))} '
+        f"{phase.start:,}–{'' if phase.end is None else format(phase.end, ',')}"
+        for phase in timeline.phases
+    ]
+    text = " &nbsp; ".join(parts) or "no phase found yet"
+    if len(parts) > 1:
+        text += "<br>Black bars: where a boundary can lie."
+    anchor = {"xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top"}
+    figure.add_annotation(text=text, x=0, y=-0.12, showarrow=False, align="left", **anchor)
+
+
+def tick_steps(last: int, offset: int = 1) -> list[int]:
+    """Steps to label on a logarithmic axis: 0, then 1, 2 and 5 times powers of ten, thinned so that labels do not touch.
+
+    >>> tick_steps(16000, 20)
+    [0, 50, 100, 200, 500, 1000, 2000, 5000, 10000]
+    """
+    steps = [0]
+    power = 1
+    while power <= last:
+        steps += [step for step in (power, 2 * power, 5 * power) if offset < step <= last]
+        power *= 10
+    while len(steps) > 14:
+        steps = [steps[0], *steps[1:][::-1][::2][::-1]]
+    return steps
+
+
+def _last_step(series: Mapping[str, tuple[list[int], list[float]]], timeline: Timeline) -> int:
+    ends = [steps[-1] for steps, _ in series.values() if steps]
+    return max([*ends, *(phase.end or phase.start for phase in timeline.phases)], default=0)
+
+
+def _thin(steps: Sequence[int], values: Sequence[float]) -> tuple[list[int], list[float]]:
+    """At most `MAX_POINTS` points: every one while they are far apart in log time, then evenly in log time, and the last."""
+    if len(steps) <= MAX_POINTS:
+        return list(steps), list(values)
+    ratio = ((steps[-1] + 1) / (steps[0] + 1)) ** (1 / (MAX_POINTS - 1))
+    kept: list[int] = []
+    due = float(steps[0])
+    for index, step in enumerate(steps):
+        if step >= due or index == len(steps) - 1:
+            kept.append(index)
+            due = (step + 1) * ratio - 1
+    return [steps[index] for index in kept], [values[index] for index in kept]

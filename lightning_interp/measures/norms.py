@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Norm of the weights, in total and per matrix, and how fast it changes on log-log axes."""
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+import torch
+
+from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.measures.base import Measure, Need
+from lightning_interp.measures.weights import float_weights
+from lightning_interp.records import Observation
+from lightning_interp.shapes import Float, Float64, Tensor
+
+SLOPE_POINTS = 8
+"""Most recent snapshots a slope is fitted to, this one included."""
+
+SLOPE_MINIMUM = 3
+"""Fewest snapshots a slope is given for."""
+
+
+def l2_norm(tensors: Iterable[Tensor]) -> Float64[Tensor, ""]:
+    """Euclidean norm of all entries of all tensors together, accumulated in float64.
+
+    Args:
+        tensors: Tensors of any shape and floating dtype; each counts as often as it is given.
+
+    Returns:
+        Norm in the unit of the weights; 0 for no tensors.
+
+    Example:
+        >>> l2_norm([torch.tensor([3.0]), torch.tensor([[4.0]])]).item()
+        5.0
+    """
+    norms = [torch.linalg.vector_norm(tensor, dtype=torch.float64) for tensor in tensors]
+    return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros((), dtype=torch.float64)
+
+
+def theil_sen_slope(x: Float[Tensor, " point"], y: Float[Tensor, " point"]) -> Float64[Tensor, ""]:
+    """Median of the slopes of all pairs of points, which a third of outliers cannot move far.
+
+    Args:
+        x: Strictly increasing positions.
+        y: Values.
+
+    Returns:
+        Slope in units of y per unit of x, float64.
+
+    Raises:
+        ShapeError: Fewer than two points, or x does not increase.
+
+    References:
+        Sen 1968, https://doi.org/10.1080/01621459.1968.10480934
+    """
+    if x.numel() < 2 or not (x.diff() > 0).all():
+        raise ShapeError(f"theil_sen_slope: `x` needs two or more increasing positions, got {x.tolist()}.")
+    first, second = torch.triu_indices(x.numel(), x.numel(), offset=1)
+    x, y = x.double(), y.double()
+    return ((y[second] - y[first]) / (x[second] - x[first])).quantile(0.5)
+
+
+def log_log_slope(steps: list[int], values: list[float]) -> Float64[Tensor, ""]:
+    """Slope d log(value) / d log(step + 1), a dimensionless power of the step.
+
+    Args:
+        steps: Optimizer steps, strictly increasing, from 0.
+        values: Positive values.
+
+    Returns:
+        Theil-Sen slope, float64.
+
+    Raises:
+        ShapeError: Fewer than two points, or steps do not increase.
+    """
+    return theil_sen_slope(torch.tensor(steps).double().log1p(), torch.tensor(values, dtype=torch.float64).log())
+
+
+class WeightNorm(Measure):
+    """``weight_norm``: L2 norm of all selected parameters, tied ones once; ``weight_norm/<parameter>`` per matrix.
+
+    A matrix is a parameter with two axes or more. Matrices that feed a normalization layer can change norm without
+    changing what the network computes: look at those separately.
+
+    References:
+        Liu et al. 2022 (Omnigrok), https://arxiv.org/abs/2210.01117
+    """
+
+    name: ClassVar[str] = "weight_norm"
+    names: ClassVar[tuple[str, ...]] = ("weight_norm",)
+    needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
+
+    def __call__(self, observation: Observation) -> Mapping[str, float]:
+        """Compute the values; see `l2_norm`."""
+        weights = float_weights(observation)
+        detail = {f"weight_norm/{name}": l2_norm([w]).item() for name, w in weights.items() if w.ndim > 1}
+        return {"weight_norm": l2_norm(weights.values()).item(), **detail}
+
+
+class WeightNormSlope(Measure):
+    """``weight_norm_slope``: d log(weight norm) / d log(step + 1) over the last snapshots, dimensionless.
+
+    Causal: uses the recorded ``weight_norm`` of earlier snapshots and the present one. About 0 at rest, negative while
+    weight decay removes what the network no longer needs.
+    """
+
+    name: ClassVar[str] = "weight_norm_slope"
+    names: ClassVar[tuple[str, ...]] = ("weight_norm_slope",)
+    needs: ClassVar[frozenset[Need]] = frozenset({"weights", "history"})
+
+    def __call__(self, observation: Observation) -> Mapping[str, float]:
+        """Compute the value; see `log_log_slope`."""
+        now = observation.snapshot.step
+        past = zip(*observation.history.get("weight_norm", ([], [])), strict=True)
+        points = [(step, norm) for step, norm in past if step < now and norm > 0][1 - SLOPE_POINTS :]
+        norm = l2_norm(float_weights(observation).values()).item()
+        if norm > 0:
+            points.append((now, norm))
+        if len(points) < SLOPE_MINIMUM:
+            raise MeasureSkipped(f"a slope needs {SLOPE_MINIMUM} snapshots with a weight norm, so far {len(points)}")
+        return {self.name: log_log_slope([s for s, _ in points], [v for _, v in points]).item()}

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which weights count: the selected floating-point parameters of a snapshot, tied ones once."""
+
+from torch import Tensor
+
+from lightning_interp.errors import MeasureSkipped
+from lightning_interp.records import Observation
+
+
+def float_weights(observation: Observation) -> dict[str, Tensor]:
+    """Selected floating-point tensors by name; of names that share one tensor, the first.
+
+    Raises:
+        MeasureSkipped: None is selected, or one holds NaN or infinity.
+    """
+    found: dict[str, Tensor] = {}
+    seen: set[tuple[object, ...]] = set()
+    for name in observation.parameters:
+        tensor = observation.weight(name)
+        place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        if not tensor.is_floating_point() or not tensor.numel() or place in seen:
+            continue
+        if not tensor.isfinite().all():
+            raise MeasureSkipped(f"weight {name} is not finite")
+        seen.add(place)
+        found[name] = tensor
+    if not found:
+        raise MeasureSkipped("no floating-point parameter is selected: pass parameters=")
+    return found
+
+
+def weight_matrices(observation: Observation) -> dict[str, Tensor]:
+    """Selected tensors of two axes or more as matrices [out, rest].
+
+    A matrix with a single row or column has rank one whatever it holds; it counts as a vector and is left out.
+
+    Raises:
+        MeasureSkipped: There is none, or a selected weight is not finite.
+    """
+    tensors = {name: tensor.flatten(1) for name, tensor in float_weights(observation).items() if tensor.ndim > 1}
+    matrices = {name: tensor for name, tensor in tensors.items() if min(tensor.shape) > 1}
+    if not matrices:
+        raise MeasureSkipped("no selected parameter is a matrix")
+    return matrices

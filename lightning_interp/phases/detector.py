@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The online phase detector, and its fold over a finished history."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lightning_interp.errors import MetricsError
+from lightning_interp.phases.evidence import evidence
+from lightning_interp.phases.intensities import intensities
+from lightning_interp.phases.machine import PhaseMachine, formation_evidence
+from lightning_interp.phases.observed import CURVES, TRACKED, Observed
+from lightning_interp.phases.rules import Rules
+from lightning_interp.phases.table import rows_of
+from lightning_interp.phases.verdict import Milestones, verdict
+from lightning_interp.timeline import INTENSITY_NAMES, Alarm, Timeline
+
+_CURVES = frozenset(CURVES)
+_TRACKED = frozenset(TRACKED)
+
+
+class PhaseDetector:
+    """Labels training while it happens; everything it says uses only records up to then.
+
+    Conditions need three evaluations in a row to count and five misses to stop counting; evaluations are at most 100 per
+    e-fold of steps, so densely logged runs are not judged more hastily. Between evaluations intensities keep their value.
+
+    Args:
+        n_classes: Number of classes, which fixes chance level; None where it is not known.
+
+    Raises:
+        MetricsError: Fewer than two classes.
+    """
+
+    def __init__(self, *, n_classes: int | None = None) -> None:
+        if n_classes is not None and n_classes < 2:
+            raise MetricsError(f"PhaseDetector: `n_classes` must be 2 or more, got {n_classes}. Leave it out if unknown.")
+        self._observed = Observed(n_classes)
+        self._rules = Rules(self._observed)
+        self._machine = PhaseMachine(self._observed, self._rules)
+        self._milestones = Milestones()
+        self._alarms: list[Alarm] = []
+        self._raised: set[str] = set()
+        self._points: tuple[list[tuple[int, float]], ...] = ([], [], [])
+        self._latest = (0.0, 0.0, 0.0)
+        self._step: int | None = None
+        self._due = -math.inf
+
+    def update(self, step: int, values: Mapping[str, float]) -> None:
+        """Take in one record.
+
+        Args:
+            step: Optimizer step, larger than all before.
+            values: Numbers by record name; losses in nats, accuracies as shares. Names that the detector does not know are
+                ignored. A train or held-out loss that is not finite counts as divergence, other such values as not logged.
+
+        Raises:
+            MetricsError: The step does not increase or is negative, or an accuracy is over 1; nothing has changed then.
+        """
+        self._check(step, values)
+        observed = self._observed
+        observed.clock.observe(step)
+        self._step = step
+        for name, value in values.items():
+            if name in _TRACKED:
+                observed.add(step, name, value)
+        observed.points += not _CURVES.isdisjoint(values)
+        if step >= self._due or observed.nonfinite:
+            self._evaluate(step)
+        for points, value in zip(self._points, self._latest, strict=True):
+            points.append((step, value))
+
+    @property
+    def timeline(self) -> Timeline:
+        """What is known now."""
+        verdict_now = verdict(self._observed, self._rules, self._milestones)
+        return Timeline(
+            verdict=verdict_now,
+            phases=tuple(self._machine.phases),
+            alarms=tuple(self._alarms),
+            intensities=dict(zip(INTENSITY_NAMES, map(tuple, self._points), strict=True)),
+            evidence=evidence(verdict_now, self._observed, self._rules, self._milestones),
+        )
+
+    def _check(self, step: int, values: Mapping[str, float]) -> None:
+        if step < 0 or (self._step is not None and step <= self._step):
+            raise MetricsError(
+                f"PhaseDetector.update: steps must not be negative and must increase, got {step} after {self._step}. "
+                "Sort the history and merge rows of one step."
+            )
+        for name in ("train_accuracy", "heldout_accuracy"):
+            if values.get(name, 0.0) > 1 + 1e-6:
+                raise MetricsError(
+                    f"PhaseDetector.update: `{name}` must be a share in [0, 1], got {values[name]} at step {step}. "
+                    "Divide percentages by 100."
+                )
+
+    def _evaluate(self, step: int) -> None:
+        observed = self._observed
+        self._due = observed.clock.next_due(step)
+        observed.evaluate()
+        self._rules.update(step)
+        self._milestones.update(observed, self._rules)
+        for _ in range(self._machine.update()):
+            self._alarms.append(Alarm("phase_began", step))
+        self._raise_alarms(step)
+        if observed.train or observed.heldout:
+            self._latest = intensities(observed, self._rules)
+
+    def _raise_alarms(self, step: int) -> None:
+        rules = self._rules
+        self._alarm("divergence", self._observed.nonfinite or rules.on("diverging"), step)
+        self._alarm("collapse", rules.on("collapsed"), step)
+        if "early_warning" not in self._raised:
+            self._alarm("early_warning", self._early_sign(), step)
+
+    def _early_sign(self) -> bool:
+        """Percentile z over 4 where it is logged; else the held-out curve 10 % off its peak since the fit."""
+        observed, rules = self._observed, self._rules
+        if rules.on("generalized"):
+            return False
+        if observed["heldout_percentile_z"]:
+            return rules.on("percentile")
+        far = rules.on("far_off_peak") and rules.on("off_peak") and rules.on("gap")
+        return far and rules.on("fitted") and formation_evidence(observed, rules)
+
+    def _alarm(self, name: str, raised: bool, step: int) -> None:
+        """Raise an alarm once for each stretch in which its cause lasts."""
+        if raised and name not in self._raised:
+            self._alarms.append(Alarm(name, step))
+            self._raised.add(name)
+        elif not raised:
+            self._raised.discard(name)
+
+
+def detect_phases(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> Timeline:
+    """The timeline of a finished history: the online detector, folded over it.
+
+    Args:
+        metrics: Either a table ``{"step": [...], "train_loss": [...], ...}`` of equally long columns, where NaN and None
+            mean not logged; or a history ``{name: (steps, values)}``, where a loss of NaN means NaN.
+        n_classes: Number of classes, which fixes chance level; None where it is not known.
+
+    Returns:
+        The same as a `PhaseDetector` that was given each record in turn.
+
+    Raises:
+        MetricsError: Columns of different lengths, steps that are no increasing whole numbers, or none of the names known.
+    """
+    detector = PhaseDetector(n_classes=n_classes)
+    for step, values in rows_of(metrics, TRACKED):
+        detector.update(step, values)
+    return detector.timeline
+
+
+def fold(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> Iterator[tuple[int, Timeline]]:
+    """The timeline after each record of a history, for animations and tests.
+
+    Args:
+        metrics: As for `detect_phases`.
+        n_classes: The same.
+
+    Yields:
+        Optimizer step and the timeline known then.
+    """
+    detector = PhaseDetector(n_classes=n_classes)
+    for step, values in rows_of(metrics, TRACKED):
+        detector.update(step, values)
+        yield step, detector.timeline

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+import torch
+
+from lightning_interp.capture import PassingProbe
+
+
+def offered(*, heldout: bool, train: int = 0, validation: int = 0, size: int = 64) -> PassingProbe:
+    """A passing probe that saw so many batches of each split."""
+    passing = PassingProbe(heldout=heldout)
+    for split, count in (("train", train), ("heldout", validation)):
+        for number in range(count):
+            passing.offer(split, (torch.full((size,), number), torch.zeros(size)))
+    return passing
+
+
+def test_passing_probe_takes_512_examples_and_no_more():
+    probe = offered(heldout=False, train=20).probe()
+    assert [int(x[0]) for x, _ in probe.train.batches] == list(range(8))
+
+
+def test_passing_probe_stops_at_64_megabytes():
+    passing = PassingProbe(heldout=False)
+    for _ in range(3):
+        passing.offer("train", torch.zeros(1, 2**23))  # 32 MB of float32
+    assert len(passing.probe().train.batches) == 2
+
+
+def test_passing_probe_copies_batches():
+    passing, batch = PassingProbe(heldout=False), {"x": torch.zeros(2)}
+    passing.offer("train", batch)
+    batch["x"].add_(1)
+    assert passing.probe().train.batches[0]["x"].tolist() == [0.0, 0.0]
+
+
+def test_passing_probe_is_complete_when_both_splits_are_full():
+    assert not offered(heldout=True, train=8).complete
+    assert offered(heldout=True, train=8, validation=8).complete
+
+
+def test_passing_probe_waits_for_no_heldout_batches_where_none_will_come():
+    assert offered(heldout=False, train=8).complete
+
+
+def test_passing_probe_takes_a_short_validation_set_as_all_there_is():
+    passing = offered(heldout=True, train=8, validation=2)
+    passing.end_of_validation()
+    passing.offer("heldout", torch.zeros(64))
+    assert passing.complete
+    assert len(passing.probe().heldout.batches) == 2
+
+
+def test_passing_probe_is_not_complete_after_a_validation_without_batches():
+    passing = offered(heldout=True, train=8)
+    passing.end_of_validation()
+    assert not passing.complete
+
+
+def test_passing_probe_is_none_where_no_training_batch_passed():
+    assert offered(heldout=True, validation=1).probe() is None
+
+
+def test_passing_probe_has_no_heldout_split_where_no_batch_passed():
+    assert offered(heldout=True, train=1).probe().heldout is None

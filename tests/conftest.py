@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every test shares: an untouched environment, an empty working directory, and `--resume-file` for long runs.
+
+`pytest -m verify --resume-file=FILE` skips tests that passed before with the same sources, so that an interrupted
+`make verify` goes on where it stopped. FILE holds one entry for each hash of the tracked sources.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+SOURCES = ("lightning_interp", "tests", "examples", "pyproject.toml", "constraints.txt")
+
+
+@pytest.fixture(autouse=True)
+def untouched_environment() -> Iterator[None]:
+    """Put every environment variable back; WandbLogger(offline=True), for one, sets WANDB_MODE and leaves it."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test where nothing lies: loggers and run directories default to the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--resume-file``."""
+    parser.addoption("--resume-file", type=Path, help="remember passed tests, skip them while sources are unchanged")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start remembering where ``--resume-file`` is given."""
+    if path := config.getoption("--resume-file"):
+        config.pluginmanager.register(Resume(path.absolute(), source_hash()), "lightning_interp_resume")
+
+
+def source_hash() -> str:
+    """SHA-256 over names and contents of the sources git knows or would add."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *SOURCES]
+    listing = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True).stdout
+    digest = hashlib.sha256()
+    for name in sorted(filter(None, listing.decode().split("\0"))):
+        path = REPOSITORY / name
+        content = path.read_bytes() if path.is_file() else b""
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+class Resume:
+    """Skips what passed under the same sources, and writes down each test as it passes.
+
+    Args:
+        path: JSON file ``{"sources": hash, "passed": [nodeid, ...]}``.
+        sources: Hash of the sources now.
+    """
+
+    def __init__(self, path: Path, sources: str) -> None:
+        self.path = path
+        self.sources = sources
+        self.passed = self._load()
+        self.called: set[str] = set()
+        self.skipped = 0
+
+    def _load(self) -> list[str]:
+        if not self.path.exists():
+            return []
+        kept = json.loads(self.path.read_text(encoding="utf-8"))
+        return list(kept["passed"]) if kept["sources"] == self.sources else []
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Take out what passed before; trylast, so that ``-m`` has chosen already."""
+        done = [item for item in items if item.nodeid in set(self.passed)]
+        self.skipped = len(done)
+        if done:
+            config.hook.pytest_deselected(items=done)
+            items[:] = [item for item in items if item not in done]
+
+    def pytest_report_collectionfinish(self) -> str:
+        """One line that says what is not run again."""
+        return f"resume: {self.skipped} tests passed before with these sources and are skipped ({self.path})"
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Nothing left to run because all of it passed is a success, not `no tests collected`."""
+        if self.skipped and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write the test down once its call and its clean-up passed."""
+        if report.when == "call" and report.passed:
+            self.called.add(report.nodeid)
+        elif report.when == "teardown" and report.passed and report.nodeid in self.called:
+            self._save(report.nodeid)
+
+    def _save(self, nodeid: str) -> None:
+        self.passed.append(nodeid)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".tmp")  # renamed when whole, so that a kill leaves the former file
+        partial.write_text(json.dumps({"sources": self.sources, "passed": self.passed}, indent=1), encoding="utf-8")
+        partial.replace(self.path)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Killed trainings resume their run directory; a killed analyzer costs its results and one warning."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import noisy_training
+import pytest
+
+from lightning_interp import Run, open_run
+from lightning_interp.store.layout import ABANDONED, SNAPSHOTS, committed_steps
+from lightning_interp.store.tensor_file import read_tensors
+
+MAX_STEPS = 400
+EVERY = 7
+SCHEDULED = {*range(0, MAX_STEPS + 1, EVERY), MAX_STEPS}
+
+
+def start_training(root: Path, *options: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, noisy_training.__file__, str(root), "--max-steps", str(MAX_STEPS), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run_training(root: Path, *options: str) -> str:
+    process = start_training(root, *options)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors[-3000:]
+    return errors
+
+
+def wait_for_step(root: Path, step: int, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 120
+    while max(committed_steps(root / "run" / SNAPSHOTS), default=-1) < step:
+        assert process.poll() is None and time.monotonic() < deadline, "training ended too early or did not start"
+        time.sleep(0.002)
+
+
+def kill_training_and_resume(root: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    process = start_training(root)
+    wait_for_step(root, draw.randrange(EVERY * 2, MAX_STEPS - 60), process)
+    time.sleep(draw.random() * 0.1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    run = open_run(root / "run")
+    committed = set(run.steps)
+    assert all(run.snapshot(step).step == step for step in committed), "a committed snapshot is torn"
+    run_training(root, "--resume")
+    check_resumed(open_run(root / "run"), committed)
+
+
+def check_resumed(run: Run, committed: set[int]) -> None:
+    attempts = run.manifest.attempts
+    resumed_at = attempts[-1].resumed_at if len(attempts) > 1 else None
+    present, dropped = set(run.steps), {row["step"] for row in run.health if row["event"] == "dropped"}
+    assert SCHEDULED - present - dropped == set(), "a scheduled step is neither on disk nor recorded as dropped"
+    if resumed_at is not None:
+        assert {step for step in committed if step <= resumed_at} <= present
+        aside = {step for folder in (run.path / ABANDONED).glob(f"*/{SNAPSHOTS}") for step in committed_steps(folder)}
+        assert {step for step in committed if step > resumed_at} <= aside
+    assert [record.step for record in run.all_records] == run.steps, "each snapshot has one standing record"
+    assert run.manifest.status == "finished"
+    for folder in (run.path / ABANDONED).glob(f"*/{SNAPSHOTS}"):
+        for path in folder.glob("step_*"):
+            read_tensors(path)  # set aside whole
+
+
+def test_killed_training_resumes_its_run_directory(tmp_path: Path) -> None:
+    kill_training_and_resume(tmp_path, seed=0)
+
+
+@pytest.mark.verify
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_training_killed_at_random_times(tmp_path: Path, seed: int) -> None:
+    kill_training_and_resume(tmp_path, seed)
+
+
+def analyzer_pids(run_dir: Path) -> list[int]:
+    """Analyzer processes of a run directory, from the process table."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"lightning_interp.analysis.worker" in words and str(run_dir).encode() in words:
+                found.append(int(entry.name))
+    return found
+
+
+def kill_analyzer_and_finish(root: Path, seed: int) -> None:
+    process = start_training(root)
+    wait_for_step(root, EVERY * (2 + seed), process)
+    (pid,) = analyzer_pids(root / "run")
+    os.kill(pid, signal.SIGKILL)
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0 and f"done {MAX_STEPS}" in output
+    assert errors.count("interp: warning:") == 1 and "was ended by signal 9" in errors, errors
+    run = open_run(root / "run")
+    assert run.manifest.status == "finished" and len(run.steps) == len(SCHEDULED)
+    finish_analysis(root / "run")
+    assert [record.step for record in run.all_records] == run.steps
+    assert all("train_loss" in record.values for record in run.all_records)
+
+
+def finish_analysis(run_dir: Path) -> dict:
+    command = [sys.executable, "-m", "lightning_interp.cli.main", "analyze", str(run_dir)]
+    result = subprocess.run(
+        [*command, "--module", "noisy_training:build", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=Path(noisy_training.__file__).parent,
+    )
+    assert result.returncode == 0, result.stderr
+    timeline: dict = json.loads(result.stdout)
+    assert timeline == json.loads((run_dir / "phases.json").read_text())
+    return timeline
+
+
+def test_killed_analyzer_costs_one_warning_and_analyze_finishes(tmp_path: Path) -> None:
+    kill_analyzer_and_finish(tmp_path, seed=0)
+
+
+@pytest.mark.verify
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_analyzer_killed_at_other_times(tmp_path: Path, seed: int) -> None:
+    kill_analyzer_and_finish(tmp_path, seed)
+
+
+def test_interrupted_training_ends_cleanly(tmp_path: Path) -> None:
+    """Ctrl-C: the run directory says so, nothing is left running, what was captured is analyzed."""
+    process = start_training(tmp_path)
+    wait_for_step(tmp_path, EVERY * 3, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=240)
+    run = open_run(tmp_path / "run")
+    assert run.manifest.status == "interrupted"
+    assert [record.step for record in run.all_records] == run.steps
+    assert analyzer_pids(tmp_path / "run") == []

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The online detector: causal, stable, fast, and the same as the fold over a finished history."""
+
+import itertools
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightning_interp.errors import MetricsError
+from lightning_interp.phases import PhaseDetector, detect_phases
+from lightning_interp.phases.detector import fold
+
+
+@pytest.fixture(scope="module", params=["reference", "grokking", "collapsing", "random_labels", "partial"])
+def table(request, histories):
+    return histories.noisy(getattr(histories, request.param)(), 0.02, seed=3)
+
+
+@pytest.fixture(scope="module")
+def online(table):
+    """What the online detector said after each record, once for all tests: run-time type checks make it slow."""
+    return [timeline for _, timeline in fold(table)]
+
+
+@pytest.mark.parametrize("kind", ["reference", "grokking"])
+def test_detect_phases_of_a_truncated_history_is_what_was_said_online(histories, kind):
+    clean = histories.reference() if kind == "reference" else histories.grokking(steps=range(0, 20_001, 250))
+    table = histories.noisy(clean, 0.02, seed=3)
+    online = [timeline for _, timeline in fold(table)]
+    for index in range(9, len(online), 10):
+        cut = {name: column[: index + 1] for name, column in table.items()}
+        assert detect_phases(cut) == online[index]
+
+
+def test_phases_once_emitted_keep_name_and_start(online):
+    before = []
+    for timeline in online:
+        now = [(phase.name, phase.start) for phase in timeline.phases]
+        assert now[: len(before)] == before
+        before = now
+
+
+def test_boundaries_once_emitted_do_not_move(online):
+    ends = {}
+    for timeline in online:
+        for index, phase in enumerate(timeline.phases):
+            if phase.end is not None:
+                assert ends.setdefault(index, (phase.end, phase.end_interval)) == (phase.end, phase.end_interval)
+
+
+def test_phases_are_contiguous_and_increasing(online):
+    phases = online[-1].phases
+    assert all(a.end == b.start and a.start < b.start for a, b in itertools.pairwise(phases))
+
+
+def test_intervals_hold_their_boundaries(online):
+    assert all(p.start_interval[0] <= p.start <= p.start_interval[1] for p in online[-1].phases)
+
+
+def test_labels_do_not_flip(online):
+    names = [phase.name for phase in online[-1].phases]
+    assert len(names) == len(set(names))
+
+
+def test_intensities_have_one_value_in_the_unit_interval_for_each_update(online, table):
+    intensities = online[-1].intensities
+    steps = [[step for step, _ in points] for points in intensities.values()]
+    inside = all(0 <= value <= 1 for points in intensities.values() for _, value in points)
+    assert (inside, steps) == (True, [table["step"]] * 3)
+
+
+@settings(max_examples=4, deadline=None)
+@given(factor=st.integers(1, 1000))
+def test_boundaries_scale_with_the_steps(histories, factor):
+    table = histories.reference(("train_loss", "heldout_loss"))
+    scaled = detect_phases(table | {"step": [step * factor for step in table["step"]]})
+    assert [p.start for p in scaled.phases] == [p.start * factor for p in detect_phases(table).phases]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    values=st.lists(
+        st.tuples(st.floats(allow_nan=True, allow_infinity=True, width=32), st.floats(allow_nan=True, allow_infinity=True)),
+        max_size=60,
+    )
+)
+def test_update_survives_any_numbers(values):
+    detector = PhaseDetector()
+    for step, (train, heldout) in enumerate(values):
+        detector.update(step, {"train_loss": train, "heldout_loss": heldout})
+        assert detector.timeline.verdict
+
+
+def test_update_refuses_steps_that_do_not_increase():
+    detector = PhaseDetector()
+    detector.update(5, {"train_loss": 1.0})
+    with pytest.raises(MetricsError, match="got 5 after 5"):
+        detector.update(5, {"train_loss": 1.0})
+
+
+def test_update_changes_nothing_when_it_refuses():
+    detector = PhaseDetector()
+    detector.update(5, {"train_loss": 1.0})
+    before = detector.timeline
+    with pytest.raises(MetricsError):
+        detector.update(6, {"train_loss": 0.5, "train_accuracy": 50.0})
+    assert detector.timeline == before
+
+
+def test_detector_refuses_one_class():
+    with pytest.raises(MetricsError, match="`n_classes` must be 2 or more"):
+        PhaseDetector(n_classes=1)
+
+
+TIMED = """
+import time
+from lightning_interp.phases import detect_phases
+steps = list(range(100_000))
+falling, rising = [5.0 / (1 + step / 100) for step in steps], [5.0 + step / 1e5 for step in steps]
+began = time.process_time()
+detect_phases({"train_loss": (steps, falling), "heldout_loss": (steps, rising)})
+print(time.process_time() - began)
+"""
+
+
+def test_detect_phases_takes_about_a_second_for_100000_records():
+    # in a process of its own, without the run-time type checks of the tests; .6 s on an idle core
+    done = subprocess.run([sys.executable, "-c", TIMED], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 2.5
+
+
+def test_importing_phases_loads_neither_torch_nor_lightning():
+    heavy = "('torch', 'lightning', 'wandb', 'numpy')"
+    code = f"import sys, lightning_interp.phases; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The timeline and its JSON."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_interp import phases as package
+from lightning_interp.errors import MetricsError
+from lightning_interp.phases import ALARM_NAMES, PHASE_NAMES, VERDICTS, Timeline, detect_phases
+
+steps = st.integers(0, 10**9)
+shares = st.floats(0, 1)
+intervals = st.lists(steps, min_size=2, max_size=2)
+written = st.fixed_dictionaries(
+    {
+        "schema": st.just(1),
+        "verdict": st.sampled_from(VERDICTS),
+        "phases": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "name": st.sampled_from(PHASE_NAMES),
+                    "start": steps,
+                    "end": steps | st.none(),
+                    "confidence": shares,
+                    "start_interval": intervals,
+                    "end_interval": intervals | st.none(),
+                }
+            ),
+            max_size=4,
+        ),
+        "alarms": st.lists(st.fixed_dictionaries({"name": st.sampled_from(ALARM_NAMES), "step": steps}), max_size=3),
+        "intensities": st.dictionaries(
+            st.sampled_from(["memorization", "cleanup"]), st.lists(st.tuples(steps, shares).map(list), max_size=5)
+        ),
+        "evidence": st.dictionaries(st.text(), st.none() | st.integers() | st.text()),
+    }
+)
+
+
+@given(written)
+def test_timeline_survives_the_json_round_trip(data):
+    assert json.loads(json.dumps(Timeline.from_dict(data).to_dict())) == data
+
+
+def test_to_dict_has_exactly_the_documented_keys(histories):
+    data = detect_phases(histories.reference()).to_dict()
+    assert list(data) == ["schema", "verdict", "phases", "alarms", "intensities", "evidence"]
+
+
+def test_to_dict_of_a_real_run_is_plain_json(histories):
+    data = detect_phases(histories.reference()).to_dict()
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+
+
+def test_from_dict_refuses_another_schema():
+    with pytest.raises(MetricsError, match="expected schema 1, got 2"):
+        Timeline.from_dict({"schema": 2})
+
+
+def test_from_dict_refuses_missing_keys():
+    with pytest.raises(MetricsError, match=r"not a phases\.json"):
+        Timeline.from_dict({"schema": 1, "verdict": "unknown"})
+
+
+def test_current_is_none_without_phases():
+    assert Timeline("unknown").current is None
+
+
+@pytest.mark.parametrize("name", package.__all__)
+def test_every_public_name_imports(name):
+    assert getattr(package, name) is not None
