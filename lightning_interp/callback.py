@@ -147,7 +147,7 @@ class InterpMonitor(Callback):
         for batch in self._sanity:
             monitor.offer_batch("heldout", batch)
         if self._sanity:
-            monitor.validation_ended()
+            monitor.split_ended("heldout")
         self._sanity.clear()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -181,7 +181,12 @@ class InterpMonitor(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that all validation batches have passed."""
         if self._monitor is not None:
-            self._monitor.validation_ended()
+            self._monitor.split_ended("heldout")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that all training batches have passed."""
+        if self._monitor is not None:
+            self._monitor.split_ended("train")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the last snapshot."""

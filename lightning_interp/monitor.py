@@ -22,7 +22,7 @@ from lightning_interp.dashboards.feed import ResultFeed
 from lightning_interp.dashboards.loggers import LightningLogger, LoggerSet
 from lightning_interp.errors import InterpError, ProbeError
 from lightning_interp.phases import PhaseChange, describe, phase_changes
-from lightning_interp.records import Batch, Probe
+from lightning_interp.records import Batch, Probe, Split
 from lightning_interp.run_start import Progress, choose_directory, new_manifest, open_directory
 from lightning_interp.store import snapshot_steps, write_manifest, write_probe
 from lightning_interp.store.manifest import Status
@@ -154,17 +154,17 @@ class Monitor:
         if step > self._last_step:
             self.snapshot(module, step=step, epoch=epoch, scalars=scalars)
 
-    def offer_batch(self, split: str, batch: Batch) -> None:
+    def offer_batch(self, split: Split, batch: Batch) -> None:
         """A batch passes; kept where the data cannot be indexed and the probe still wants it."""
         if self._passing is not None:
             self._passing.offer(split, batch)
             if self._passing.complete:
                 self._commit_passing()
 
-    def validation_ended(self) -> None:
-        """A whole validation has passed: its batches are all there are."""
+    def split_ended(self, split: Split) -> None:
+        """A whole pass over a split is over: its batches are all there are."""
         if self._passing is not None:
-            self._passing.end_of_validation()
+            self._passing.ended(split)
             if self._passing.complete:
                 self._commit_passing()
 

@@ -8,7 +8,7 @@ import json
 import pickle
 import sys
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import cloudpickle
 
@@ -16,6 +16,19 @@ from lightning_interp.errors import ProbeError
 from lightning_interp.records import Probe
 
 Kind = Literal["start", "probe", "finish"]
+
+
+@runtime_checkable
+class ByteStream(Protocol):
+    """Where frames come from: a pipe, a file, or memory."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """So many bytes, fewer at the end."""
+        ...
+
+    def readline(self, size: int = -1, /) -> bytes:
+        """One line with its end, if it has one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ def encode_start(order: StartOrder) -> bytes:
     return json.dumps(head).encode() + b"\n" + body
 
 
-def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+def read_frame(stream: ByteStream) -> tuple[dict[str, Any], bytes] | None:
     """Header and body of the next frame; None at the end of the stream, also in the middle of a frame."""
     line = stream.readline()
     if not line.endswith(b"\n"):

@@ -148,12 +148,13 @@ def _compare(outputs: Tensor, targets: Tensor) -> ProbeOutputs:
 
 
 def class_axis(outputs: tuple[int, ...], targets: tuple[int, ...]) -> int:
-    """The one axis of `outputs` whose removal gives the shape of `targets`.
+    """The one axis of `outputs` whose removal gives the shape of `targets`; never the first of several, which is the batch.
 
     Raises:
         ProbeError: There is none, or more than one.
     """
-    axes = [axis for axis in range(len(outputs)) if outputs[:axis] + outputs[axis + 1 :] == targets]
+    first = min(1, len(outputs) - 1)  # a batch may hold as many examples as there are classes
+    axes = [axis for axis in range(first, len(outputs)) if outputs[:axis] + outputs[axis + 1 :] == targets]
     if len(axes) != 1:
         kind = "no axis" if not axes else "more than one axis"
         raise ProbeError(f"{kind} of the outputs {outputs} can be the class axis for targets {targets}")
@@ -204,8 +205,8 @@ def _against_own_loss(route: Route, replica: nn.Module, batch: Batch) -> Route:
     return Route("validation_step", own_loss, note)
 
 
-def evaluate(call: ProbeStep, replica: nn.Module, batch: Batch) -> ProbeOutputs:
-    """One route on one batch, eagerly and without gradients."""
+def evaluate(call: ProbeStep, replica: nn.Module, batch: Batch) -> Any:
+    """One route on one batch, eagerly and without gradients; what a user's function gives is not checked here."""
     with torch.no_grad(), eager():
         return call(replica, to_replica(batch, replica))
 

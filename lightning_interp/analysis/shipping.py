@@ -24,6 +24,7 @@ from lightning_interp.names import strip_wrappers
 SIZE_CAP = 256 * 2**20
 """Most bytes a module without its weights may take."""
 _BY_NAME = (type, types.FunctionType, types.BuiltinFunctionType)
+_OPEN_FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 _COMPILED_METHODS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
 
 
@@ -115,6 +116,10 @@ class _ModulePickler(cloudpickle.Pickler):  # type: ignore[misc]
         return ("absent", type(obj).__name__, False) if type(obj).__name__ == "Trainer" else None
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, torch.jit.ScriptModule):
+            raise pickle.PicklingError("it holds TorchScript, which lives outside python")
+        if isinstance(obj, _OPEN_FILES) and obj not in (sys.stdin, sys.stdout, sys.stderr):
+            return NotCarried, (type(obj).__name__,)  # cloudpickle would read it to its end
         reduced = super().reducer_override(obj)
         if reduced is not NotImplemented or isinstance(obj, _BY_NAME):
             return reduced
@@ -124,7 +129,7 @@ class _ModulePickler(cloudpickle.Pickler):  # type: ignore[misc]
             table = self.dispatch_table.get(type(obj))
             reduced = table(obj) if table else obj.__reduce_ex__(5)
         except Exception as err:  # whatever an object raises, it cannot travel
-            if isinstance(obj, nn.Module):  # TorchScript: without it the outputs would be others, or none
+            if isinstance(obj, nn.Module):  # nothing can stand for a part of the network
                 raise pickle.PicklingError(f"a submodule of type {type(obj).__name__} cannot travel") from err
             return NotCarried, (type(obj).__name__,)
         return _without_compilation(reduced) if isinstance(obj, nn.Module) else reduced

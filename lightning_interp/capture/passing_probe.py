@@ -3,7 +3,7 @@
 
 from lightning_interp.batches import byte_count, example_count, map_tensors, to_cpu
 from lightning_interp.capture.probe import SAMPLED_EXAMPLES, WHOLE_SPLIT_BYTES
-from lightning_interp.records import Batch, Probe, ProbeSplit
+from lightning_interp.records import SPLITS, Batch, Probe, ProbeSplit, Split
 
 
 class PassingProbe:
@@ -14,8 +14,8 @@ class PassingProbe:
     """
 
     def __init__(self, *, heldout: bool) -> None:
-        self._kept: dict[str, list[Batch]] = {"train": [], "heldout": []}
-        self._size = {"train": (0, 0), "heldout": (0, 0)}
+        self._kept: dict[Split, list[Batch]] = {"train": [], "heldout": []}
+        self._size: dict[Split, tuple[int, int]] = {"train": (0, 0), "heldout": (0, 0)}
         self._wants_heldout = heldout
 
     @property
@@ -23,7 +23,7 @@ class PassingProbe:
         """Whether both splits have all they take."""
         return self._full("train") and (self._full("heldout") or not self._wants_heldout)
 
-    def offer(self, split: str, batch: Batch) -> None:
+    def offer(self, split: Split, batch: Batch) -> None:
         """Copy a batch if its split still wants one. The copy stays on its device: nothing waits for it."""
         if self._full(split):
             return
@@ -31,18 +31,18 @@ class PassingProbe:
         self._kept[split].append(map_tensors(batch, lambda tensor: tensor.detach().clone()))
         self._size[split] = (examples + max(1, example_count(batch)), size + byte_count(batch))
 
-    def end_of_validation(self) -> None:
-        """Called after the first whole validation: a short validation set has no more batches to wait for."""
-        if self._kept["heldout"]:
-            self._size["heldout"] = (SAMPLED_EXAMPLES, 0)
+    def ended(self, split: Split) -> None:
+        """Called after a whole pass over a split: short data has no more batches to wait for, only the same again."""
+        if self._kept[split]:
+            self._size[split] = (SAMPLED_EXAMPLES, 0)
 
     def probe(self) -> Probe | None:
         """What was collected, on the CPU; None where no training batch passed."""
         if not self._kept["train"]:
             return None
-        train, heldout = (ProbeSplit(tuple(to_cpu(batch) for batch in self._kept[split])) for split in ("train", "heldout"))
+        train, heldout = (ProbeSplit(tuple(to_cpu(batch) for batch in self._kept[split])) for split in SPLITS)
         return Probe(train, heldout if heldout.batches else None)
 
-    def _full(self, split: str) -> bool:
+    def _full(self, split: Split) -> bool:
         examples, size = self._size[split]
         return examples >= SAMPLED_EXAMPLES or size >= WHOLE_SPLIT_BYTES

@@ -29,7 +29,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--out", type=Path, help="new folder for everything (default: demo_run/<UTC time>)")
     parser.add_argument("--max-steps", type=int, help="optimizer steps (default: enough to grok and clean up)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of split and initial weights (default: 0)")
+    parser.add_argument("--seed", type=int, help="seed of split and initial weights (default: the tested one)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, all else on stderr")
     parser.set_defaults(run=run)
 
@@ -63,8 +63,9 @@ def _train(out: Path, args: argparse.Namespace, console: "Console") -> "DemoResu
     from lightning_interp.demo import run as demo
 
     steps = demo.MAX_STEPS if args.max_steps is None else args.max_steps
+    seed = demo.SEED if args.seed is None else args.seed
     console.print(f"Training a one-layer transformer to add modulo {demo.P}, {steps} steps on the CPU.")
-    return demo.run_demo(out, max_steps=steps, seed=args.seed, console=console)
+    return demo.run_demo(out, max_steps=steps, seed=seed, console=console)
 
 
 def _show(result: "DemoResult", console: "Console") -> None:

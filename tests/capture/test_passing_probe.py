@@ -43,7 +43,7 @@ def test_passing_probe_waits_for_no_heldout_batches_where_none_will_come():
 
 def test_passing_probe_takes_a_short_validation_set_as_all_there_is():
     passing = offered(heldout=True, train=8, validation=2)
-    passing.end_of_validation()
+    passing.ended("heldout")
     passing.offer("heldout", torch.zeros(64))
     assert passing.complete
     assert len(passing.probe().heldout.batches) == 2
@@ -51,7 +51,7 @@ def test_passing_probe_takes_a_short_validation_set_as_all_there_is():
 
 def test_passing_probe_is_not_complete_after_a_validation_without_batches():
     passing = offered(heldout=True, train=8)
-    passing.end_of_validation()
+    passing.ended("heldout")
     assert not passing.complete
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
-from noisy_training import P, NoisyAddition, loaders, quiet_trainer
+from noisy_training import NoisyAddition, P, loaders, quiet_trainer
 
 from lightning_interp import CyclicGroupTask, InterpMonitor, PhaseChange, Run, open_run
 

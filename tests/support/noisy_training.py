@@ -95,7 +95,7 @@ def loaders(batch_size: int = 32) -> tuple[DataLoader[Any], DataLoader[Any]]:
     )
 
 
-def train(  # noqa: PLR0913
+def train(
     root: Path,
     callbacks: list[Any],
     *,

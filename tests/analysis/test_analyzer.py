@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import math
+from dataclasses import replace
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lightning_interp.analysis.orders import analyzer_for
+from lightning_interp.analysis.state import AnalysisState, read_state
+from lightning_interp.measures import Measure, WeightNorm
+from lightning_interp.posthoc import analyze_run
+from lightning_interp.store import open_run, write_manifest
+from lightning_interp.store.layout import ANALYSIS, PHASES, RECORDS, SNAPSHOTS, step_file
+
+
+class Fails(Measure):
+    """Breaks at step 2."""
+
+    name, names, needs = "fails", ("fails",), frozenset({"weights"})
+
+    def __call__(self, observation):
+        if observation.snapshot.step == 2:
+            raise ArithmeticError("no such number")
+        return {"fails": 1.0}
+
+
+class CountsForwards(nn.Module):
+    """Counts forwards in a list, which all of its replicas in this process share by class."""
+
+    seen: list[int] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        type(self).seen.append(len(x))
+        return self.net(x)
+
+
+class RunsOutOnce(nn.Module):
+    """Runs out of memory in its first forward, as a GPU does that the training has filled."""
+
+    left: list[str] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if type(self).left:
+            raise torch.OutOfMemoryError(type(self).left.pop())
+        return self.net(x)
+
+
+class Scheduled(L.LightningModule):
+    """Its validation loss depends on the step, which it reads from its trainer; the batch cannot be guessed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(3, 2)
+
+    def forward(self, *, inputs: torch.Tensor) -> torch.Tensor:
+        return self.net(inputs)
+
+    def validation_step(self, batch, batch_idx):
+        return F.cross_entropy(self(inputs=batch[0]), batch[1]) * 0 + self.trainer.global_step
+
+
+def record_lines(path):
+    return (path / RECORDS).read_text().splitlines()
+
+
+def analyzed(run, **changes):
+    analyzer = analyzer_for(run.path, run.order(**changes))
+    analyzer.run_pending()
+    analyzer.finish("finished")
+    return open_run(run.path)
+
+
+def test_analyzer_observes_pending_snapshots_in_order(prepare):
+    run, told = prepare(), []
+    assert analyzer_for(run.path, run.order()).run_pending(on_step=told.append) == 4
+    assert told == [json.loads(line)["step"] for line in record_lines(run.path)] == [0, 1, 2, 5]
+
+
+def test_analyzer_measures_what_the_live_module_had(prepare):
+    run = prepare(steps=(0,), measures="train_loss")
+    torch.manual_seed(0)
+    x, y = run.probe.train.batches[0]
+    fresh = type(run.module)(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    expected = F.cross_entropy(fresh(x).double(), y).item()
+    # The same float32 logits; the mean of six float64 losses of order 1 rounds at 1e-16 a term.
+    assert analyzed(run).records("train_loss")[1].tolist() == pytest.approx([expected], abs=1e-14)
+
+
+def test_analyzer_observes_what_is_committed_later(prepare):
+    run = prepare(steps=(0,))
+    analyzer = analyzer_for(run.path, run.order())
+    analyzer.run_pending()
+    run.commit(9)
+    assert analyzer.pending() == [9]
+
+
+def test_analyzer_stops_before_a_snapshot_when_told(prepare):
+    run = prepare()
+    answers = iter([False, False, True])
+    assert analyzer_for(run.path, run.order()).run_pending(stop=lambda: next(answers)) == 2
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 2, 3])
+def test_analyzer_stopped_anywhere_goes_on_to_the_same_records(prepare, stop_after):
+    whole, cut = prepare("whole"), prepare("cut")
+    analyzed(whole)
+    first = analyzer_for(cut.path, cut.order())
+    for step in first.pending()[:stop_after]:
+        first.observe(step)
+    with (cut.path / RECORDS).open("a") as handle:
+        handle.write('{"step":99,"att')  # it was killed while it wrote
+    analyzed(cut)
+    assert record_lines(cut.path) == record_lines(whole.path)
+    assert (cut.path / PHASES).read_text() == (whole.path / PHASES).read_text()
+
+
+def test_analyzer_stores_activations_of_both_splits(prepare):
+    assert analyzed(prepare()).activations("1").shape == (4, 6 + 5, 4)
+
+
+def test_analyzer_remembers_how_it_found_outputs(prepare):
+    state = analyzed(prepare()).analysis
+    assert (state["route"], state["n_classes"], state["stage"], state["last_step"]) == ("pair", 2, "finished", 5)
+
+
+def damage(run, step: int) -> None:
+    path = step_file(run.path / SNAPSHOTS, step)
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+
+
+def test_analyzer_records_a_damaged_snapshot_and_goes_on(prepare):
+    run = prepare()
+    damage(run, 2)
+    done = analyzed(run)
+    assert done.records("weight_norm")[0].tolist() == [0, 1, 5]
+    assert "differ from their CRC32" in done.all_records[2].skipped["snapshot"]
+    assert any(notice.startswith("step 2 is left out") for notice in done.analysis["notices"])
+
+
+def test_analyzer_learns_the_classes_though_the_first_snapshot_is_damaged(prepare):
+    run = prepare()
+    damage(run, 0)
+    assert analyzed(run).analysis["n_classes"] == 2
+
+
+def test_a_failing_measure_costs_its_own_values_at_its_step(prepare):
+    done = analyzed(prepare(), measures=(Fails(), WeightNorm()))
+    assert done.records("fails")[0].tolist() == [0, 1, 5]
+    assert done.records("weight_norm")[0].tolist() == [0, 1, 2, 5]
+    assert done.all_records[2].skipped == {"fails": "failed: ArithmeticError: no such number"}
+    assert "measure fails failed" in " ".join(done.analysis["notices"])
+
+
+def test_strict_lets_a_failing_measure_end_the_analysis(prepare):
+    run = prepare()
+    with pytest.raises(ArithmeticError):
+        analyzed(run, measures=(Fails(),), strict=True)
+    assert len(record_lines(run.path)) == 2
+
+
+def test_a_loss_that_is_not_finite_is_skipped_and_reaches_the_detector(prepare):
+    run = prepare(steps=tuple(range(12)), measures=["train_loss", "heldout_loss"])
+    with torch.no_grad():
+        run.module[0].weight.fill_(math.nan)
+    run.commit(12)
+    done = analyzed(run)
+    assert "not finite" in done.all_records[-1].skipped["train_loss"]
+    assert done.timeline.verdict == "diverged"
+
+
+def test_a_resumed_analyzer_remembers_that_the_loss_was_not_finite(prepare):
+    run = prepare(steps=tuple(range(12)), measures=["train_loss", "heldout_loss"])
+    with torch.no_grad():
+        run.module[0].weight.fill_(math.nan)
+    run.commit(12)
+    analyzed(run)
+    (run.path / PHASES).unlink()
+    run.commit(13)
+    assert analyzed(run).timeline.verdict == "diverged"
+
+
+def test_analyzer_measures_weights_without_a_module(prepare):
+    done = analyzed(prepare(), packed_module=None, without_replica="only weights are measured: no module")
+    assert done.records("weight_norm")[0].tolist() == [0, 1, 2, 5]
+    assert "weights only" in done.all_records[0].skipped["train_loss"]
+    assert "only weights are measured: no module" in done.analysis["notices"]
+
+
+def test_analyzer_measures_weights_where_no_loss_is_found(prepare):
+    done = analyzed(prepare(module=nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))))
+    assert done.records("weight_norm")[0].tolist() == [0, 1, 2, 5]
+    assert "no loss can be found" in done.analysis["notices"][0]
+
+
+def test_weights_alone_run_no_forward(prepare):
+    CountsForwards.seen.clear()
+    run = prepare(module=CountsForwards())
+    CountsForwards.seen.clear()
+    analyzed(run, packed_module=None, measures=(WeightNorm(),))
+    assert CountsForwards.seen == []
+
+
+def test_the_first_snapshot_costs_few_forwards_and_the_others_one_a_split(prepare):
+    run = prepare(module=CountsForwards(), measures=["train_loss", "heldout_loss", "train_accuracy"])
+    analyzer = analyzer_for(run.path, run.order())
+    analyzer.observe(0)
+    CountsForwards.seen.clear()
+    analyzer.observe(1)
+    assert sorted(CountsForwards.seen) == [5, 6]
+
+
+def test_memory_running_out_moves_the_analysis_to_the_cpu(prepare):
+    run = prepare(module=RunsOutOnce(), measures=["train_loss"])
+    RunsOutOnce.left.append("no memory left")
+    done = analyzed(run)
+    assert done.records("train_loss")[0].tolist() == [0, 1, 2, 5]
+    assert any("out of memory on cpu at step 0; the analysis moved to the CPU" in n for n in done.analysis["notices"])
+
+
+def test_a_validation_step_reads_the_step_of_each_snapshot(prepare):
+    run = prepare(module=nn.Linear(3, 2), steps=(), measures=["train_loss"])
+    run = replace(run, module=Scheduled())
+    for step in (3, 8):
+        run.commit(step)
+    assert analyzed(run).records("train_loss")[1].tolist() == [3.0, 8.0]
+
+
+def test_analyzer_waits_for_a_probe_that_is_being_collected(prepare):
+    run = prepare(stored_probe=False)
+    write_manifest(run.path, replace(run.manifest, probe={"status": "pending"}))
+    analyzer = analyzer_for(run.path, run.order())
+    assert analyzer.probe_missing
+    assert analyzer.run_pending() == 0
+    analyzer.give_probe(run.probe)
+    assert analyzer.run_pending() == 4
+
+
+def test_analyzer_goes_on_without_a_probe_that_will_not_come(prepare):
+    run = prepare(stored_probe=False)
+    analyzer = analyzer_for(run.path, run.order())
+    analyzer.without_probe()
+    analyzer.run_pending()
+    assert open_run(run.path).records("weight_norm")[0].tolist() == [0, 1, 2, 5]
+
+
+def test_a_slow_probe_is_cut_before_the_first_record(prepare, monkeypatch):
+    from lightning_interp.analysis import probe_budget
+
+    monkeypatch.setattr(probe_budget, "PROBE_SECONDS", 1e-9)
+    done = analyzed(prepare())
+    assert done.analysis["probe_cut"] == {"train": 1, "heldout": 1}
+    assert done.activations("1").shape == (4, 2, 4)
+    assert any("it is cut to 1 train, 1 heldout examples" in notice for notice in done.analysis["notices"])
+
+
+def test_a_probe_that_must_stay_whole_is_not_cut(prepare, monkeypatch):
+    from lightning_interp.analysis import probe_budget
+
+    monkeypatch.setattr(probe_budget, "PROBE_SECONDS", 1e-9)
+    assert analyzed(prepare(), whole_probe=True).analysis["probe_cut"] == {}
+
+
+def test_a_resumed_analyzer_cuts_the_probe_as_before(prepare, monkeypatch):
+    from lightning_interp.analysis import probe_budget
+
+    run = prepare()
+    monkeypatch.setattr(probe_budget, "PROBE_SECONDS", 1e-9)
+    analyzer_for(run.path, run.order()).observe(0)
+    monkeypatch.undo()
+    assert analyzed(run).activations("1").shape == (4, 2, 4)
+
+
+def test_read_state_begins_anew_where_the_file_is_damaged(tmp_path):
+    (tmp_path / ANALYSIS).write_text("{")
+    assert read_state(tmp_path) == AnalysisState()
+
+
+def test_state_says_each_thing_once(tmp_path):
+    state = AnalysisState()
+    state.notice("a"), state.notice("b"), state.notice("a")
+    state.write(tmp_path)
+    assert read_state(tmp_path).notices == ["a", "b"]
+
+
+def build() -> nn.Module:
+    """The factory a user passes as ``module=``."""
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+def test_analyze_run_finishes_an_interrupted_run_to_the_live_records(prepare):
+    live, cut = prepare("live"), prepare("cut")
+    analyzed(live)
+    analyzer_for(cut.path, cut.order()).observe(0)
+    finished = analyze_run(cut.path, module=build, device="cpu")
+    assert finished.observed == (1, 2, 5)
+    assert finished.pending == ()
+    assert record_lines(cut.path) == record_lines(live.path)
+
+
+def test_analyze_run_from_the_start_equals_the_live_records(prepare):
+    live, late = prepare("live"), prepare("late")
+    analyzed(live)
+    analyze_run(late.path, module=build, device="cpu")
+    assert record_lines(late.path) == record_lines(live.path)
+    assert torch.equal(open_run(late.path).activations("1"), open_run(live.path).activations("1"))
+
+
+def test_analyze_run_without_a_module_lists_what_is_pending(prepare):
+    finished = analyze_run(prepare().path, device="cpu")
+    assert finished.observed == (0, 1, 2, 5)
+    assert {"train_loss", "heldout_loss"} <= set(finished.pending)
+    assert "weight_norm" not in finished.pending
+
+
+def test_analyze_run_tells_what_it_will_do(prepare):
+    planned, told = [], []
+    analyze_run(prepare().path, module=build, device="cpu", on_plan=planned.append, on_step=told.append)
+    assert planned == [[0, 1, 2, 5]]
+    assert told == [0, 1, 2, 5]
+
+
+def test_analyze_run_takes_the_probe_a_run_kept_out_of_its_directory(prepare):
+    live, late = prepare("live"), prepare("late", stored_probe=False)
+    write_manifest(late.path, replace(late.manifest, probe={"status": "memory"}))
+    analyzed(live)
+    analyze_run(late.path, module=build, device="cpu", probe=late.probe)
+    assert record_lines(late.path) == record_lines(live.path)

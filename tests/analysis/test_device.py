@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from lightning_interp.analysis.device import GpuMemory, choose_device
+from lightning_interp.errors import ConfigError
+
+
+def gpus(*shares: float) -> list[GpuMemory]:
+    """GPUs with these shares of their memory free."""
+    return [GpuMemory(index, int(share * 100), 100) for index, share in enumerate(shares)]
+
+
+@pytest.mark.parametrize(
+    ("shares", "training", "expected"),
+    [
+        ((), "cpu", "cpu"),
+        ((0.4, 0.95), "cuda:0", "cuda:1"),
+        ((0.95, 0.95), "cuda:0", "cuda:1"),
+        ((0.6, 0.3), "cuda:0", "cuda:0"),
+        ((0.4, 0.3), "cuda:0", "cpu"),
+        ((0.6,), "cpu", "cpu"),
+        ((0.95,), "cpu", "cuda:0"),
+    ],
+    ids=["no GPU", "unused one", "not the training one", "shared", "all busy", "a stranger's", "idle beside the CPU"],
+)
+def test_choose_device_prefers_an_unused_gpu_then_a_roomy_training_gpu_then_the_cpu(shares, training, expected):
+    assert choose_device("auto", training=training, gpus=gpus(*shares)) == expected
+
+
+@pytest.mark.parametrize("wanted", ["cpu", "cuda:1"])
+def test_choose_device_takes_the_one_named(wanted):
+    assert choose_device(wanted, training="cuda:0", gpus=gpus(0.0, 0.0)) == wanted
+
+
+def test_choose_device_refuses_a_gpu_that_is_not_there():
+    with pytest.raises(ConfigError, match=r"'cuda:2' is not there \(2 GPUs visible\); use 'auto' or 'cpu'"):
+        choose_device("cuda:2", training="cpu", gpus=gpus(1.0, 1.0))
+
+
+def test_choose_device_refuses_what_is_no_device():
+    with pytest.raises(ConfigError, match="'gpu please' is not a device"):
+        choose_device("gpu please", training="cpu", gpus=[])

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The callback in the ways people train: accumulation, several optimizers, streams, resume, switches."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from small_training import Classifier, Stream, data, fit
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+
+from lightning_interp import InterpMonitor, Run, open_run
+from lightning_interp.analysis.analyzer import Analyzer
+
+
+def run_of(monitor: InterpMonitor) -> Run:
+    assert monitor.run_dir is not None
+    return open_run(monitor.run_dir)
+
+
+class TwoOptimizers(Classifier):
+    """Steps one of two optimizers by hand, both on odd batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        for number, optimizer in enumerate(self.optimizers()):
+            if number == 0 or batch_idx % 2:
+                optimizer.zero_grad()
+                self.manual_backward(cross_entropy(self(batch[0]), batch[1]))
+                optimizer.step()
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(self.net[i].parameters(), 1e-2) for i in (0, 2)]
+
+
+def test_default_run_has_first_and_last_step(tmp_path: Path) -> None:
+    monitor = InterpMonitor()
+    fit(tmp_path, monitor)
+    assert run_of(monitor).steps[:5] == [0, 1, 2, 5, 10]
+    assert run_of(monitor).steps[-1] == 60
+    assert run_of(monitor).path.parent == tmp_path / "interp_runs"
+
+
+def test_accumulation_takes_one_snapshot_a_step(tmp_path: Path) -> None:
+    monitor = InterpMonitor(every_n_steps=1)
+    fit(tmp_path, monitor, max_steps=7, accumulate_grad_batches=4)
+    assert run_of(monitor).steps == list(range(8))
+
+
+def test_several_optimizers_take_a_snapshot_where_a_scheduled_step_was_passed(tmp_path: Path) -> None:
+    monitor = InterpMonitor(every_n_steps=2)
+    fit(tmp_path, monitor, TwoOptimizers(), max_steps=12)
+    # Optimizer steps advance by 1, 2, 0-then-1...: 1, 3, 4 for each epoch of three batches; 2 is passed at 3, and so on.
+    assert run_of(monitor).steps == [0, 3, 4, 7, 8, 11, 12]
+
+
+def test_streams_give_a_probe_of_the_first_batches(tmp_path: Path) -> None:
+    monitor = InterpMonitor()
+    loaders = {"train": DataLoader(Stream(), batch_size=32), "heldout": DataLoader(Stream(40), batch_size=20)}
+    fit(tmp_path, monitor, max_steps=30, **loaders)
+    assert run_of(monitor).manifest.probe["examples"] == {"train": 96, "heldout": 40}
+    assert {"train_loss", "heldout_loss"} <= set(run_of(monitor).series)
+
+
+@pytest.mark.parametrize("background", ["process", "thread", "inline"])
+def test_backgrounds_give_the_same_records(tmp_path: Path, background: str) -> None:
+    monitor = InterpMonitor(background=background)  # type: ignore[arg-type]
+    fit(tmp_path, monitor, max_steps=20)
+    run = run_of(monitor)
+    assert [record.step for record in run.all_records] == run.steps
+    assert run.analysis["stage"] == "finished"
+    # Same seed, no dropout: the weights are those of any other background, so the losses are, too. One thread against
+    # two may sum in another order: float32 sums of 16 terms, losses of about 1.
+    expected = InterpMonitor(background="inline")
+    fit(tmp_path / "inline", expected, max_steps=20)
+    ours, theirs = run.records("heldout_loss")[1], run_of(expected).records("heldout_loss")[1]
+    assert abs(ours - theirs).max() < 1e-6
+
+
+def test_save_probe_false_keeps_the_probe_out_of_the_directory(tmp_path: Path) -> None:
+    monitor = InterpMonitor(save_probe=False)
+    fit(tmp_path, monitor, max_steps=20)
+    assert not (run_of(monitor).path / "probe.safetensors").exists()
+    assert "heldout_loss" in run_of(monitor).series
+
+
+def test_probe_of_an_earlier_run_can_be_used_again(tmp_path: Path) -> None:
+    first, second = InterpMonitor(tmp_path / "a"), InterpMonitor(tmp_path / "b", probe=str(tmp_path / "a"))
+    fit(tmp_path, first, max_steps=5)
+    fit(tmp_path, second, max_steps=5, train=DataLoader(data(50), batch_size=10))
+    assert run_of(first).manifest.probe["hash"] == run_of(second).manifest.probe["hash"]
+
+
+def test_fast_dev_run_and_switch_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor = InterpMonitor(tmp_path / "run")
+    fit(tmp_path, monitor, max_steps=-1, fast_dev_run=True)
+    monkeypatch.setenv("LIGHTNING_INTERP", "0")
+    fit(tmp_path, monitor, max_steps=5)
+    assert not (tmp_path / "run").exists()
+    assert monitor.run_dir is None and monitor.timeline is None
+
+
+def test_validate_and_predict_write_nothing(tmp_path: Path) -> None:
+    trainer = L.Trainer(callbacks=[InterpMonitor(tmp_path / "run")], logger=False, enable_progress_bar=False)
+    trainer.validate(Classifier(), DataLoader(data(40), batch_size=20), verbose=False)
+    trainer.predict(Classifier(), DataLoader(data(40).tensors[0], batch_size=20))
+    assert not (tmp_path / "run").exists()
+
+
+def test_crash_in_training_is_recorded_and_passed_on(tmp_path: Path) -> None:
+    class Crashes(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if self.global_step == 12:
+                raise RuntimeError("as planned")
+            return super().training_step(batch, batch_idx)
+
+    monitor = InterpMonitor(every_n_steps=5)
+    with pytest.raises(RuntimeError, match="as planned"):
+        fit(tmp_path, monitor, Crashes())
+    assert run_of(monitor).manifest.status == "failed"
+    assert [record.step for record in run_of(monitor).all_records] == [0, 5, 10]
+
+
+def test_resumed_training_continues_its_directory(tmp_path: Path) -> None:
+    checkpoints = ModelCheckpoint(tmp_path / "ckpt", every_n_train_steps=10, save_top_k=-1)
+    first = InterpMonitor(every_n_steps=4)
+    trainer = L.Trainer(
+        callbacks=[first, checkpoints],
+        max_steps=20,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    loaders = DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20)
+    trainer.fit(Classifier(), *loaders)
+    second = InterpMonitor(every_n_steps=4)
+    again = L.Trainer(
+        callbacks=[second, ModelCheckpoint(tmp_path / "ckpt2", every_n_train_steps=10, save_top_k=-1)],
+        max_steps=30,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    (checkpoint,) = (tmp_path / "ckpt").glob("*step=10.ckpt")
+    again.fit(Classifier(), *loaders, ckpt_path=checkpoint)
+    run = run_of(second)
+    assert second.run_dir == first.run_dir
+    assert [attempt.resumed_at for attempt in run.manifest.attempts] == [None, 10]
+    assert run.steps == [0, 4, 8, 12, 16, 20, 24, 28, 30]
+    assert [(r.step, r.attempt) for r in run.all_records] == [(s, 0 if s <= 10 else 1) for s in run.steps]
+    assert {"attempt": 1, "resumed_at": 10}.items() <= next(r for r in run.health if r["event"] == "resumed").items()
+
+
+def test_strict_stops_the_training_when_the_analysis_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_interp.errors import InterpError
+
+    def broken(self: Any, step: int) -> None:
+        raise RuntimeError("as planned")
+
+    monkeypatch.setattr(Analyzer, "observe", broken)
+    with pytest.raises(InterpError, match="strict: the inline analysis ended with RuntimeError: as planned"):
+        fit(tmp_path, InterpMonitor(background="inline", strict=True), max_steps=20)
