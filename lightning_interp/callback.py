@@ -2,6 +2,7 @@
 """InterpMonitor: Lightning's hooks around `Monitor`. No mathematics and no files here."""
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -17,15 +18,34 @@ from lightning_interp.batches import to_cpu
 from lightning_interp.capture.schedule import Schedule
 from lightning_interp.capture.selection import Pattern
 from lightning_interp.configuration import MonitorConfig, resolve, switched_off
-from lightning_interp.errors import ConfigError
+from lightning_interp.console import warn
+from lightning_interp.delivery import PhaseCallback
+from lightning_interp.errors import ConfigError, InterpError
 from lightning_interp.measures import CyclicGroupTask, MeasureSpec
-from lightning_interp.monitor import Monitor, PhaseCallback, Training
+from lightning_interp.monitor import Monitor
 from lightning_interp.records import Batch, Probe, ProbeStep
 from lightning_interp.run_start import Progress, choose_directory
 from lightning_interp.store.manifest import Status
 from lightning_interp.timeline import PHASE_NAMES, Timeline
+from lightning_interp.training import Training
 
+_SANITY_BATCHES = 8
 _TRANSFER_HOOKS = ("on_before_batch_transfer", "on_after_batch_transfer")
+
+
+def _shielded(hook: Callable[..., None]) -> Callable[..., None]:
+    """A hook whose failure ends the monitor, never the training; `strict` is the user's wish for the opposite."""
+
+    @functools.wraps(hook)
+    def shielded(self: "InterpMonitor", *args: Any, **kwargs: Any) -> None:
+        try:
+            hook(self, *args, **kwargs)
+        except Exception as err:
+            if self.config.strict:
+                raise
+            self._give_up(f"the monitor failed in {hook.__name__} ({type(err).__name__}: {err})")
+
+    return shielded
 
 
 class InterpMonitor(Callback):
@@ -99,6 +119,7 @@ class InterpMonitor(Callback):
         self._progress: Progress | None = None
         self._timeline: Timeline | None = None
         self._directory: Path | None = None
+        self._resumes = False
         self._seen_step = -1
         self._sanity: list[Batch] = []
 
@@ -136,25 +157,23 @@ class InterpMonitor(Callback):
         if self._inactive(trainer):
             return
         root = Path(trainer.default_root_dir)
-        chosen = str(choose_directory(self.config, root, self._progress)) if trainer.is_global_zero else ""
+        # A second fit of this callback continues its run only where the training itself goes on.
+        progress = self._progress if self._resumes or trainer.global_step > 0 else None
+        self._resumes = False
+        chosen = str(choose_directory(self.config, root, progress)) if trainer.is_global_zero else ""
         self._directory = Path(trainer.strategy.broadcast(chosen))
         self._seen_step = trainer.global_step
         if not trainer.is_global_zero:
             return
-        monitor = Monitor(self.config, on_phase=self._on_phase)
-        monitor.start(pl_module, _training(trainer, pl_module), directory=self._directory, progress=self._progress)
-        self._monitor = monitor
-        for batch in self._sanity:
-            monitor.offer_batch("heldout", batch)
-        if self._sanity:
-            monitor.split_ended("heldout")
-        self._sanity.clear()
+        self._start(trainer, pl_module, self._directory, progress)
 
+    @_shielded
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Let the first batches of data that cannot be indexed pass by the probe."""
         if self._monitor is not None:
-            self._monitor.offer_batch("train", batch)
+            self._monitor.probe.offer("train", batch)
 
+    @_shielded
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -167,6 +186,7 @@ class InterpMonitor(Callback):
         )
         self._publish(trainer, self._monitor)
 
+    @_shielded
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
@@ -174,20 +194,24 @@ class InterpMonitor(Callback):
         if dataloader_idx != 0:
             return
         if self._monitor is not None:
-            self._monitor.offer_batch("heldout", batch)
+            self._monitor.probe.offer("heldout", batch)
         elif trainer.sanity_checking and trainer.is_global_zero and not self._inactive(trainer):
-            self._sanity.append(to_cpu(batch))  # a few batches; used only where the data cannot be indexed
+            # Used only where the data cannot be indexed; a sanity check may go through the whole validation set.
+            self._sanity += [to_cpu(batch)] if len(self._sanity) < _SANITY_BATCHES else []
 
+    @_shielded
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that all validation batches have passed."""
         if self._monitor is not None:
-            self._monitor.split_ended("heldout")
+            self._monitor.probe.ended("heldout")
 
+    @_shielded
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that all training batches have passed."""
         if self._monitor is not None:
-            self._monitor.split_ended("train")
+            self._monitor.probe.ended("train")
 
+    @_shielded
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the last snapshot."""
         if self._monitor is not None:
@@ -195,11 +219,13 @@ class InterpMonitor(Callback):
                 pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=_logged(trainer)
             )
 
+    @_shielded
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Finish the analysis within `close_timeout` and deliver what is left."""
         if stage == "fit":
             self._close("finished", trainer, pl_module)
 
+    @_shielded
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close after a crash or Ctrl-C, which skip `teardown`."""
         status: Status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
@@ -214,16 +240,44 @@ class InterpMonitor(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the run a checkpoint belongs to."""
         self._progress = Progress.from_state(state_dict)
+        self._resumes = self._progress is not None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the running monitor: threads and pipes cannot travel."""
         return {**self.__dict__, "_monitor": None}
 
+    def _start(self, trainer: Trainer, module: LightningModule, directory: Path, progress: Progress | None) -> None:
+        """Start the monitor; bad configuration stops here, anything else costs only the monitor."""
+        self._monitor = monitor = Monitor(self.config, on_phase=self._on_phase)
+        try:
+            monitor.start(module, _training(trainer, module), directory=directory, progress=progress)
+        except InterpError:
+            self._give_up(None)
+            raise
+        except Exception as err:
+            if self.config.strict:
+                raise
+            self._give_up(f"the monitor could not start ({type(err).__name__}: {err})")
+            return
+        for batch in self._sanity:
+            monitor.probe.offer("heldout", batch)
+        if self._sanity:
+            monitor.probe.ended("heldout")
+        self._sanity.clear()
+
+    def _give_up(self, reason: str | None) -> None:
+        """Let go of the monitor; the training goes on without it."""
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            monitor.abandon()
+        if reason is not None:
+            warn(f"{reason}. Training goes on without the monitor; what was written is in {self._directory}.")
+
     def _publish(self, trainer: Trainer, monitor: Monitor) -> None:
         """Latest results where early stopping, checkpoints and tuners look for metrics."""
-        if monitor.latest:
-            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in monitor.latest.items()})
-            monitor.latest = {}
+        latest = monitor.take_latest()
+        if latest:
+            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in latest.items()})
 
     def _close(self, status: Status, trainer: Trainer, module: LightningModule) -> None:
         if self._monitor is None:

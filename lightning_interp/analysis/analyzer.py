@@ -129,6 +129,7 @@ class Analyzer:
     def observe(self, step: int) -> Record:
         """Observe one snapshot and commit its record, activations and timeline. A damaged snapshot is recorded as such."""
         started = time.perf_counter()
+        self._probe_ready()
         try:
             snapshot = read_snapshot(self.run_dir, step)
         except CorruptSnapshotError as err:

@@ -8,7 +8,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Literal
@@ -41,6 +41,10 @@ class Engine(ABC):
     @abstractmethod
     def wait(self, timeout_s: float, *, tick: Callable[[], None] = lambda: None) -> bool:
         """Wait for the end after `finish`; True if it came in time. `tick` is called several times a second."""
+
+    @abstractmethod
+    def let_go(self) -> None:
+        """Stop caring: an analyzer that still works ends by itself. Idempotent."""
 
     @property
     @abstractmethod
@@ -113,12 +117,17 @@ class ProcessEngine(Engine):
         deadline = time.monotonic() + timeout_s
         while self._process.poll() is None:
             if time.monotonic() >= deadline:
-                # The process outlives this one on purpose; python would warn about a child it did not wait for.
-                self._process.returncode = 0
                 return False
             tick()
             time.sleep(0.1)
         return True
+
+    def let_go(self) -> None:
+        """Tell the process to finish and leave it to itself."""
+        self.finish()
+        if self._process.poll() is None:
+            # It outlives this object on purpose; python would warn about a child nobody waited for.
+            self._process.returncode = 0
 
     @property
     def failure(self) -> str | None:
@@ -170,6 +179,10 @@ class ThreadEngine(Engine):
             self._thread.join(0.1)
         return not self._thread.is_alive()
 
+    def let_go(self) -> None:
+        """Let the thread end with what it is doing."""
+        self._finishing.set()
+
     @property
     def failure(self) -> str | None:
         """The exception the thread ended with."""
@@ -204,8 +217,8 @@ class InlineEngine(Engine):
     def __init__(self, run_dir: Path, order: StartOrder, *, flush: Callable[[], object]) -> None:
         self._flush = flush
         self._failure: str | None = None
-        self._lock = analyzer_lock(run_dir, wait_s=60.0)
-        self._lock.__enter__()
+        self._held = ExitStack()
+        self._held.enter_context(analyzer_lock(run_dir, wait_s=60.0))
         self._analyzer = analyzer_for(run_dir, order)
 
     def snapshot_taken(self) -> None:
@@ -223,11 +236,15 @@ class InlineEngine(Engine):
         self._run()
         if self._failure is None:
             self._analyzer.finish("finished")
-        self._lock.__exit__(None, None, None)
+        self.let_go()
 
     def wait(self, timeout_s: float, *, tick: Callable[[], None] = lambda: None) -> bool:  # noqa: ARG002
         """Inline work is done when `finish` returns."""
         return True
+
+    def let_go(self) -> None:
+        """Let go of the analyzer lock."""
+        self._held.close()
 
     @property
     def failure(self) -> str | None:

@@ -3,6 +3,7 @@
 
 from lightning_interp.capture.clone import RawSnapshot, check_capturable, take_snapshot
 from lightning_interp.capture.passing_probe import PassingProbe
+from lightning_interp.capture.plain_tensors import changed_since, mark_plain_tensors
 from lightning_interp.capture.probe import build_probe, is_map_style
 from lightning_interp.capture.recorder import Recorder
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
@@ -16,8 +17,10 @@ __all__ = [
     "Recorder",
     "Schedule",
     "build_probe",
+    "changed_since",
     "check_capturable",
     "is_map_style",
+    "mark_plain_tensors",
     "select_layers",
     "select_parameters",
     "take_snapshot",

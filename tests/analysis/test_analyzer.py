@@ -2,6 +2,7 @@
 import json
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 import lightning as L
 import pytest
@@ -13,6 +14,7 @@ from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.analysis.state import AnalysisState, read_state
 from lightning_interp.measures import Measure, WeightNorm
 from lightning_interp.posthoc import analyze_run
+from lightning_interp.records import ProbeOutputs
 from lightning_interp.store import open_run, write_manifest
 from lightning_interp.store.layout import ANALYSIS, PHASES, RECORDS, SNAPSHOTS, step_file
 
@@ -29,9 +31,9 @@ class Fails(Measure):
 
 
 class CountsForwards(nn.Module):
-    """Counts forwards in a list, which all of its replicas in this process share by class."""
+    """Counts forwards in a list that all replicas made by its factory share."""
 
-    seen: list[int] = []
+    seen: ClassVar[list[int]] = []
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +47,7 @@ class CountsForwards(nn.Module):
 class RunsOutOnce(nn.Module):
     """Runs out of memory in its first forward, as a GPU does that the training has filled."""
 
-    left: list[str] = []
+    left: ClassVar[list[str]] = []
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,6 +137,18 @@ def test_analyzer_remembers_how_it_found_outputs(prepare):
     assert (state["route"], state["n_classes"], state["stage"], state["last_step"]) == ("pair", 2, "finished", 5)
 
 
+def test_a_probe_step_that_fails_on_heldout_examples_costs_their_values_only(prepare):
+    def trained_only(module, batch):
+        if len(batch[1]) == 5:  # the held-out batch
+            raise KeyError("no such label")
+        return ProbeOutputs(F.cross_entropy(module(batch[0]), batch[1], reduction="none"))
+
+    done = analyzed(prepare(), probe_step=trained_only)
+    assert done.records("train_loss")[0].tolist() == [0, 1, 2, 5]
+    assert done.all_records[0].skipped["heldout_loss"] == "failed: KeyError: 'no such label'"
+    assert "no outputs on the heldout examples: KeyError: 'no such label'" in done.analysis["notices"]
+
+
 def damage(run, step: int) -> None:
     path = step_file(run.path / SNAPSHOTS, step)
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
@@ -199,22 +213,25 @@ def test_analyzer_measures_weights_without_a_module(prepare):
 
 
 def test_analyzer_measures_weights_where_no_loss_is_found(prepare):
-    done = analyzed(prepare(module=nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))))
+    run = prepare(module=nn.Linear(3, 1), steps=())
+    for step in (0, 1, 2, 5):
+        run.commit(step)
+    done = analyzed(run)
     assert done.records("weight_norm")[0].tolist() == [0, 1, 2, 5]
     assert "no loss can be found" in done.analysis["notices"][0]
 
 
 def test_weights_alone_run_no_forward(prepare):
-    CountsForwards.seen.clear()
     run = prepare(module=CountsForwards())
+    analyzer = analyzer_for(run.path, run.order(packed_module=None, measures=(WeightNorm(),)))
     CountsForwards.seen.clear()
-    analyzed(run, packed_module=None, measures=(WeightNorm(),))
+    analyzer.run_pending()
     assert CountsForwards.seen == []
 
 
 def test_the_first_snapshot_costs_few_forwards_and_the_others_one_a_split(prepare):
     run = prepare(module=CountsForwards(), measures=["train_loss", "heldout_loss", "train_accuracy"])
-    analyzer = analyzer_for(run.path, run.order())
+    analyzer = analyzer_for(run.path, run.order(packed_module=None, factory=CountsForwards))
     analyzer.observe(0)
     CountsForwards.seen.clear()
     analyzer.observe(1)
@@ -224,7 +241,7 @@ def test_the_first_snapshot_costs_few_forwards_and_the_others_one_a_split(prepar
 def test_memory_running_out_moves_the_analysis_to_the_cpu(prepare):
     run = prepare(module=RunsOutOnce(), measures=["train_loss"])
     RunsOutOnce.left.append("no memory left")
-    done = analyzed(run)
+    done = analyzed(run, packed_module=None, factory=RunsOutOnce)
     assert done.records("train_loss")[0].tolist() == [0, 1, 2, 5]
     assert any("out of memory on cpu at step 0; the analysis moved to the CPU" in n for n in done.analysis["notices"])
 

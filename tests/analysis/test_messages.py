@@ -35,5 +35,5 @@ def test_read_frame_is_none_in_the_middle_of_a_frame(keep):
 
 
 def test_encode_says_what_cannot_be_sent():
-    with pytest.raises(ProbeError, match="cannot be sent to the analyzer .*lock"):
+    with pytest.raises(ProbeError, match=r"cannot be sent to the analyzer .*lock"):
         encode("probe", threading.Lock())

@@ -199,7 +199,7 @@ def test_observation_skips_what_needs_a_split_that_is_not_there(live):
 
 def test_observation_skips_what_needs_a_replica():
     observation = SnapshotObservation(Snapshot(0, 0, {}), Watched((), ()), {}, probe=PROBE)
-    with pytest.raises(MeasureSkipped, match="needs a replica of the module.*weights only"):
+    with pytest.raises(MeasureSkipped, match=r"needs a replica of the module.*weights only"):
         observation.losses("train")
 
 

@@ -169,7 +169,7 @@ def test_find_route_says_when_the_users_function_failed():
 
 @pytest.mark.parametrize("value", [torch.tensor(1.0), None, (1, 2)])
 def test_find_route_refuses_a_probe_step_that_gives_something_else(value):
-    with pytest.raises(ProbeError, match="argument returned .*expected ProbeOutputs"):
+    with pytest.raises(ProbeError, match=r"argument returned .*expected ProbeOutputs"):
         chosen(Plain(), probe_step=lambda module, batch: value)
 
 
@@ -329,7 +329,7 @@ def test_validation_step_may_read_the_epoch_and_step_of_the_snapshot():
 def test_validation_step_may_read_nothing_else_of_the_trainer():
     module = with_step(lambda self, batch, batch_idx: self.own(batch) * self.trainer.datamodule.scale)
     attach_stand_in(module, step=0, epoch=0)
-    with pytest.raises(ProbeError, match="validation_step reads trainer.datamodule, which a replica does not have"):
+    with pytest.raises(ProbeError, match=r"validation_step reads trainer.datamodule, which a replica does not have"):
         validation_loss(module, (X, LABELS))
 
 

@@ -97,7 +97,7 @@ def test_unpack_module_keeps_which_parameters_train():
 
 
 def test_unpack_module_says_when_a_weight_is_missing():
-    with pytest.raises(ProbeError, match="cannot be rebuilt .*KeyError.*bias"):
+    with pytest.raises(ProbeError, match=r"cannot be rebuilt .*KeyError.*bias"):
         unpack_module(pack_module(nn.Linear(2, 2)), {"weight": torch.ones(2, 2)})
 
 
@@ -118,7 +118,7 @@ def test_pack_module_leaves_the_live_module_as_it_was():
 
 
 def opened() -> object:
-    return Path(__file__).open()  # noqa: SIM115 - closed by the test
+    return Path(__file__).open()  # closed by the test
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_pack_module_names_the_attribute_that_is_too_large():
 def test_pack_module_names_a_buffer_that_is_too_large():
     live = Net()
     live.last.register_buffer("table", torch.zeros(1000, 100), persistent=False)
-    with pytest.raises(ProbeError, match="attribute `last.table` takes"):
+    with pytest.raises(ProbeError, match=r"attribute `last.table` takes"):
         pack_module(live, size_cap=100_000)
 
 

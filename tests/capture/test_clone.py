@@ -154,7 +154,7 @@ def test_check_capturable_refuses_sharded_parameters(one_rank):
 def test_check_capturable_refuses_names_that_collide_without_prefixes():
     module = nn.ModuleDict({"module": nn.Linear(2, 2)})
     module.register_parameter("weight", nn.Parameter(torch.ones(2)))
-    with pytest.raises(ConfigError, match="two tensors are named `weight`.*Rename"):
+    with pytest.raises(ConfigError, match=r"two tensors are named `weight`.*Rename"):
         check_capturable(module)
 
 

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,13 +30,13 @@ def test_log_spaced_begins_with_the_first_updates():
 
 def test_log_spaced_goes_on_by_four_percent_of_the_step():
     steps = [step for step in LogSpaced().steps_until(5_000) if step >= 10]
-    assert [b - a for a, b in zip(steps, steps[1:], strict=False)] == [max(1, int(0.04 * a)) for a in steps[:-1]]
+    assert [b - a for a, b in pairwise(steps)] == [max(1, int(0.04 * a)) for a in steps[:-1]]
 
 
 @pytest.mark.parametrize("max_steps", [30, 150, 199, 1_000, 20_000])
 def test_log_spaced_is_no_denser_than_a_hundredth_of_the_run(max_steps):
     steps = [step for step in LogSpaced(max_steps).steps_until(max_steps) if step >= 10]
-    assert all(b - a >= max_steps / 100 for a, b in zip(steps, steps[1:], strict=False))
+    assert all(b - a >= max_steps / 100 for a, b in pairwise(steps))
 
 
 def test_log_spaced_answers_the_same_in_any_order_of_questions():

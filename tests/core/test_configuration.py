@@ -118,7 +118,7 @@ def test_plain_configuration_is_json():
 
 def test_check_writable_refuses_a_file_in_the_way(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="dirpath: .*file is a file, expected a directory"):
+    with pytest.raises(ConfigError, match=r"dirpath: .*file is a file, expected a directory"):
         check_writable(tmp_path / "file" / "run")
 
 

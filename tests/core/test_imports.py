@@ -11,12 +11,12 @@ def test_import_object_finds_names_inside_classes():
 
 @pytest.mark.parametrize("path", ["math", ":pi", "math:", ""])
 def test_import_object_says_the_form_it_expects(path):
-    with pytest.raises(ConfigError, match="probe: expected 'pkg.mod:name'"):
+    with pytest.raises(ConfigError, match=r"probe: expected 'pkg.mod:name'"):
         import_object(path, argument="probe")
 
 
 def test_import_object_names_a_module_that_is_not_there():
-    with pytest.raises(ConfigError, match="module: cannot import 'no_such_pkg'.*Run from the folder that holds it"):
+    with pytest.raises(ConfigError, match=r"module: cannot import 'no_such_pkg'.*Run from the folder that holds it"):
         import_object("no_such_pkg:build", argument="module")
 
 

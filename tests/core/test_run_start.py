@@ -80,7 +80,7 @@ def test_open_directory_continues_without_a_memory_from_the_step(tmp_path, manif
 
 def test_open_directory_says_when_it_cannot_write(tmp_path, manifest):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be written .*choose another dirpath"):
+    with pytest.raises(ConfigError, match=r"cannot be written .*choose another dirpath"):
         open_directory(tmp_path / "file" / "run", manifest, step=0, progress=None)
 
 

@@ -127,6 +127,8 @@ def test_crash_in_training_is_recorded_and_passed_on(tmp_path: Path) -> None:
     assert [record.step for record in run_of(monitor).all_records] == [0, 5, 10]
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before the epoch ended")
 def test_resumed_training_continues_its_directory(tmp_path: Path) -> None:
     checkpoints = ModelCheckpoint(tmp_path / "ckpt", every_n_train_steps=10, save_top_k=-1)
     first = InterpMonitor(every_n_steps=4)
@@ -142,7 +144,7 @@ def test_resumed_training_continues_its_directory(tmp_path: Path) -> None:
     trainer.fit(Classifier(), *loaders)
     second = InterpMonitor(every_n_steps=4)
     again = L.Trainer(
-        callbacks=[second, ModelCheckpoint(tmp_path / "ckpt2", every_n_train_steps=10, save_top_k=-1)],
+        callbacks=[second, ModelCheckpoint(tmp_path / "ckpt", every_n_train_steps=10, save_top_k=-1)],
         max_steps=30,
         logger=False,
         enable_progress_bar=False,
@@ -168,3 +170,31 @@ def test_strict_stops_the_training_when_the_analysis_fails(tmp_path: Path, monke
     monkeypatch.setattr(Analyzer, "observe", broken)
     with pytest.raises(InterpError, match="strict: the inline analysis ended with RuntimeError: as planned"):
         fit(tmp_path, InterpMonitor(background="inline", strict=True), max_steps=20)
+
+
+def test_failing_hook_costs_the_monitor_and_not_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("as planned")
+
+    monkeypatch.setattr("lightning_interp.monitor.take_snapshot", broken)
+    monitor = InterpMonitor()
+    assert fit(tmp_path, monitor, max_steps=20).global_step == 20
+    assert run_of(monitor).steps == []
+
+
+def test_second_fit_of_a_new_trainer_gets_a_directory_of_its_own(tmp_path: Path) -> None:
+    monitor = InterpMonitor(every_n_steps=5)
+    fit(tmp_path, monitor, max_steps=10)
+    first = run_of(monitor)
+    fit(tmp_path, monitor, max_steps=10)
+    assert monitor.run_dir != first.path
+    assert first.steps == run_of(monitor).steps == [0, 5, 10]
+
+
+def test_fit_that_goes_on_continues_its_directory(tmp_path: Path) -> None:
+    monitor = InterpMonitor(every_n_steps=5)
+    trainer = fit(tmp_path, monitor, max_steps=10)
+    trainer.fit_loop.epoch_loop.max_steps = 20
+    trainer.fit(trainer.lightning_module, DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20))
+    assert run_of(monitor).steps == [0, 5, 10, 15, 20]
+    assert [attempt.resumed_at for attempt in run_of(monitor).manifest.attempts] == [None, 10]

@@ -43,7 +43,7 @@ def test_records_gives_per_layer_values_and_names_with_a_slash(recorded, name, e
 
 def test_records_names_what_is_recorded(recorded):
     with pytest.raises(
-        RunError, match="no record named 'y'. Recorded: total/part, x; by layer, as 'name/<layer>': hoyer, rank"
+        RunError, match=r"no record named 'y'. Recorded: total/part, x; by layer, as 'name/<layer>': hoyer, rank"
     ):
         open_run(recorded).records("y")
 

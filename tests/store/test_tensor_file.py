@@ -63,7 +63,7 @@ def test_read_tensors_names_the_tensor_of_a_flipped_byte(tmp_path):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1  # tensors lie in the order of their names: the last byte is the second's
     path.write_bytes(bytes(data))
-    with pytest.raises(CorruptSnapshotError, match="the bytes of 'second' differ from their CRC32.*Restore the file"):
+    with pytest.raises(CorruptSnapshotError, match=r"the bytes of 'second' differ from their CRC32.*Restore the file"):
         read_tensors(path)
 
 

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the monitor must know of the training around it, whatever framework runs it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_interp.dashboards.loggers import LightningLogger
+from lightning_interp.records import Batch
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training as it starts.
+
+    Attributes:
+        root: Where a run directory is made when none is named.
+        step: Optimizer step it starts from.
+        epoch: Epoch it starts from.
+        max_steps: Length in optimizer steps, None where it is open.
+        device: Device of the module.
+        train_data: Training loader, or any other iterable.
+        heldout_data: First validation loader, None where there is none.
+        transfer: What the training does to a batch between loader and step.
+        loggers: Lightning loggers.
+    """
+
+    root: Path
+    step: int = 0
+    epoch: int = 0
+    max_steps: int | None = None
+    device: str = "cpu"
+    train_data: object = None
+    heldout_data: object = None
+    transfer: Callable[[Batch], Batch] = lambda batch: batch
+    loggers: Sequence[LightningLogger] = ()
