@@ -172,6 +172,8 @@ def test_process_engine_lets_its_process_go_on_when_the_time_runs_out(prepare):
     engine.finish()
     assert not engine.wait(0.3, tick=lambda: ticks.append(1))
     assert ticks
+    engine.let_go()
+    engine.let_go()  # idempotent
     assert engine.failure is None
     os.kill(engine.pid, signal.SIGKILL)  # fails where the process is gone
     os.waitpid(engine.pid, 0)
