@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
 from torch import nn
 
-from lightning_interp.analysis.device import choose_device, gpu_memory
+from lightning_interp.analysis.device import check_device
 from lightning_interp.analysis.engines import Background
 from lightning_interp.capture.clone import check_capturable, state_tensors
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
@@ -127,7 +128,7 @@ def _check_plain_arguments(config: MonitorConfig) -> None:
         raise ConfigError(f"task: expected a CyclicGroupTask(p, op), got a {type(config.task).__name__}.")
     if not config.close_timeout >= 0:
         raise ConfigError(f"close_timeout: expected seconds, 0 or more, got {config.close_timeout!r}.")
-    choose_device(config.device, training="cpu", gpus=gpu_memory())
+    check_device(config.device, count=torch.cuda.device_count())
     if isinstance(config.module, str):
         import_object(config.module, argument="module")
     elif config.module is not None and not callable(config.module):

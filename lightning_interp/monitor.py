@@ -10,7 +10,6 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lightning_interp.analysis.device import choose_device, gpu_memory
 from lightning_interp.analysis.engines import Engine, start_engine
 from lightning_interp.analysis.messages import StartOrder
 from lightning_interp.analysis.shipping import pack_module
@@ -208,7 +207,8 @@ class Monitor:
             measures=resolved.measures,
             probe_step=resolved.probe_step,
             probe=probe,
-            device=choose_device(self.config.device, training=training.device, gpus=gpu_memory()),
+            device=self.config.device,
+            training_device=training.device,
             whole_probe=self.config.task is not None,
             strict=self.config.strict,
         )

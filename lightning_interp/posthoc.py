@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+import torch
 from torch import nn
 
-from lightning_interp.analysis.device import choose_device, gpu_memory
+from lightning_interp.analysis.device import check_device
 from lightning_interp.analysis.messages import StartOrder
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.errors import ConfigError
@@ -62,6 +63,7 @@ def analyze_run(
     """
     run = open_run(run_dir)
     manifest = run.manifest
+    check_device(device, count=torch.cuda.device_count())
     build = import_object(module, argument="module") if isinstance(module, str) else module
     measures, lost = _measures(manifest)
     order = StartOrder(
@@ -71,7 +73,8 @@ def analyze_run(
         measures=measures,
         probe_step=probe_step or _named_probe_step(manifest),
         probe=probe,
-        device=choose_device(device, training="cpu", gpus=gpu_memory()),
+        device=device,
+        training_device="cpu",
         whole_probe=manifest.configuration.get("task") is not None,
         strict=False,
     )

@@ -4,6 +4,7 @@
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -13,10 +14,11 @@ from typing import Any
 from torch import nn
 
 from lightning_interp.configuration import MonitorConfig, Resolved
-from lightning_interp.errors import ConfigError
-from lightning_interp.store import Attempt, Manifest, holds_run, read_manifest, resume_run, write_manifest
+from lightning_interp.errors import ConfigError, RunError
+from lightning_interp.store import Attempt, Manifest, analyzer_lock, holds_run, read_manifest, resume_run, write_manifest
 
 STATE_VERSION = 1
+_ANALYZER_WAIT_S = 10.0
 _PACKAGES = ("lightning-interp", "torch", "lightning", "numpy", "scipy", "safetensors", "tensorly", "wandb")
 
 
@@ -111,8 +113,18 @@ def open_directory(directory: Path, manifest: Manifest, *, step: int, progress: 
             f"dirpath: {directory} holds the run {known.run_id}, but the checkpoint belongs to {progress.run_id}. "
             "Choose another dirpath, or resume from a checkpoint of that run."
         )
+    _wait_for_analyzer(directory)
     resumed = resume_run(directory, step)
     return RunStart(directory, resumed, progress.last_step if progress is not None else step, resumed=True)
+
+
+def _wait_for_analyzer(directory: Path) -> None:
+    """Let the analyzer of a killed training end its snapshot, so that it commits nothing after the resume.
+
+    Where it takes longer, the resume goes ahead: readers drop what an earlier start writes beyond it.
+    """
+    with suppress(RunError), analyzer_lock(directory, wait_s=_ANALYZER_WAIT_S):
+        return
 
 
 def new_manifest(config: MonitorConfig, resolved: Resolved, module: nn.Module) -> Manifest:

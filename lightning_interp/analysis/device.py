@@ -43,7 +43,8 @@ def choose_device(wanted: str, *, training: str, gpus: Sequence[GpuMemory]) -> s
         ConfigError: The named device does not exist here.
     """
     if wanted != "auto":
-        return _existing(wanted, gpus)
+        check_device(wanted, count=len(gpus))
+        return wanted
     for gpu in gpus:
         if f"cuda:{gpu.index}" != training and gpu.free >= UNUSED_SHARE * gpu.total:
             return f"cuda:{gpu.index}"
@@ -51,11 +52,21 @@ def choose_device(wanted: str, *, training: str, gpus: Sequence[GpuMemory]) -> s
     return training if shared else "cpu"
 
 
-def _existing(wanted: str, gpus: Sequence[GpuMemory]) -> str:
+def check_device(wanted: str, *, count: int) -> None:
+    """Refuse a device that is not here, without touching any: asking a GPU for its memory starts it up.
+
+    Args:
+        wanted: "auto", or a device by name.
+        count: Number of visible GPUs.
+
+    Raises:
+        ConfigError: The device does not exist here.
+    """
+    if wanted == "auto":
+        return
     try:
         device = torch.device(wanted)
     except RuntimeError as err:
         raise ConfigError(f"device: {wanted!r} is not a device ({err}); use 'auto', 'cpu' or 'cuda:0'.") from err
-    if device.type == "cuda" and (device.index or 0) >= len(gpus):
-        raise ConfigError(f"device: {wanted!r} is not there ({len(gpus)} GPUs visible); use 'auto' or 'cpu'.")
-    return wanted
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ConfigError(f"device: {wanted!r} is not there ({count} GPUs visible); use 'auto' or 'cpu'.")

@@ -42,7 +42,8 @@ class StartOrder:
         measures: Measure objects.
         probe_step: The user's way to outputs.
         probe: The probe where it is kept out of the run directory.
-        device: Device to analyze on.
+        device: Device to analyze on, or "auto".
+        training_device: Device the training uses.
         whole_probe: Never cut the probe.
         strict: Let a failing measure end the analysis.
         sys_path: Import path of the training process.
@@ -55,6 +56,7 @@ class StartOrder:
     probe_step: Any
     probe: Probe | None
     device: str
+    training_device: str
     whole_probe: bool
     strict: bool
     sys_path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from lightning_interp.analysis.analyzer import AnalysisPlan, Analyzer
+from lightning_interp.analysis.device import choose_device, gpu_memory
 from lightning_interp.analysis.messages import StartOrder
 from lightning_interp.analysis.replica import FactorySource, PackedSource, ReplicaSource
 from lightning_interp.errors import ConfigError
@@ -17,12 +18,18 @@ def analyzer_for(run_dir: Path, order: StartOrder) -> Analyzer:
         measures=order.measures,
         source=source,
         probe_step=order.probe_step,
-        device=order.device,
+        device=_device(order),
         whole_probe=order.whole_probe,
         strict=order.strict,
         without_replica=reason,
     )
     return Analyzer(run_dir, plan, probe=order.probe)
+
+
+def _device(order: StartOrder) -> str:
+    """Chosen where the analysis runs, so that a training process never starts up GPUs it does not use."""
+    gpus = [] if order.device == "cpu" else gpu_memory()
+    return choose_device(order.device, training=order.training_device, gpus=gpus)
 
 
 def _source(order: StartOrder) -> tuple[ReplicaSource | None, str]:

@@ -71,8 +71,7 @@ def make_replica(source: ReplicaSource, snapshot: Snapshot, *, device: torch.dev
 def eager() -> Iterator[None]:
     """Run compiled code eagerly and without autocast: one definition of the numbers, whatever the training uses."""
     with ExitStack() as stack:
-        if hasattr(torch.compiler, "set_stance"):  # from torch 2.6
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.autocast("cpu", enabled=False))
         if torch.cuda.is_available():
             stack.enter_context(torch.autocast("cuda", enabled=False))

@@ -119,7 +119,7 @@ def _train(monitor: InterpMonitor, out: Path, *, max_steps: int, seed: int, cons
 
 def _draw(run: Run, timeline: Timeline, path: Path) -> Path:
     series = {name: run.series[name] for name in PICTURED if name in run.series}
-    title = f"Addition modulo {P}: {timeline.verdict}"
+    title = f"Addition modulo {P}"
     write_html(phase_timeline_figure(series, timeline, title=title), path)
     return path
 

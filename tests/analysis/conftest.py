@@ -51,6 +51,7 @@ class PreparedRun:
             "probe_step": None,
             "probe": None,
             "device": "cpu",
+            "training_device": "cpu",
             "whole_probe": False,
             "strict": False,
         }

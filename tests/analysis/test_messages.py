@@ -9,7 +9,7 @@ from lightning_interp.errors import ProbeError
 
 ORDER = StartOrder(
     packed_module=b"module", factory=None, without_replica="", measures=(), probe_step=lambda module, batch: 3,
-    probe=None, device="cpu", whole_probe=False, strict=False,
+    probe=None, device="cpu", training_device="cpu", whole_probe=False, strict=False,
 )  # fmt: skip
 
 
