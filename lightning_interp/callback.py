@@ -30,6 +30,7 @@ from lightning_interp.timeline import PHASE_NAMES, Timeline
 from lightning_interp.training import Training
 
 _SANITY_BATCHES = 8
+_SHARDING_STRATEGIES = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}
 _TRANSFER_HOOKS = ("on_before_batch_transfer", "on_after_batch_transfer")
 
 
@@ -150,6 +151,7 @@ class InterpMonitor(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the whole configuration; nothing is written yet."""
         if stage == "fit" and not self._inactive(trainer):
+            _check_strategy(trainer)
             resolve(self.config, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -290,6 +292,16 @@ class InterpMonitor(Callback):
 
     def _inactive(self, trainer: Trainer) -> bool:
         return switched_off() or bool(getattr(trainer, "fast_dev_run", False))
+
+
+def _check_strategy(trainer: Trainer) -> None:
+    """Refuse strategies that split parameters over processes; by name, so that none of them is imported."""
+    sharding = {base.__name__ for base in type(trainer.strategy).__mro__} & _SHARDING_STRATEGIES
+    if sharding:
+        raise ConfigError(
+            f"InterpMonitor: {sharding.pop()} shards parameters, which this version does not capture. "
+            "Remove the monitor from this run, or train with one device or DDP."
+        )
 
 
 def _training(trainer: Trainer, module: LightningModule) -> Training:

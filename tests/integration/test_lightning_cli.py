@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every argument of the callback can be written in LightningCLI's YAML."""
+
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.cli import LightningCLI
+from small_training import Classifier
+
+from lightning_interp import CyclicGroupTask, EveryNSteps
+
+CONFIG = """
+seed_everything: 0
+trainer:
+  logger: false
+  enable_checkpointing: false
+  callbacks:
+    - class_path: lightning_interp.InterpMonitor
+      init_args:
+        dirpath: some/where
+        schedule:
+          class_path: lightning_interp.EveryNSteps
+          init_args:
+            n_steps: 5
+        parameters: ["net.*"]
+        layers: "type:ReLU"
+        measures: [train_loss, weight_norm]
+        task:
+          class_path: lightning_interp.CyclicGroupTask
+          init_args:
+            p: 13
+            op: add
+        probe: some/run
+        probe_step: small_training:fit
+        module: small_training:Classifier
+        background: process
+        device: cpu
+        close_timeout: 5.0
+        save_probe: false
+        strict: true
+"""
+
+
+@pytest.mark.filterwarnings("ignore")  # what LightningCLI and jsonargparse say about themselves
+def test_yaml_configures_the_monitor(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    cli = LightningCLI(
+        Classifier, args=["--config", str(tmp_path / "config.yaml")], run=False, save_config_callback=None
+    )
+    (monitor,) = [callback for callback in cli.trainer.callbacks if type(callback).__name__ == "InterpMonitor"]
+    config = monitor.config
+    assert config.task == CyclicGroupTask(13, "add")
+    assert isinstance(config.schedule, EveryNSteps) and config.schedule.n_steps == 5
+    assert (config.parameters, config.layers, config.measures) == (["net.*"], "type:ReLU", ["train_loss", "weight_norm"])
+    assert (config.probe, config.probe_step, config.module) == (
+        "some/run",
+        "small_training:fit",
+        "small_training:Classifier",
+    )
+    assert (config.device, config.close_timeout, config.save_probe, config.strict) == ("cpu", 5.0, False, True)
