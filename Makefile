@@ -17,7 +17,7 @@ demo: ## train a small network until it groks, and show its phases (about 2 minu
 test: ## run the tests: one of each check (under 12 minutes with installation)
 	@.ci/venv test
 	@echo "running the tests; the slowest ones are listed at the end"
-	@$(BIN)/python -m pytest --durations=8
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=8
 
 check: ## lint, formatting, types and spelling
 	@.ci/venv test

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """InterpMonitor: Lightning's hooks around `Monitor`. No mathematics and no files here."""
 
-import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
@@ -14,10 +13,12 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from lightning_interp.analysis.engines import Background
+from lightning_interp.batch_transfer import batch_transfer
 from lightning_interp.batches import to_cpu
+from lightning_interp.capture import is_map_style
 from lightning_interp.capture.schedule import Schedule
 from lightning_interp.capture.selection import Pattern
-from lightning_interp.configuration import MonitorConfig, resolve, switched_off
+from lightning_interp.configuration import MonitorConfig, check_arguments, resolve, switched_off
 from lightning_interp.console import warn
 from lightning_interp.delivery import PhaseCallback
 from lightning_interp.errors import ConfigError, InterpError
@@ -31,7 +32,6 @@ from lightning_interp.training import Training
 
 _SANITY_BATCHES = 8
 _SHARDING_STRATEGIES = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}
-_TRANSFER_HOOKS = ("on_before_batch_transfer", "on_after_batch_transfer")
 
 
 def _shielded(hook: Callable[..., None]) -> Callable[..., None]:
@@ -152,6 +152,13 @@ class InterpMonitor(Callback):
         """Check the whole configuration; nothing is written yet."""
         if stage == "fit" and not self._inactive(trainer):
             _check_strategy(trainer)
+            check_arguments(self.config)
+            if not _built_later(pl_module):
+                resolve(self.config, pl_module)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check layers and parameters of a module that is only now complete."""
+        if not self._inactive(trainer) and _built_later(pl_module):
             resolve(self.config, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -162,12 +169,14 @@ class InterpMonitor(Callback):
         # A second fit of this callback continues its run only where the training itself goes on.
         progress = self._progress if self._resumes or trainer.global_step > 0 else None
         self._resumes = False
-        chosen = str(choose_directory(self.config, root, progress)) if trainer.is_global_zero else ""
-        self._directory = Path(trainer.strategy.broadcast(chosen))
         self._seen_step = trainer.global_step
-        if not trainer.is_global_zero:
-            return
-        self._start(trainer, pl_module, self._directory, progress)
+        chosen = choose_directory(self.config, root, progress) if trainer.is_global_zero else None
+        failure = self._start(trainer, pl_module, chosen, progress) if chosen is not None else None
+        # Every rank learns the directory, and stops where rank 0 cannot go on: alone they would wait for it for ever.
+        directory, reason = trainer.strategy.broadcast((str(chosen), str(failure) if failure is not None else ""))
+        self._directory = Path(directory)
+        if reason:
+            raise failure if failure is not None else InterpError(reason)
 
     @_shielded
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -197,9 +206,8 @@ class InterpMonitor(Callback):
             return
         if self._monitor is not None:
             self._monitor.probe.offer("heldout", batch)
-        elif trainer.sanity_checking and trainer.is_global_zero and not self._inactive(trainer):
-            # Used only where the data cannot be indexed; a sanity check may go through the whole validation set.
-            self._sanity += [to_cpu(batch)] if len(self._sanity) < _SANITY_BATCHES else []
+        elif self._wants_sanity(trainer):
+            self._sanity.append(to_cpu(batch))
 
     @_shielded
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -248,32 +256,31 @@ class InterpMonitor(Callback):
         """Without the running monitor: threads and pipes cannot travel."""
         return {**self.__dict__, "_monitor": None}
 
-    def _start(self, trainer: Trainer, module: LightningModule, directory: Path, progress: Progress | None) -> None:
-        """Start the monitor; bad configuration stops here, anything else costs only the monitor."""
-        self._monitor = monitor = Monitor(self.config, on_phase=self._on_phase)
+    def _start(
+        self, trainer: Trainer, module: LightningModule, directory: Path, progress: Progress | None
+    ) -> Exception | None:
+        """Start the monitor; returns what must stop the training: bad configuration, under `strict` anything."""
+        self._directory = directory
+        monitor = Monitor(self.config, on_phase=self._on_phase)
         try:
             monitor.start(module, _training(trainer, module), directory=directory, progress=progress)
-        except InterpError:
-            self._give_up(None)
-            raise
         except Exception as err:
-            if self.config.strict:
-                raise
-            self._give_up(f"the monitor could not start ({type(err).__name__}: {err})")
-            return
-        for batch in self._sanity:
-            monitor.probe.offer("heldout", batch)
-        if self._sanity:
-            monitor.probe.ended("heldout")
+            if self.config.strict or isinstance(err, InterpError):
+                return err
+            warn(f"the monitor could not start ({type(err).__name__}: {err}). Training goes on without it.")
+            return None
+        self._monitor = monitor
+        monitor.probe.offer_sanity(self._sanity, whole=_sanity_was_whole(trainer, len(self._sanity)))
         self._sanity.clear()
+        return None
 
-    def _give_up(self, reason: str | None) -> None:
+    def _give_up(self, reason: str) -> None:
         """Let go of the monitor; the training goes on without it."""
         monitor, self._monitor = self._monitor, None
         if monitor is not None:
+            self._timeline = monitor.timeline
             monitor.abandon()
-        if reason is not None:
-            warn(f"{reason}. Training goes on without the monitor; what was written is in {self._directory}.")
+        warn(f"{reason}. Training goes on without the monitor; what was written is in {self._directory}.")
 
     def _publish(self, trainer: Trainer, monitor: Monitor) -> None:
         """Latest results where early stopping, checkpoints and tuners look for metrics."""
@@ -290,6 +297,11 @@ class InterpMonitor(Callback):
         self._publish(trainer, monitor)
         self._timeline = monitor.timeline
 
+    def _wants_sanity(self, trainer: Trainer) -> bool:
+        """Whether the sanity check shows batches that may become the probe: the first ones, where none can be indexed."""
+        wanted = trainer.sanity_checking and trainer.is_global_zero and len(self._sanity) < _SANITY_BATCHES
+        return wanted and not self._inactive(trainer) and not is_map_style(_first(trainer.val_dataloaders))
+
     def _inactive(self, trainer: Trainer) -> bool:
         return switched_off() or bool(getattr(trainer, "fast_dev_run", False))
 
@@ -304,6 +316,11 @@ def _check_strategy(trainer: Trainer) -> None:
         )
 
 
+def _built_later(module: LightningModule) -> bool:
+    """Whether the module may make its layers in hooks that come after the callbacks' `setup`."""
+    return is_overridden("setup", module) or is_overridden("configure_model", module)
+
+
 def _training(trainer: Trainer, module: LightningModule) -> Training:
     steps = trainer.estimated_stepping_batches
     heldout = trainer.val_dataloaders
@@ -315,9 +332,21 @@ def _training(trainer: Trainer, module: LightningModule) -> Training:
         device=str(module.device),
         train_data=_first(trainer.train_dataloader),
         heldout_data=_first(heldout) if trainer.enable_validation else None,
-        transfer=_transfer(trainer, module),
+        transfer=batch_transfer(trainer, module),
         loggers=trainer.loggers,
+        most_batches={
+            "train": trainer.num_training_batches,
+            "heldout": next(iter(trainer.num_val_batches), float("inf")),
+        },
     )
+
+
+def _sanity_was_whole(trainer: Trainer, seen: int) -> bool:
+    """Whether the sanity check showed every validation batch: as many as there are, or fewer than it would have taken."""
+    if not 0 < seen <= _SANITY_BATCHES:
+        return False
+    ran_out = seen < min(trainer.num_sanity_val_batches[0], _SANITY_BATCHES)
+    return ran_out or seen == trainer.num_val_batches[0]
 
 
 def _first(loaders: Any) -> Any:
@@ -330,20 +359,3 @@ def _first(loaders: Any) -> Any:
 def _logged(trainer: Trainer) -> dict[str, Tensor | float]:
     """What the user's code logged, without our own names."""
     return {name: value for name, value in trainer.callback_metrics.items() if not name.startswith("interp/")}
-
-
-def _transfer(trainer: Trainer, module: LightningModule) -> Callable[[Batch], Batch]:
-    """The transfer hooks the training applies to a batch, on a copy of the module so that its state stays."""
-    owners = [owner for owner in (getattr(trainer, "datamodule", None), module) if owner is not None]
-    hooks = [(owner, name) for name in _TRANSFER_HOOKS for owner in owners if is_overridden(name, owner)]
-    if not hooks:
-        return lambda batch: batch
-    module_copy = copy.deepcopy(module, {id(trainer): trainer})
-
-    def transfer(batch: Batch) -> Batch:
-        for owner, name in hooks:
-            target = module_copy if owner is module else owner
-            batch = getattr(target, name)(batch, dataloader_idx=0)
-        return batch
-
-    return transfer

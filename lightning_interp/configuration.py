@@ -89,7 +89,7 @@ def resolve(config: MonitorConfig, module: nn.Module) -> Resolved:
     Raises:
         ConfigError: An argument cannot be honoured; the message names it and the fix.
     """
-    _check_plain_arguments(config)
+    check_arguments(config)
     check_capturable(module)
     shapes = {name: tuple(tensor.shape) for name, tensor in state_tensors(module).items()}
     trainable = {strip_wrappers(name) for name, _ in module.named_parameters()}
@@ -116,7 +116,12 @@ def make_schedule(config: MonitorConfig, max_steps: int | None) -> Schedule:
     return LogSpaced(max_steps) if config.every_n_steps is None else EveryNSteps(config.every_n_steps)
 
 
-def _check_plain_arguments(config: MonitorConfig) -> None:
+def check_arguments(config: MonitorConfig) -> None:
+    """Check what can be checked without the module.
+
+    Raises:
+        ConfigError: An argument cannot be honoured; the message names it and the fix.
+    """
     if config.every_n_steps is not None and config.schedule is not None:
         raise ConfigError("every_n_steps and schedule: give one of them, not both.")
     if config.schedule is not None and not isinstance(config.schedule, Schedule):

@@ -6,6 +6,7 @@ A logger never raises, also where a user turns warnings into errors, and is safe
 
 import logging
 import sys
+from contextlib import suppress
 
 logger = logging.getLogger("lightning_interp")
 
@@ -14,7 +15,16 @@ class _CurrentStderr(logging.Handler):
     """Writes to whatever `sys.stderr` is now: progress bars replace it to keep their place on the screen."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
+        try:
+            if sys.stderr is not None:
+                print(self.format(record), file=sys.stderr, flush=True)
+        except Exception:  # a closed terminal or pipe must end neither the training nor the writer
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Report a failed write where that is possible; logging itself raises when standard error is closed."""
+        with suppress(Exception):
+            super().handleError(record)
 
 
 def _prepare() -> None:

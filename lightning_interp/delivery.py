@@ -8,7 +8,8 @@ from lightning_interp.console import say, warn
 from lightning_interp.dashboards.feed import STEP_KEY, ResultFeed
 from lightning_interp.dashboards.loggers import LightningLogger, LoggerSet
 from lightning_interp.phases import PhaseChange, describe, phase_changes
-from lightning_interp.timeline import Timeline
+from lightning_interp.run_start import Progress
+from lightning_interp.timeline import Phase, Timeline
 
 PhaseCallback = Callable[[PhaseChange], None]
 
@@ -22,6 +23,7 @@ class Delivery:
         loggers: Lightning loggers.
         on_phase: Callbacks by phase name.
         strict: Pass on what a callback raises.
+        progress: What an earlier start delivered and announced; it is not told again.
     """
 
     def __init__(
@@ -32,17 +34,19 @@ class Delivery:
         *,
         on_phase: Mapping[str, Sequence[PhaseCallback]],
         strict: bool,
+        progress: Progress | None = None,
     ) -> None:
         self.timeline: Timeline | None = None
         self.latest: dict[str, float] = {}
-        self._step = 0
+        self._step = progress.delivered_step if progress is not None else -1
+        self._announced = _announced(progress)
         self._on_phase, self._strict = on_phase, strict
         self._loggers = LoggerSet(loggers)
-        self._feed = ResultFeed(run_dir, names)
+        self._feed = ResultFeed(run_dir, names, delivered_step=self._step)
 
     @property
     def step(self) -> int:
-        """Optimizer step of the latest row delivered."""
+        """Optimizer step of the latest row delivered, -1 for none."""
         return self._step
 
     def deliver(self) -> None:
@@ -55,9 +59,15 @@ class Delivery:
             self.latest = row.metrics
             self._step = int(row.metrics[STEP_KEY])
         if update.timeline is not None and update.timeline != self.timeline:
-            previous, self.timeline = self.timeline, update.timeline
-            for change in phase_changes(previous, update.timeline):
+            self.timeline = update.timeline
+            for change in phase_changes(self._announced, update.timeline):
                 self._tell(change)
+            self._announced = update.timeline
+
+    @property
+    def announced(self) -> tuple[tuple[str, int, int | None], ...]:
+        """Phases told so far: (name, start, end or None)."""
+        return tuple((phase.name, phase.start, phase.end) for phase in self._announced.phases) if self._announced else ()
 
     def finish(self) -> None:
         """Read what the analyzer committed last, deliver it, and put the outcome into summaries."""
@@ -87,3 +97,11 @@ class Delivery:
             if self._strict:
                 raise
             warn(f"on_phase callback for {change.name} failed ({type(err).__name__}: {err})")
+
+
+def _announced(progress: Progress | None) -> Timeline | None:
+    """The phases a checkpoint knows to have been told, in the shape that changes are counted from."""
+    if progress is None or not progress.announced:
+        return None
+    phases = tuple(Phase(name, start, end, 0.0, (start, start)) for name, start, end in progress.announced)
+    return Timeline("unknown", phases)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from lightning_interp.analysis.engines import Engine, start_engine
 from lightning_interp.analysis.messages import StartOrder
 from lightning_interp.analysis.shipping import pack_module
+from lightning_interp.analysis.state import WEIGHTS_ONLY
 from lightning_interp.capture import Recorder, changed_since, mark_plain_tensors, take_snapshot
 from lightning_interp.configuration import MonitorConfig, Resolved, make_schedule, resolve
 from lightning_interp.console import say, warn
@@ -30,6 +32,7 @@ DRAIN_S = 2.0
 """Shortest time between two deliveries of results on the training thread."""
 CHECKPOINT_WAIT_S = 2.0
 """Longest a checkpoint waits for snapshots that are still being written."""
+_MOST_COUNTED = 100_000
 _FIRST_WORD_S, _NEXT_WORD_S = 3.0, 5.0
 
 
@@ -92,7 +95,10 @@ class Monitor:
         )
         self._last_step = self._start.last_step
         self._plain_tensors = mark_plain_tensors(module)
-        self._open_stages(module, training, resolved, progress)
+        with ExitStack() as opened:  # what an error further down leaves behind is let go
+            opened.push(self._open)
+            self._open_stages(module, training, resolved, progress if self._start.resumed else None)
+            opened.pop_all()
         self._closed = False
         atexit.register(self.close, timeout=5.0)
         self._announce(module, resolved, training)
@@ -131,7 +137,15 @@ class Monitor:
         self._recorder.flush(CHECKPOINT_WAIT_S)
         lost = sorted({*self._recorder.dropped, *self._recorder.unwritten})
         manifest = self._start.manifest
-        return Progress(str(self.run_dir), manifest.run_id, self._last_step, manifest.attempt, tuple(lost))
+        return Progress(
+            run_dir=str(self.run_dir),
+            run_id=manifest.run_id,
+            last_step=self._last_step,
+            attempt=manifest.attempt,
+            dropped=tuple(lost),
+            delivered_step=self._delivery.step,
+            announced=self._delivery.announced,
+        )
 
     def close(
         self, *, timeout: float | None = None, status: Status = "interrupted", module: nn.Module | None = None
@@ -152,20 +166,27 @@ class Monitor:
         atexit.unregister(self.close)
         deadline = time.monotonic() + (self.config.close_timeout if timeout is None else timeout)
         with self._open:
-            self.probe.commit()
+            self.probe.finish(max(0.0, deadline - time.monotonic()))
             self._recorder.flush(max(0.0, deadline - time.monotonic()))
             self._engine.finish()
-            finished = self._engine.wait(max(0.0, deadline - time.monotonic()), tick=self._waiting())
+            ended = self._engine.wait(max(0.0, deadline - time.monotonic()), tick=self._waiting())
             self._delivery.finish()
+            finished = ended and self._engine.failure is None
             self._recorder.note("closed", status=status, analyzer_finished=finished)
             self._write_status(status)
-            self._say_result(finished=finished, module=module)
+            self._say_result(module)
+            if not ended:
+                self._say_unfinished()
             self._watch_engine()
 
     def abandon(self) -> None:
         """Let go of writer, analyzer and feed without waiting; what is committed stays. For when the monitor fails."""
+        if self._closed:
+            return
         self._closed = True
         atexit.unregister(self.close)
+        self._recorder.note("closed", status="failed", analyzer_finished=False)
+        self._write_status("failed")
         self._open.close()
 
     def _open_stages(self, module: nn.Module, training: Training, resolved: Resolved, progress: Progress | None) -> None:
@@ -178,7 +199,12 @@ class Monitor:
         self._open.callback(self._recorder.close, 5.0)
         self._record_lost(progress)
         self._delivery = Delivery(
-            self.run_dir, resolved.names, training.loggers, on_phase=self._on_phase, strict=self.config.strict
+            self.run_dir,
+            resolved.names,
+            training.loggers,
+            on_phase=self._on_phase,
+            strict=self.config.strict,
+            progress=progress,
         )
         self._open.callback(self._delivery.stop)
         self.probe = ProbeKeeper(
@@ -197,7 +223,7 @@ class Monitor:
             packed = pack_module(module)
         except ProbeError as err:
             if self.config.module is None:
-                reason = f"only weights are measured: {err}"
+                reason = f"{WEIGHTS_ONLY}: {err}"
             else:
                 say(f"replicas come from module=: {err}")
         return StartOrder(
@@ -243,8 +269,9 @@ class Monitor:
         say(f"run directory {self.run_dir}{again}")
         say(f"layers {', '.join(resolved.layers) or 'none'}; {len(resolved.parameters)} parameters; {self._schedule!r}")
         if training.max_steps is not None:
-            count = len({*self._schedule.steps_until(training.max_steps), training.max_steps})
-            say(f"at most {count} snapshots of {size / 1e6:.2f} MB = {count * size / 1e6:.1f} MB on disk")
+            count = 1 + sum(1 for _ in islice(self._schedule.steps_until(training.max_steps), _MOST_COUNTED))
+            most = "at most" if count <= _MOST_COUNTED else "more than"
+            say(f"{most} {count:,} snapshots of {size / 1e6:.2f} MB = {count * size / 1e6:,.1f} MB on disk")
         for note in resolved.notes:
             say(note)
         if training.heldout_data is None and resolved.probe is None:
@@ -256,7 +283,7 @@ class Monitor:
 
         def tick() -> None:
             nonlocal next_word
-            self._deliver()
+            self._delivery.deliver()
             if time.monotonic() >= next_word:
                 next_word = time.monotonic() + _NEXT_WORD_S
                 say(f"waiting for the analysis: at step {self._delivery.step:,} of {self._last_step:,}")
@@ -269,12 +296,16 @@ class Monitor:
         except OSError as err:
             warn(f"run.json could not be updated ({err}); it still says '{self.probe.manifest.status}'")
 
-    def _say_result(self, *, finished: bool, module: nn.Module | None) -> None:
+    def _say_unfinished(self) -> None:
+        if self._engine.goes_on:
+            say("the analysis goes on in the background and writes to the run directory; its late rows stay there")
+        else:
+            say(f"the analysis is unfinished: run `lightning-interp analyze {self.run_dir} --module pkg.mod:build`")
+
+    def _say_result(self, module: nn.Module | None) -> None:
         if module is not None and (changed := changed_since(self._plain_tensors, module)):
             say(f"tensors outside the state_dict changed and were not followed: {', '.join(changed)}")
         verdict = self.timeline.verdict if self.timeline is not None else "unknown"
         written = f"{self._recorder.written} snapshots, {self._recorder.bytes_written / 1e6:.1f} MB"
         dropped = f", {len(self._recorder.dropped)} dropped" if self._recorder.dropped else ""
         say(f"verdict {verdict}; {written}{dropped}; everything is in {self.run_dir}")
-        if not finished:
-            say("the analysis goes on in the background and writes to the run directory; its late rows stay there")

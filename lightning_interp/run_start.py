@@ -5,7 +5,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +32,8 @@ class Progress:
         last_step: Latest scheduled step that was handed to the writer.
         attempt: Number of the start of the training.
         dropped: Steps known to be neither written nor waiting when the checkpoint was made.
+        delivered_step: Latest step whose results loggers got, -1 for none.
+        announced: Phases told so far, each (name, start, end or None).
     """
 
     run_dir: str
@@ -39,10 +41,13 @@ class Progress:
     last_step: int
     attempt: int
     dropped: tuple[int, ...] = ()
+    delivered_step: int = -1
+    announced: tuple[tuple[str, int, int | None], ...] = ()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain Python values."""
-        return {**vars(self), "dropped": list(self.dropped), "version": STATE_VERSION}
+        lists = {"dropped": list(self.dropped), "announced": [list(phase) for phase in self.announced]}
+        return {**vars(self), **lists, "version": STATE_VERSION}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Progress | None":
@@ -50,7 +55,8 @@ class Progress:
         if state.get("version") != STATE_VERSION:
             return None
         fields = {name: state[name] for name in cls.__dataclass_fields__}
-        return cls(**fields | {"dropped": tuple(state["dropped"])})
+        announced = tuple((name, start, end) for name, start, end in state["announced"])
+        return cls(**fields | {"dropped": tuple(state["dropped"]), "announced": announced})
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def open_directory(directory: Path, manifest: Manifest, *, step: int, progress: 
     if not holds_run(directory):
         return _create(directory, manifest)
     known = read_manifest(directory)
-    if progress is None and step == 0:
+    if progress is None:
         raise ConfigError(
             f"dirpath: {directory} already holds the run {known.run_id} of {known.created}. To continue it, pass its "
             "checkpoint as trainer.fit(ckpt_path=...); for a new run choose another dirpath (or leave it out)."
@@ -113,9 +119,22 @@ def open_directory(directory: Path, manifest: Manifest, *, step: int, progress: 
             f"dirpath: {directory} holds the run {known.run_id}, but the checkpoint belongs to {progress.run_id}. "
             "Choose another dirpath, or resume from a checkpoint of that run."
         )
+    _check_same_watch(directory, known, manifest)
     _wait_for_analyzer(directory)
-    resumed = resume_run(directory, step)
-    return RunStart(directory, resumed, progress.last_step if progress is not None else step, resumed=True)
+    resumed = replace(resume_run(directory, step), configuration=manifest.configuration)
+    write_manifest(directory, resumed)
+    return RunStart(directory, resumed, progress.last_step, resumed=True)
+
+
+def _check_same_watch(directory: Path, known: Manifest, wanted: Manifest) -> None:
+    """Refuse other layers or parameters: the rows of one run have one order."""
+    for argument in ("activation_layers", "parameters"):
+        before, now = getattr(known, argument), getattr(wanted, argument)
+        if before != now:
+            raise ConfigError(
+                f"{argument.removeprefix('activation_')}: the run in {directory} was started with {', '.join(before)}, now "
+                f"it would be {', '.join(now)}. Pass the same to continue it, or choose another dirpath."
+            )
 
 
 def _wait_for_analyzer(directory: Path) -> None:

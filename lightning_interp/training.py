@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the monitor must know of the training around it, whatever framework runs it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from lightning_interp.capture import Transfer, as_loaded
 from lightning_interp.dashboards.loggers import LightningLogger
-from lightning_interp.records import Batch
+from lightning_interp.records import Split
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Training:
         device: Device of the module.
         train_data: Training loader, or any other iterable.
         heldout_data: First validation loader, None where there is none.
+        most_batches: Batches taken of one pass over a split, where that is limited (``overfit_batches``).
         transfer: What the training does to a batch between loader and step.
         loggers: Lightning loggers.
     """
@@ -32,5 +34,6 @@ class Training:
     device: str = "cpu"
     train_data: object = None
     heldout_data: object = None
-    transfer: Callable[[Batch], Batch] = lambda batch: batch
+    most_batches: Mapping[Split, float] = field(default_factory=dict)
+    transfer: Transfer = as_loaded
     loggers: Sequence[LightningLogger] = ()

@@ -14,16 +14,23 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lightning_interp.analysis.measuring import measure_all, with_non_finite
+from lightning_interp.analysis.device import MEMORY_FRACTION, leaves_gpu, memory_of
+from lightning_interp.analysis.folding import FoldedRecords
+from lightning_interp.analysis.measuring import (
+    NEEDS_REPLICA,
+    NEEDS_ROUTE,
+    explain_missing_outputs,
+    is_incomplete,
+    measure_all,
+)
 from lightning_interp.analysis.module_loss import attach_stand_in
 from lightning_interp.analysis.observation import SnapshotObservation, Watched
 from lightning_interp.analysis.outputs import Route, find_route, route_by_name
 from lightning_interp.analysis.probe_budget import cut_probe, cut_sizes
 from lightning_interp.analysis.replica import ReplicaSource, make_replica
-from lightning_interp.analysis.state import read_state
+from lightning_interp.analysis.state import WEIGHTS_ONLY, Stage, read_state
 from lightning_interp.errors import CorruptSnapshotError, ProbeError
 from lightning_interp.measures import Measure
-from lightning_interp.phases import PhaseDetector
 from lightning_interp.records import SPLITS, Probe, ProbeStep, Record, Snapshot
 from lightning_interp.store.jsonl import cut_torn_tail
 from lightning_interp.store.layout import OBSERVATIONS, PHASES, RECORDS, replace_text, step_file, sweep_temporary
@@ -46,6 +53,7 @@ class AnalysisPlan:
         whole_probe: Keep the probe whole however slow it is (a declared task needs every pair).
         strict: Let a failing measure end the analysis.
         without_replica: Why there is no source, for the user.
+        shares_gpu: Whether the device is the GPU the training uses.
     """
 
     measures: tuple[Measure, ...]
@@ -55,6 +63,7 @@ class AnalysisPlan:
     whole_probe: bool = False
     strict: bool = False
     without_replica: str = ""
+    shares_gpu: bool = False
 
 
 class Analyzer:
@@ -80,8 +89,13 @@ class Analyzer:
         sweep_temporary(run_dir / OBSERVATIONS)
         cut_torn_tail(run_dir / RECORDS)
         self._manifest = read_manifest(run_dir)
+        self._attempt = self._manifest.attempt
+        self._superseded = False
         self._watched = Watched(self._manifest.activation_layers, self._manifest.parameters)
-        self._fold_standing_records()
+        self._folded = FoldedRecords(read_records(run_dir, self._manifest), n_classes=self.state.n_classes)
+        self._incomplete: set[int] | None = None
+        self._missing_outputs = ""
+        self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it
         self.state.device, self.state.threads = plan.device, torch.get_num_threads()
         self.state.stage = "running"
         if plan.without_replica:
@@ -89,10 +103,26 @@ class Analyzer:
         self.state.write(run_dir)
 
     def pending(self) -> list[int]:
-        """Committed steps without a record, ascending; empty while the probe is still being collected."""
-        if not self._probe_ready():
+        """Committed steps without a record or with less than could be measured now, ascending.
+
+        Empty while the probe is still being collected, and once a later start of the training has taken over.
+        """
+        if self._superseded or not self._probe_ready():
             return []
-        return [step for step in snapshot_steps(self.run_dir) if step not in self._done]
+        if self._incomplete is None:
+            self._incomplete = self._incomplete_steps()
+        return [step for step in snapshot_steps(self.run_dir) if step not in self._folded or step in self._incomplete]
+
+    @property
+    def superseded(self) -> bool:
+        """Whether the training started again since this analyzer began; what it would still write is not wanted.
+
+        Once true it stays so, and the analyzer has said why.
+        """
+        if not self._superseded and read_manifest(self.run_dir).attempt != self._attempt:
+            self._superseded = True
+            self.state.notice("superseded by a later start")
+        return self._superseded
 
     @property
     def probe_missing(self) -> bool:
@@ -102,7 +132,7 @@ class Analyzer:
     def without_probe(self) -> None:
         """Go on without the probe: its training is gone and never committed it."""
         self._waits_for_probe = False
-        self.state.notice("the run kept its probe out of the directory, or ended before it had one: weights only")
+        self.state.notice(f"{WEIGHTS_ONLY}: the run kept its probe out of the directory, or ended before it had one")
 
     def give_probe(self, probe: Probe) -> None:
         """The probe of a run that keeps it out of the directory."""
@@ -119,33 +149,72 @@ class Analyzer:
         """
         observed = 0
         for step in self.pending():
-            if stop():
+            if stop() or self.superseded or self.observe(step) is None:
                 break
-            self.observe(step)
             on_step(step)
             observed += 1
+        self._write_timeline()
         return observed
 
-    def observe(self, step: int) -> Record:
-        """Observe one snapshot and commit its record, activations and timeline. A damaged snapshot is recorded as such."""
+    def observe(self, step: int) -> Record | None:
+        """Observe one snapshot and commit its record, activations and timeline. A damaged snapshot is recorded as such.
+
+        Returns:
+            The record, or None where a later start of the training has taken over meanwhile.
+        """
         started = time.perf_counter()
         self._probe_ready()
+        self._leave_full_gpu()
         try:
             snapshot = read_snapshot(self.run_dir, step)
         except CorruptSnapshotError as err:
             self.state.notice(f"step {step} is left out: {err}")
-            record = Record(step, self._manifest.attempt, {}, {}, {"snapshot": str(err)})
+            record = Record(step, self._attempt, {}, {}, {"snapshot": str(err)})
         else:
             record = self._measured_within_memory(snapshot)
+        if self.superseded:
+            return None
         self._commit(record)
-        self.state.seconds_per_snapshot = round(time.perf_counter() - started, 4)
+        self._tell_pace(record, time.perf_counter() - started)
+        self.state.pending = len(self.pending())
         self.state.write(self.run_dir)
         return record
 
-    def finish(self, stage: str) -> None:
-        """Say on disk how the analysis ended."""
-        self.state.stage = stage  # type: ignore[assignment]
+    def finish(self, stage: Stage) -> None:
+        """Say on disk how the analysis ended; work that a later start took over is `stopped`, whatever the caller thinks."""
+        self._write_timeline()
+        self.state.stage = "stopped" if stage == "finished" and self.superseded else stage
+        self.state.pending = len(self.pending())
         self.state.write(self.run_dir)
+
+    def limit_memory(self) -> None:
+        """Leave most of a shared GPU to the training. For a process of its own: the limit is one of the whole process."""
+        if self._plan.shares_gpu:
+            torch.cuda.set_per_process_memory_fraction(MEMORY_FRACTION, self._device)
+
+    def _incomplete_steps(self) -> set[int]:
+        able = self._plan.source is not None and self._probe is not None
+        given = self._plan.probe_step is not None
+        records, measures = self._folded.records, self._plan.measures
+        return {r.step for r in records if is_incomplete(r, measures, replica=able, probe_step=given)}
+
+    def _leave_full_gpu(self) -> None:
+        """The training may need the GPU's last memory more. Tested with made-up numbers only, never on a GPU."""
+        if self._plan.shares_gpu and self._device.type == "cuda" and leaves_gpu(memory_of(self._device)):
+            self._move_to_cpu(f"{self._device} is nearly full, and the training uses it")
+            torch.cuda.empty_cache()
+
+    def _move_to_cpu(self, why: str) -> None:
+        self.state.notice(f"{why}; the analysis moved to the CPU")
+        self._device, self.state.device = torch.device("cpu"), "cpu"
+
+    def _tell_pace(self, record: Record, seconds: float) -> None:
+        """Say once for the run how long a snapshot takes; a damaged one tells nothing."""
+        if "snapshot" in record.skipped:
+            return
+        if self.state.seconds_per_snapshot is None:
+            self.state.notice(f"analysis takes {seconds:.2g} s per snapshot on {self.state.device}")
+        self.state.seconds_per_snapshot = round(seconds, 4)
 
     def _probe_ready(self) -> bool:
         if self._probe is None:
@@ -155,39 +224,21 @@ class Analyzer:
         self._manifest = read_manifest(self.run_dir)
         return not self._waits_for_probe or self._manifest.probe.get("status") not in ("pending", "memory")
 
-    def _fold_standing_records(self) -> None:
-        """History and detector as they were when the last analyzer stopped."""
-        records = read_records(self.run_dir, self._manifest)
-        self._done = {record.step for record in records}
-        self._history: dict[str, tuple[list[int], list[float]]] = {}
-        self._detector = PhaseDetector(n_classes=self.state.n_classes)
-        for record in records:
-            self._remember(record)
-
-    def _remember(self, record: Record) -> None:
-        self._done.add(record.step)
-        for name, value in record.values.items():
-            steps, values = self._history.setdefault(name, ([], []))
-            steps.append(record.step)
-            values.append(value)
-        values_seen = with_non_finite(dict(record.values), dict(record.skipped))
-        if values_seen:
-            self._detector.update(record.step, values_seen)
-
     def _measured(self, snapshot: Snapshot) -> Record:
         observation = self._observation(snapshot)
         measured = measure_all(observation, self._plan.measures, self._manifest.layers, on_failure=self._measure_failed)
+        if not observation.has_outputs:
+            explain_missing_outputs(measured, self._plan.measures, self._missing_outputs)
         self._store_activations(observation)
         layers = {name: tuple(row) for name, row in measured.layers.items()}
-        return Record(snapshot.step, self._manifest.attempt, measured.values, layers, measured.skipped)
+        return Record(snapshot.step, self._attempt, measured.values, layers, measured.skipped)
 
     def _measured_within_memory(self, snapshot: Snapshot) -> Record:
         """Measure on the device; when its memory runs out, measure the snapshot again on the CPU and stay there."""
         try:
             return self._measured(snapshot)
         except torch.OutOfMemoryError:
-            self.state.notice(f"out of memory on {self._device} at step {snapshot.step}; the analysis moved to the CPU")
-            self._device, self.state.device = torch.device("cpu"), "cpu"
+            self._move_to_cpu(f"out of memory on {self._device} at step {snapshot.step}")
         return self._measured(snapshot)
 
     def _measure_failed(self, name: str, err: Exception) -> None:
@@ -199,12 +250,13 @@ class Analyzer:
         replica = self._replica(snapshot)
         if replica is not None and self._probe is not None and self._route is None:
             self._choose_route(replica)
+        self._missing_outputs = f"{NEEDS_REPLICA if replica is None else NEEDS_ROUTE}; this run has weights only"
         if replica is not None and self._route is not None and not self._probe_is_cut:
             self._fit_probe_to_pace(snapshot, replica)
         return SnapshotObservation(
             snapshot,
             self._watched,
-            self._history,
+            self._folded.history(snapshot.step),
             probe=self._probe,
             replica=replica if self._route is not None else None,
             route=self._route,
@@ -216,7 +268,7 @@ class Analyzer:
         try:
             replica = make_replica(self._plan.source, snapshot, device=self._device)
         except ProbeError as err:
-            self.state.notice(f"only weights are measured: {err}")
+            self.state.notice(f"{WEIGHTS_ONLY}: {err}")
             return None
         attach_stand_in(replica, step=snapshot.step, epoch=snapshot.epoch)
         return replica
@@ -235,14 +287,13 @@ class Analyzer:
             self.state.notice(str(err))
             return
         self.state.route = self._route.name
+        self.state.drop(WEIGHTS_ONLY)  # an earlier analyzer had less to work with
 
     def _fit_probe_to_pace(self, snapshot: Snapshot, replica: nn.Module) -> None:
         """Time one pass over the probe and cut it if it is too slow; on a resumed run, cut as before."""
         assert self._probe is not None
         if self._route_is_new:
-            trial = SnapshotObservation(
-                snapshot, self._watched, self._history, probe=self._probe, replica=replica, route=self._route
-            )
+            trial = SnapshotObservation(snapshot, self._watched, {}, probe=self._probe, replica=replica, route=self._route)
             seconds = self._time_one_pass(trial)
             self.state.probe_cut = {} if self._plan.whole_probe else cut_sizes(self._probe, seconds)
             if self.state.probe_cut:
@@ -264,11 +315,11 @@ class Analyzer:
                 continue
             if logits is not None and self.state.n_classes is None:
                 self.state.n_classes = logits.shape[1]
-                self._fold_standing_records()
+                self._folded.know_classes(logits.shape[1])
         return time.perf_counter() - started
 
     def _store_activations(self, observation: SnapshotObservation) -> None:
-        if self._route is None or not self._watched.layers or self._probe is None:
+        if not observation.has_outputs or not self._watched.layers or self.superseded:
             return
         try:
             stored = observation.stored_activations
@@ -284,6 +335,14 @@ class Analyzer:
 
     def _commit(self, record: Record) -> None:
         append_record(self.run_dir, record)
-        self._remember(record)
-        replace_text(self.run_dir / PHASES, json.dumps(self._detector.timeline.to_dict(), allow_nan=False))
-        self.state.last_step = record.step
+        if self._incomplete is not None:
+            self._incomplete.discard(record.step)
+        self._timeline_is_behind = True
+        if self._folded.add(record):  # the timeline of many earlier steps observed again is written once, at the end
+            self._write_timeline()
+            self.state.last_step = record.step
+
+    def _write_timeline(self) -> None:
+        if self._timeline_is_behind and not self.superseded:
+            replace_text(self.run_dir / PHASES, json.dumps(self._folded.timeline.to_dict(), allow_nan=False))
+            self._timeline_is_behind = False

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the analysis computes: a GPU nobody trains on, else the training GPU while it has room, else the CPU."""
+"""Where the analysis computes: a GPU nobody trains on, else the training GPU while it has room, else the CPU.
+
+The rules are tested with made-up numbers; none of this was run beside a training on a GPU yet.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +18,9 @@ ROOM_SHARE = 0.5
 MEMORY_FRACTION = 0.2
 """Most of a shared GPU's memory the analyzer may take."""
 
+LEAVE_SHARE = 0.1
+"""A shared GPU with less of its memory free is left to the training."""
+
 
 @dataclass(frozen=True)
 class GpuMemory:
@@ -29,6 +35,23 @@ def gpu_memory() -> list[GpuMemory]:
     """Memory of every visible GPU; empty where there is none."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [GpuMemory(index, *torch.cuda.mem_get_info(index)) for index in range(count)]
+
+
+def memory_of(device: torch.device) -> GpuMemory:
+    """Memory of one GPU now, over all processes that use it."""
+    index = device.index or 0
+    return GpuMemory(index, *torch.cuda.mem_get_info(index))
+
+
+def is_shared(device: str, *, training: str) -> bool:
+    """Whether the analysis and the training use the same GPU; ``cuda`` is the first one."""
+    ours, theirs = torch.device(device), torch.device(training)
+    return ours.type == theirs.type == "cuda" and (ours.index or 0) == (theirs.index or 0)
+
+
+def leaves_gpu(gpu: GpuMemory) -> bool:
+    """Whether a shared GPU is so full that the analysis must go."""
+    return gpu.free < LEAVE_SHARE * gpu.total
 
 
 def choose_device(wanted: str, *, training: str, gpus: Sequence[GpuMemory]) -> str:

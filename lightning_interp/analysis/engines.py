@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the analyzer runs: a process of its own (the default), a thread, or inline. The training sees one interface."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Literal
+from typing import IO, Literal
 
 from lightning_interp.analysis.messages import StartOrder, encode, encode_start
 from lightning_interp.analysis.orders import analyzer_for
@@ -20,6 +21,9 @@ from lightning_interp.store.layout import ANALYZER_LOG
 from lightning_interp.store.lock import analyzer_lock
 
 Background = Literal["process", "thread", "inline"]
+_HANDOVER_S = 10.0
+"""Longest the end of a training waits until its analyzer has taken the orders."""
+_PIPE_BYTES = 2**20
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -45,6 +49,11 @@ class Engine(ABC):
     @abstractmethod
     def let_go(self) -> None:
         """Stop caring: an analyzer that still works ends by itself. Idempotent."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the analysis outlives this process and finishes by itself."""
+        return False
 
     @property
     @abstractmethod
@@ -87,6 +96,7 @@ class ProcessEngine(Engine):
             )
         self._log = run_dir / ANALYZER_LOG
         self._finishing = False
+        _widen(self._process.stdin)
         # A pipe takes 64 kB before it makes the sender wait, so another thread sends.
         self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
         self._outbox.put(encode_start(order))
@@ -122,6 +132,12 @@ class ProcessEngine(Engine):
             time.sleep(0.1)
         return True
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether every order has reached the process; a short training may end before it has read the first."""
+        self._sender.join(_HANDOVER_S)
+        return not self._sender.is_alive() and self._process.poll() is None
+
     def let_go(self) -> None:
         """Tell the process to finish and leave it to itself."""
         self.finish()
@@ -147,6 +163,13 @@ class ProcessEngine(Engine):
                 pipe.flush()
         with suppress(BrokenPipeError, OSError):
             pipe.close()
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Let the pipe take most modules at once, so that nothing is lost when the training ends before the analyzer reads."""
+    if pipe is not None and hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
+        with suppress(OSError):  # the system allows less: the sender waits for the reader instead
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 class ThreadEngine(Engine):

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from lightning_interp.errors import MeasureSkipped
 from lightning_interp.measures import Measure
-from lightning_interp.records import Observation
+from lightning_interp.records import Observation, Record
+from lightning_interp.store.standing import FAILED, NOT_FINITE
 
-NOT_FINITE = "not finite"
-"""Part of the reason recorded for a value that is NaN or infinite; JSON has no token for these."""
-FAILED = "failed"
-"""Start of the reason recorded for the values of a measure that broke."""
+NEEDS_REPLICA = "needs a replica of the module"
+"""Start of the reason recorded where there was no module or no probe; such a value is computed once there is."""
+NEEDS_ROUTE = "needs a way to the module's outputs"
+"""Start of the reason recorded where no loss was found; such a value is computed once a `probe_step` is given."""
+NO_VALUE = "the measure gave no value at this step"
 
 
 @dataclass
@@ -53,7 +55,41 @@ def measure_all(
             continue
         for name, value in found.items():
             _place(measured, name, float(value), index)
+        silent = [name for name in measure.names if name not in measured.values and name not in measured.skipped]
+        measured.skipped |= dict.fromkeys(silent, NO_VALUE)
     return measured
+
+
+def needs_outputs(measure: Measure) -> bool:
+    """Whether a measure needs more than weights and history, that is a replica and a probe."""
+    return bool(measure.needs - {"weights", "history"})
+
+
+def explain_missing_outputs(measured: Measured, measures: Sequence[Measure], reason: str) -> None:
+    """Record one reason for all that was skipped because nothing had outputs, in place of what each measure stumbled on."""
+    for name in (name for measure in measures if needs_outputs(measure) for name in measure.names):
+        if name in measured.skipped:
+            measured.skipped[name] = reason
+
+
+def is_incomplete(record: Record, measures: Sequence[Measure], *, replica: bool, probe_step: bool) -> bool:
+    """Whether a standing record lacks values that could be computed now.
+
+    Args:
+        record: The record.
+        measures: What is computed now; the record may come from fewer measures.
+        replica: Whether there is a source of replicas and a probe now.
+        probe_step: Whether the user gives a way to outputs now.
+    """
+    if "snapshot" in record.skipped:  # the file is damaged; nothing more can come of it
+        return False
+    able = [measure for measure in measures if replica or not needs_outputs(measure)]
+    names = [name for measure in able for name in measure.names]
+    if any(name not in record.values and name not in record.skipped for name in names):
+        return True
+    reasons = [record.skipped[name] for name in names if name in record.skipped]
+    marks = (NEEDS_REPLICA, NEEDS_ROUTE) if probe_step else (NEEDS_REPLICA,)
+    return replica and any(reason.startswith(marks) for reason in reasons)
 
 
 def _place(measured: Measured, name: str, value: float, index: dict[str, int]) -> None:
@@ -66,12 +102,3 @@ def _place(measured: Measured, name: str, value: float, index: dict[str, int]) -
         measured.values[name] = value
     else:
         measured.skipped[name] = f"{NOT_FINITE} ({value})"
-
-
-def with_non_finite(values: dict[str, float], skipped: dict[str, str]) -> dict[str, float]:
-    """Values of a record as the detector needs them: those recorded as not finite come back as NaN."""
-    return values | {
-        name: math.nan
-        for name, reason in skipped.items()
-        if NOT_FINITE in reason and not reason.startswith(FAILED)  # measures say "the train loss is not finite"
-    }

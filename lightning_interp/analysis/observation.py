@@ -70,6 +70,11 @@ class SnapshotObservation:
         self._route = route
         self._evaluated: dict[Split, _Evaluated] = {}
 
+    @property
+    def has_outputs(self) -> bool:
+        """Whether the module can be asked for outputs at all; without them only weights and history are there."""
+        return self.probe is not None and self._replica is not None and self._route is not None
+
     def weight(self, name: str) -> Tensor:
         """One state_dict tensor of the snapshot."""
         return self.snapshot.weights[name]
@@ -168,20 +173,39 @@ def _repeatable_randomness() -> Iterator[None]:
 def _run(replica: nn.Module, route: Route, examples: ProbeSplit, layers: tuple[str, ...], *, splits: int) -> _Evaluated:
     """One pass over a split: outputs batch by batch, activations recorded on the way."""
     outputs: list[ProbeOutputs] = []
+    kept = _CappedLogits(outputs)
     recorded: list[Mapping[str, Tensor]] = []
     with _repeatable_randomness():
         for batch in examples.batches:
             with torch.no_grad(), eager(), recorded_outputs(replica, layers) as found:
-                outputs.append(_to_cpu(route.call(replica, to_replica(batch, replica))))
+                outputs.append(kept.take(route.call(replica, to_replica(batch, replica))))
             recorded.append({layer: tensor.cpu() for layer, tensor in found.items()})
     sizes = [example_count(batch) for batch in examples.batches]
     activations = {layer: gather_stimuli(recorded, layer, sizes, splits=splits) for layer in layers}
     return _Evaluated(*_concatenated(outputs, examples.batches), activations)
 
 
-def _to_cpu(outputs: ProbeOutputs) -> ProbeOutputs:
-    logits, targets = (None if part is None else part.detach().cpu() for part in (outputs.logits, outputs.targets))
-    return ProbeOutputs(outputs.loss.detach().cpu(), logits, targets)
+class _CappedLogits:
+    """Brings outputs to the CPU, logits only as long as all of them fit: those of a language model do not.
+
+    Args:
+        outputs: Outputs of the batches so far; their logits are let go once one more would pass the cap.
+    """
+
+    def __init__(self, outputs: list[ProbeOutputs]) -> None:
+        self._outputs = outputs
+        self._bytes = 0
+
+    def take(self, outputs: ProbeOutputs) -> ProbeOutputs:
+        """Outputs of the next batch, on the CPU."""
+        loss = outputs.loss.detach().cpu()
+        if outputs.logits is None or outputs.targets is None:
+            return ProbeOutputs(loss)
+        self._bytes += outputs.logits.numel() * outputs.logits.element_size()
+        if self._bytes > LOGITS_CAP:
+            self._outputs[:] = [ProbeOutputs(part.loss) for part in self._outputs]
+            return ProbeOutputs(loss)
+        return ProbeOutputs(loss, outputs.logits.detach().cpu(), outputs.targets.detach().cpu())
 
 
 def _concatenated(outputs: list[ProbeOutputs], batches: tuple[Batch, ...]) -> tuple[ProbeOutputs, Tensor]:
@@ -190,8 +214,7 @@ def _concatenated(outputs: list[ProbeOutputs], batches: tuple[Batch, ...]) -> tu
     targets = [part.targets for part in outputs if part.targets is not None]
     losses = _losses(outputs, batches)
     whole = ProbeOutputs(losses)
-    size = sum(part.numel() * part.element_size() for part in logits)
-    if logits and len(logits) == len(outputs) == len(targets) and size <= LOGITS_CAP:
+    if logits and len(logits) == len(outputs) == len(targets):
         whole = replace(whole, logits=torch.cat(logits), targets=torch.cat(targets))
     return whole, losses
 

@@ -4,9 +4,10 @@
 from pathlib import Path
 
 from lightning_interp.analysis.analyzer import AnalysisPlan, Analyzer
-from lightning_interp.analysis.device import choose_device, gpu_memory
+from lightning_interp.analysis.device import choose_device, gpu_memory, is_shared
 from lightning_interp.analysis.messages import StartOrder
 from lightning_interp.analysis.replica import FactorySource, PackedSource, ReplicaSource
+from lightning_interp.analysis.state import WEIGHTS_ONLY
 from lightning_interp.errors import ConfigError
 from lightning_interp.imports import import_object
 
@@ -14,14 +15,16 @@ from lightning_interp.imports import import_object
 def analyzer_for(run_dir: Path, order: StartOrder) -> Analyzer:
     """An analyzer that carries out an order; the caller holds the run's analyzer lock."""
     source, reason = _source(order)
+    device = _device(order)
     plan = AnalysisPlan(
         measures=order.measures,
         source=source,
         probe_step=order.probe_step,
-        device=_device(order),
+        device=device,
         whole_probe=order.whole_probe,
         strict=order.strict,
         without_replica=reason,
+        shares_gpu=is_shared(device, training=order.training_device),
     )
     return Analyzer(run_dir, plan, probe=order.probe)
 
@@ -41,5 +44,5 @@ def _source(order: StartOrder) -> tuple[ReplicaSource | None, str]:
     try:
         build = import_object(order.factory, argument="module") if isinstance(order.factory, str) else order.factory
     except ConfigError as err:
-        return None, f"only weights are measured: {err}"
+        return None, f"{WEIGHTS_ONLY}: {err}"
     return FactorySource(build), ""

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lightning_interp.analysis.module_loss import has_validation_step, validation_loss
 from lightning_interp.analysis.replica import eager, to_replica
+from lightning_interp.analysis.state import WEIGHTS_ONLY
 from lightning_interp.errors import ProbeError
+from lightning_interp.measures import cross_entropy
 from lightning_interp.records import Batch, ProbeOutputs, ProbeStep
 
 GUESS_TOLERANCE = 0.01
@@ -64,7 +65,7 @@ def find_route(replica: nn.Module, batch: Batch, *, probe_step: ProbeStep | None
     except ProbeError as err:
         failures.append(f"validation_step: {err}")
     raise ProbeError(
-        "no loss can be found for this module and batch; only weights are measured. Tried " + "; ".join(failures) + ". "
+        f"no loss can be found for this module and batch; {WEIGHTS_ONLY}. Tried " + "; ".join(failures) + ". "
         "Pass probe_step=fn with fn(module, batch) -> ProbeOutputs(loss, logits, targets), or give the module such a method."
     )
 
@@ -79,7 +80,9 @@ def route_by_name(name: str, *, probe_step: ProbeStep | None) -> Route:
     if probe_step is not None:
         routes["argument"] = Route("argument", probe_step, "loss by the probe_step argument")
     if name not in routes:
-        raise ProbeError(f"this run's outputs come from its {name}, which is not given now; pass the same probe_step=")
+        raise ProbeError(
+            f"{WEIGHTS_ONLY}: this run's outputs come from its {name}, which is not given now; pass the same probe_step="
+        )
     return routes[name]
 
 
@@ -140,11 +143,11 @@ def _compare(outputs: Tensor, targets: Tensor) -> ProbeOutputs:
     logits = outputs.movedim(axis, -1).reshape(-1, outputs.shape[axis])
     labels = targets.reshape(-1).long()
     kept = labels != _IGNORED_LABEL
-    logits, labels = logits[kept], labels[kept]
+    if not bool(kept.all()):  # picking rows copies them, and logits can be large
+        logits, labels = logits[kept], labels[kept]
     if labels.numel() == 0 or int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
         raise ProbeError(f"targets are no class indices for {logits.shape[1]} classes")
-    # float64: float32 cross-entropies below about 1e-7 are noise (MEASURES A.11).
-    return ProbeOutputs(F.cross_entropy(logits.double(), labels, reduction="none"), logits, labels)
+    return ProbeOutputs(cross_entropy(logits, labels), logits, labels)
 
 
 def class_axis(outputs: tuple[int, ...], targets: tuple[int, ...]) -> int:

@@ -4,11 +4,15 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+
 from lightning_interp.batches import example_count, map_tensors
 from lightning_interp.records import Probe, ProbeSplit
 
 PROBE_SECONDS = 5.0
 """Most seconds one pass over the whole probe may take; beyond it the probe is cut in proportion."""
+_SEED = 0
 
 
 def cut_sizes(probe: Probe, seconds: float) -> dict[str, int]:
@@ -21,7 +25,7 @@ def cut_sizes(probe: Probe, seconds: float) -> dict[str, int]:
 
 
 def cut_probe(probe: Probe, sizes: Mapping[str, int]) -> Probe:
-    """The first examples of each split, as many as `sizes` says."""
+    """As many examples of each split as `sizes` says, spread evenly over it: data sorted by class keeps its classes."""
     train = _cut(probe.train, sizes.get("train"))
     return replace(probe, train=train, heldout=_cut(probe.heldout, sizes.get("heldout")) if probe.heldout else None)
 
@@ -31,14 +35,29 @@ def _size(split: ProbeSplit) -> int:
 
 
 def _cut(split: ProbeSplit, keep: int | None) -> ProbeSplit:
-    if keep is None:
+    total = _size(split)
+    if keep is None or keep >= total:
         return split
-    kept, left = [], keep
-    for batch in split.batches:
+    chosen = _spread(total, keep)
+    batches, numbers, start = [], [], 0
+    for number, batch in enumerate(split.batches):
         count = example_count(batch)
-        take = min(count, left)
-        if take <= 0:
-            break
-        kept.append(map_tensors(batch, lambda t, n=count, k=take: t[:k] if t.ndim and t.shape[0] == n else t))  # type: ignore[misc]
-        left -= take
-    return ProbeSplit(tuple(kept), split.indices[:keep])
+        rows = chosen[(chosen >= start) & (chosen < start + count)] - start
+        start += count
+        if len(rows):
+            batches.append(map_tensors(batch, lambda t, n=count, r=rows: t[r] if t.ndim and t.shape[0] == n else t))  # type: ignore[misc]
+            numbers.append(number)
+    return ProbeSplit(tuple(batches), _indices(split, total, chosen.tolist(), numbers))
+
+
+def _spread(total: int, keep: int) -> Tensor:
+    """One position of each of `keep` equal stretches, drawn with a fixed seed: even steps could skip a periodic class."""
+    edges = torch.arange(keep + 1) * total // keep
+    share = torch.rand(keep, generator=torch.Generator().manual_seed(_SEED), dtype=torch.float64)
+    return edges[:-1] + (share * edges.diff()).long()
+
+
+def _indices(split: ProbeSplit, total: int, examples: list[int], batches: list[int]) -> tuple[int, ...]:
+    """Source indices of what is kept; data sets whose items are batches have one for each batch."""
+    kept = examples if len(split.indices) == total else batches
+    return tuple(split.indices[position] for position in kept) if split.indices else ()

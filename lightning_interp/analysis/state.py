@@ -10,6 +10,9 @@ from lightning_interp.store.layout import ANALYSIS, replace_text
 
 Stage = Literal["starting", "running", "finished", "stopped", "failed"]
 
+WEIGHTS_ONLY = "only weights are measured"
+"""In every notice that says so; such notices go once outputs are there."""
+
 
 @dataclass
 class AnalysisState:
@@ -18,6 +21,7 @@ class AnalysisState:
     Attributes:
         stage: What the analyzer does now; `stopped` left work for later, `failed` ended by an error.
         last_step: Latest observed step.
+        pending: Committed snapshots still to be observed when this was written.
         route: How outputs are found (`analysis.outputs.Route.name`), None before the first snapshot or where none works.
         n_classes: Classes of the module's logits, None where it does not classify.
         probe_cut: Examples kept of each split where the probe was too slow as a whole.
@@ -29,6 +33,7 @@ class AnalysisState:
 
     stage: Stage = "starting"
     last_step: int | None = None
+    pending: int = 0
     route: str | None = None
     n_classes: int | None = None
     probe_cut: dict[str, int] = field(default_factory=dict)
@@ -41,6 +46,10 @@ class AnalysisState:
         """Add a line for the user, once."""
         if text not in self.notices:
             self.notices.append(text)
+
+    def drop(self, mark: str) -> None:
+        """Take back every line that holds a mark, because it is no longer so."""
+        self.notices = [notice for notice in self.notices if mark not in notice]
 
     def write(self, run_dir: Path) -> None:
         """Replace analysis.json."""

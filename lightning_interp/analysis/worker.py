@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The analyzer process: ``python -m lightning_interp.analysis.worker RUN_DIR``, started and fed by the training process.
 
-It ends when told to finish and nothing is left, or after the current snapshot when the training process is gone.
+It ends when told to finish and nothing is left, or after the current snapshot when the training process is gone or the
+training was started again.
 """
 
 import os
@@ -44,6 +45,7 @@ def main(run_dir: Path, stream: BinaryIO) -> int:
     with analyzer_lock(run_dir, wait_s=LOCK_WAIT_S):
         analyzer = analyzer_for(run_dir, decode(start[1]))
         try:
+            analyzer.limit_memory()
             finished = _work(analyzer, orders)
         except BaseException as err:
             analyzer.state.notice(f"the analysis ended with {type(err).__name__}: {err}")
@@ -54,7 +56,7 @@ def main(run_dir: Path, stream: BinaryIO) -> int:
 
 
 def _work(analyzer: "Analyzer", orders: "SimpleQueue[tuple[str, bytes]]") -> bool:  # noqa: F821 - imported lazily
-    """Observe snapshots as they come; True when told to finish and done, False when the training vanished."""
+    """Observe snapshots as they come; True when told to finish and done, False when the training is another or gone."""
     from lightning_interp.analysis.messages import decode
 
     finishing = gone = False
@@ -71,7 +73,7 @@ def _work(analyzer: "Analyzer", orders: "SimpleQueue[tuple[str, bytes]]") -> boo
             if kind == "probe":
                 analyzer.give_probe(decode(body))
 
-    while not hear():
+    while not hear() and not analyzer.superseded:
         observed = analyzer.run_pending(stop=hear)
         if finishing and not observed and not analyzer.pending():
             return True

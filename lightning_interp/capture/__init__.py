@@ -2,9 +2,10 @@
 """From a live module to snapshots on disk: when, what, the copy, the probe, the writer."""
 
 from lightning_interp.capture.clone import RawSnapshot, check_capturable, take_snapshot
+from lightning_interp.capture.drawn import shared_examples
 from lightning_interp.capture.passing_probe import PassingProbe
 from lightning_interp.capture.plain_tensors import changed_since, mark_plain_tensors
-from lightning_interp.capture.probe import build_probe, is_map_style
+from lightning_interp.capture.probe import Transfer, as_loaded, build_probe, is_map_style
 from lightning_interp.capture.recorder import Recorder
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
 from lightning_interp.capture.selection import select_layers, select_parameters
@@ -16,6 +17,8 @@ __all__ = [
     "RawSnapshot",
     "Recorder",
     "Schedule",
+    "Transfer",
+    "as_loaded",
     "build_probe",
     "changed_since",
     "check_capturable",
@@ -23,5 +26,6 @@ __all__ = [
     "mark_plain_tensors",
     "select_layers",
     "select_parameters",
+    "shared_examples",
     "take_snapshot",
 ]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The probe of a run whose data cannot be indexed: the first batches that pass are copied and kept."""
 
+from collections.abc import Sequence
+
 from lightning_interp.batches import byte_count, example_count, map_tensors, to_cpu
 from lightning_interp.capture.probe import SAMPLED_EXAMPLES, WHOLE_SPLIT_BYTES
 from lightning_interp.records import SPLITS, Batch, Probe, ProbeSplit, Split
@@ -17,6 +19,7 @@ class PassingProbe:
         self._kept: dict[Split, list[Batch]] = {"train": [], "heldout": []}
         self._size: dict[Split, tuple[int, int]] = {"train": (0, 0), "heldout": (0, 0)}
         self._wants_heldout = heldout
+        self._provisional = False
 
     @property
     def complete(self) -> bool:
@@ -27,6 +30,26 @@ class PassingProbe:
         """Copy a batch if its split still wants one. The copy stays on its device: nothing waits for it."""
         if self._full(split):
             return
+        if split == "heldout" and self._provisional:  # a validation begins with the batches the sanity check has shown
+            self._provisional = False
+            self._kept[split], self._size[split] = [], (0, 0)
+        self._keep(split, batch)
+
+    def offer_sanity(self, batches: Sequence[Batch], *, whole: bool) -> None:
+        """Keep held-out batches of the sanity check until a validation shows them again with all that follow.
+
+        Args:
+            batches: In the order of the loader.
+            whole: Whether these are all validation batches, so that there is nothing to wait for.
+        """
+        for batch in batches:
+            if not self._full("heldout"):
+                self._keep("heldout", batch)
+        self._provisional = bool(batches)
+        if whole:
+            self.ended("heldout")
+
+    def _keep(self, split: Split, batch: Batch) -> None:
         examples, size = self._size[split]
         self._kept[split].append(map_tensors(batch, lambda tensor: tensor.detach().clone()))
         self._size[split] = (examples + max(1, example_count(batch)), size + byte_count(batch))

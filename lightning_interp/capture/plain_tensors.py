@@ -10,13 +10,20 @@ Marks = Mapping[str, tuple[int, int]]
 
 
 def mark_plain_tensors(module: nn.Module) -> Marks:
-    """Marks of every tensor held as a plain attribute; no value is read."""
+    """Marks of every tensor held as a plain attribute; no value is read. Metrics, which change by design, are left out."""
     return {
-        f"{path}.{name}".lstrip("."): (value.data_ptr(), value._version)
+        # Tensors made in inference mode keep no version; their address still tells replacement.
+        f"{path}.{name}".lstrip("."): (value.data_ptr(), 0 if value.is_inference() else value._version)
         for path, child in module.named_modules()
+        if not _is_metric(child)
         for name, value in vars(child).items()
         if isinstance(value, Tensor)
     }
+
+
+def _is_metric(module: nn.Module) -> bool:
+    """By name, so that torchmetrics is not imported."""
+    return any(base.__module__.startswith("torchmetrics") for base in type(module).__mro__)
 
 
 def changed_since(before: Marks, module: nn.Module) -> list[str]:

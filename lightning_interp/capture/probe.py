@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from lightning_interp.batches import to_cpu
+from lightning_interp.capture.drawn import batch_size_of, drawn_indices
 from lightning_interp.randomness import untouched_randomness
-from lightning_interp.records import Batch, Probe, ProbeSplit
+from lightning_interp.records import Batch, Probe, ProbeSplit, Split
 
 WHOLE_SPLIT_EXAMPLES = 16_384
 """A split of up to this many examples is taken whole, if it is no larger than..."""
@@ -21,39 +22,59 @@ SAMPLED_EXAMPLES = 512
 _SEED = 0
 _MOST_TOKENS = 1024
 
-Transfer = Callable[[Batch], Batch]
-"""What the training does to a batch between loader and step (``on_before/after_batch_transfer``)."""
+Transfer = Callable[[Batch, Split], Batch]
+"""What the training does to a batch of a split between loader and step (``on_before/after_batch_transfer``).
+
+May have an attribute `owners`: objects whose generators it draws from."""
+
+
+def as_loaded(batch: Batch, split: Split) -> Batch:  # noqa: ARG001 - a `Transfer` is told the split
+    """The transfer of a training that has none: batches stay as the loader gives them."""
+    return batch
 
 
 def is_map_style(loader: object) -> bool:
-    """Whether examples can be read by index, without touching the loader's iterator."""
-    return isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
+    """Whether the examples a loader draws are known and can be read by index, without touching its iterator."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return False
+    with untouched_randomness():  # a sampler of the user's own runs when it is asked for its length or its indices
+        return drawn_indices(loader) is not None
 
 
 def build_probe(
-    train: DataLoader[Any], heldout: DataLoader[Any] | None, *, transfer: Transfer = lambda batch: batch
+    train: DataLoader[Any],
+    heldout: DataLoader[Any] | None,
+    *,
+    transfer: Transfer = as_loaded,
+    most_batches: Mapping[Split, float] | None = None,
 ) -> Probe:
     """Choose and read the probe from map-style data.
 
     Args:
-        train: Training loader; its sampler and iterator are not used.
+        train: Training loader; its sampler is asked what it draws from, neither it nor the iterator is advanced.
         heldout: First validation loader, or None.
         transfer: Applied to every batch, as the training would.
+        most_batches: Batches the training takes of one pass over a split, where that is limited.
 
     Returns:
         The probe, tensors on the CPU.
     """
-    owners = [train.dataset, train.collate_fn]
+    limits = most_batches or {}
+    owners = [train.dataset, train.collate_fn, transfer, *getattr(transfer, "owners", ())]
     owners += [heldout.dataset, heldout.collate_fn] if heldout is not None else []
     with untouched_randomness(*owners), torch.no_grad():
-        train_split = _read_split(train, transfer)
-        heldout_split = _read_split(heldout, transfer) if heldout is not None else None
-    return Probe(train_split, heldout_split, _cooccurrence(train, train_split, heldout_split))
+        drawn = drawn_indices(train, most_batches=limits.get("train"))
+        train_split = _read_split(train, drawn, lambda batch: transfer(batch, "train"))
+        heldout_split = None
+        if heldout is not None:
+            held = drawn_indices(heldout, most_batches=limits.get("heldout"))
+            heldout_split = _read_split(heldout, held, lambda batch: transfer(batch, "heldout"))
+        return Probe(train_split, heldout_split, _cooccurrence(train.dataset, drawn, train_split, heldout_split))
 
 
-def _read_split(loader: DataLoader[Any], transfer: Transfer) -> ProbeSplit:
-    indices = choose_indices(loader.dataset)
-    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 64
+def _read_split(loader: DataLoader[Any], drawn: Sequence[int] | None, transfer: Callable[[Batch], Batch]) -> ProbeSplit:
+    indices = choose_indices(loader.dataset, drawn)
+    size = batch_size_of(loader)
     if loader.batch_size is None and loader.batch_sampler is None:  # each item is a batch already
         batches = [loader.collate_fn(loader.dataset[index]) for index in indices]
     else:
@@ -69,17 +90,22 @@ def _fetch(dataset: Any, indices: list[int]) -> Any:
     return [dataset[index] for index in indices]
 
 
-def choose_indices(dataset: Any) -> list[int]:
+def choose_indices(dataset: Any, drawn: Sequence[int] | None = None) -> list[int]:
     """Indices of the probe's examples, ascending: all of a small split, else 512, stratified where labels are readable.
 
-    The choice depends on the data set alone; a generator of its own draws the sample.
+    The choice depends on the data set and the indices alone; a generator of its own draws the sample.
+
+    Args:
+        dataset: Map-style data set.
+        drawn: Indices the training or validation draws from, ascending; None for all.
     """
-    count = len(dataset)
-    if count <= WHOLE_SPLIT_EXAMPLES and count * _bytes_of(dataset[0] if count else ()) <= WHOLE_SPLIT_BYTES:
-        return list(range(count))
+    drawn = range(len(dataset)) if drawn is None else drawn
+    count = len(drawn)
+    if count <= WHOLE_SPLIT_EXAMPLES and count * _bytes_of(dataset[drawn[0]] if count else ()) <= WHOLE_SPLIT_BYTES:
+        return list(drawn)
     if count <= SAMPLED_EXAMPLES:
-        return list(range(count))
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(_SEED))
+        return list(drawn)
+    order = torch.as_tensor(drawn)[torch.randperm(count, generator=torch.Generator().manual_seed(_SEED))]
     labels = readable_labels(dataset)
     if labels is None:
         return sorted(order[:SAMPLED_EXAMPLES].tolist())
@@ -120,15 +146,17 @@ def _bytes_of(item: Any) -> int:
     return int(getattr(item, "nbytes", 8))
 
 
-def _cooccurrence(loader: DataLoader[Any], train: ProbeSplit, heldout: ProbeSplit | None) -> Tensor | None:
+def _cooccurrence(dataset: Any, drawn: Sequence[int] | None, train: ProbeSplit, heldout: ProbeSplit | None) -> Tensor | None:
     """Which classes the whole training set shows with each token of a two-token input, None for any other data.
 
     Needed by the held-out percentile (MEASURES B.6b): only classes never seen with either token are fair candidates.
     """
-    dataset = loader.dataset
+    drawn = range(len(dataset)) if drawn is None else drawn
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
         pairs, labels = dataset.tensors
-    elif len(train.indices) == len(dataset) and all(_is_pair(batch) for batch in train.batches):  # type: ignore[arg-type]
+        if len(drawn) < len(dataset):
+            pairs, labels = (part[torch.as_tensor(drawn)] for part in (pairs, labels))
+    elif len(train.indices) == len(drawn) and all(_is_pair(batch) for batch in train.batches):
         pairs, labels = (torch.cat([batch[part] for batch in train.batches]) for part in (0, 1))
     else:
         return None

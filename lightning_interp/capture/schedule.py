@@ -3,6 +3,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 from lightning_interp.errors import ConfigError
 
@@ -25,14 +26,12 @@ class Schedule(ABC):
         """Whether a scheduled step lies in (previous, current]; steps can jump by resume or several optimizers."""
         return self.next_after(previous) <= current
 
-    def steps_until(self, last: int) -> list[int]:
-        """All scheduled steps from 0 to `last`, both included."""
-        steps: list[int] = []
+    def steps_until(self, last: int) -> Iterator[int]:
+        """Scheduled steps from 0 to `last`, both included, one at a time: there may be very many."""
         step = self.next_after(-1)
         while step <= last:
-            steps.append(step)
+            yield step
             step = self.next_after(step)
-        return steps
 
 
 class EveryNSteps(Schedule):

@@ -9,14 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_interp.errors import ConfigError, InterpError
-
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lightning_interp.demo.run import DemoResult
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -45,9 +43,6 @@ def run(args: argparse.Namespace) -> int:
             result = _train(out, args, console)
             if not args.json:
                 _show(result, console)
-    except InterpError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return BAD_INPUT if isinstance(err, ConfigError) else FAILED
     except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into SystemExit
         print(f"Stopped. What was captured is in {out / 'run'}.", file=sys.stderr)
         return INTERRUPTED

@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
+from lightning_interp.errors import ConfigError, InterpError, MetricsError, RunError, ShapeError
+
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+BAD_INPUT_ERRORS = (ConfigError, RunError, MetricsError, ShapeError)
+"""What the user gave cannot be used; any other error of ours is a failure of the work itself."""
 
 COMMANDS = {
     "demo": "train a small network until it groks, and show its phases",
@@ -42,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except SystemExit as stop:  # argparse: --help is 0, a bad argument 2
         return stop.code if isinstance(stop.code, int) else BAD_INPUT
+    except InterpError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return BAD_INPUT if isinstance(err, BAD_INPUT_ERRORS) else FAILED
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_interp.errors import InterpError, MetricsError
+from lightning_interp.errors import MetricsError
 
 if TYPE_CHECKING:
     from lightning_interp.store.metrics_file import MetricsHistory
     from lightning_interp.timeline import Timeline
 
-DONE, FAILED, BAD_INPUT = 0, 1, 2
+DONE = 0
 
 EPILOG = """examples:
   lightning-interp phases lightning_logs/version_0/metrics.csv --classes 10
@@ -43,16 +43,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Read, detect, print; returns the exit code."""
-    try:
-        history, classes = _read(args.file, args.classes)
-        from lightning_interp.phases import detect_phases
+    history, classes = _read(args.file, args.classes)
+    from lightning_interp.phases import detect_phases
 
-        timeline = detect_phases(history.series, n_classes=classes)
-        if args.figure:
-            _draw(args.figure, history, timeline)
-    except InterpError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return BAD_INPUT
+    timeline = detect_phases(history.series, n_classes=classes)
+    if args.figure:
+        _draw(args.figure, history, timeline)
     if args.json:
         print(json.dumps(timeline.to_dict(), allow_nan=False))
     else:

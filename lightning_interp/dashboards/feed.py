@@ -8,10 +8,13 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning_interp.console import warn
+from lightning_interp.errors import MetricsError
 from lightning_interp.records import Record
 from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import ANALYSIS, PHASES, RECORDS
-from lightning_interp.store.recordlog import to_record
+from lightning_interp.store.manifest import read_manifest
+from lightning_interp.store.recordlog import standing
 from lightning_interp.timeline import INTENSITY_NAMES, PHASE_NAMES, Timeline
 
 POLL_S = 0.5
@@ -44,21 +47,25 @@ class ResultFeed:
     Args:
         run_dir: Run directory.
         names: Scalar names loggers get; a value outside them stays in the run directory.
-        skip_until: Steps up to this one were logged by an earlier start of the training.
+        delivered_step: Latest step that an earlier start of the training delivered; -1 for none. Later ones that stand are
+            delivered now, so that a killed training loses no row.
     """
 
-    def __init__(self, run_dir: Path, names: tuple[str, ...], *, skip_until: int | None = None) -> None:
-        self._run_dir, self._names, self._skip_until = run_dir, names, skip_until
+    def __init__(self, run_dir: Path, names: tuple[str, ...], *, delivered_step: int = -1) -> None:
+        self._run_dir, self._names, self._delivered_step = run_dir, names, delivered_step
+        self._manifest = read_manifest(run_dir)
         self._offset = 0
         self._waiting: list[Record] = []
+        self._released: set[int] = set()
         self._rows: deque[Row] = deque()
         self._timeline: Timeline | None = None
         self._notices: list[str] = []
-        self._told = 0
+        self._failed = False
+        self._marks: dict[str, tuple[int, int]] = {}
         self._reading = threading.Lock()
         self._stop = threading.Event()
-        # Lines that are there already belong to earlier starts of the training.
-        _, self._offset = read_lines(run_dir / RECORDS)
+        self._read_notices()
+        self._told = len(self._notices)  # an earlier start told them
         self._thread = threading.Thread(target=self._follow, name="interp-feed", daemon=True)
         self._thread.start()
 
@@ -72,13 +79,12 @@ class ResultFeed:
     def read_now(self) -> None:
         """Read what the analyzer committed; the helper thread does this by itself, closing does it once more."""
         with self._reading:
-            lines, self._offset = read_lines(self._run_dir / RECORDS, self._offset)
-            self._waiting += [to_record(line) for line in lines]
-            self._read_notices()
-            timeline = self._read_timeline()
-            if timeline is not None:
-                self._timeline = timeline
-                self._release(timeline)
+            try:
+                self._read()
+            except (OSError, ValueError, KeyError, MetricsError) as err:
+                if not self._failed:
+                    self._failed = True
+                    warn(f"results in {self._run_dir} cannot be read ({type(err).__name__}: {err}); they are tried again")
 
     def stop(self) -> None:
         """End the helper thread."""
@@ -89,33 +95,50 @@ class ResultFeed:
         while not self._stop.wait(POLL_S):
             self.read_now()
 
+    def _read(self) -> None:
+        lines, self._offset = read_lines(self._run_dir / RECORDS, self._offset)
+        self._waiting += [record for record in standing(lines, self._manifest) if self._is_new(record)]
+        self._read_notices()
+        if self._changed(PHASES):
+            self._timeline = Timeline.from_dict(json.loads((self._run_dir / PHASES).read_text(encoding="utf-8")))
+        if self._timeline is not None and self._waiting:
+            self._release(self._timeline)
+
+    def _is_new(self, record: Record) -> bool:
+        """Whether loggers have no row of this step yet. A record without values (a damaged snapshot) makes no row."""
+        new = bool(record.values) and record.step > self._delivered_step and record.step not in self._released
+        self._released |= {record.step} if new else set()
+        return new
+
     def _release(self, timeline: Timeline) -> None:
         """Turn records into rows as soon as the timeline covers their step: it is committed after the record."""
         points = {name: dict(timeline.intensities.get(name, ())) for name in INTENSITY_NAMES}
         covered = max((step for series in points.values() for step in series), default=-1)
-        ready = [record for record in self._waiting if record.step <= covered or not record.values]
-        self._waiting = [record for record in self._waiting if record not in ready]
-        for record in ready:
-            if record.values and (self._skip_until is None or record.step > self._skip_until):
+        for record in self._waiting:
+            if record.step <= covered:
                 self._rows.append(Row(record.step, self._metrics(record, timeline, points)))
+        self._waiting = [record for record in self._waiting if record.step > covered]
 
     def _metrics(self, record: Record, timeline: Timeline, points: dict[str, dict[int, float]]) -> dict[str, float]:
         metrics = {PREFIX + name: record.values.get(name, math.nan) for name in self._names}
         metrics |= {f"{PREFIX}intensity_{name}": points[name].get(record.step, math.nan) for name in INTENSITY_NAMES}
         return {**metrics, PHASE_KEY: _phase_code(timeline, record.step), STEP_KEY: float(record.step)}
 
-    def _read_timeline(self) -> Timeline | None:
-        try:
-            return Timeline.from_dict(json.loads((self._run_dir / PHASES).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-
     def _read_notices(self) -> None:
-        try:
+        if self._changed(ANALYSIS):
             notices = json.loads((self._run_dir / ANALYSIS).read_text(encoding="utf-8"))["notices"]
+            self._notices += [text for text in notices if text not in self._notices]
+
+    def _changed(self, name: str) -> bool:
+        """Whether a file is there and is another than at the last look; parsing costs the training's interpreter time."""
+        try:
+            state = (self._run_dir / name).stat()
         except FileNotFoundError:
-            return
-        self._notices += [text for text in notices if text not in self._notices]
+            return False
+        mark = (state.st_mtime_ns, state.st_ino)
+        changed = self._marks.get(name) != mark
+        self._marks[name] = mark
+        return changed
 
 
 def _phase_code(timeline: Timeline, step: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from lightning_interp.errors import RunError
 from lightning_interp.store.layout import MANIFEST, SCHEMA, replace_text
+from lightning_interp.store.standing import valid_until
 
 Status = Literal["training", "finished", "failed", "interrupted"]
 
@@ -64,8 +65,12 @@ class Manifest:
 
     def valid_until(self, attempt: int) -> int | None:
         """Last step of an attempt that later starts did not take back; None where all of it stands."""
-        later = [a.resumed_at for a in self.attempts if a.attempt > attempt and a.resumed_at is not None]
-        return min(later) if later else None
+        return valid_until(attempt, self.resumed_steps)
+
+    @property
+    def resumed_steps(self) -> dict[int, int]:
+        """Step each later start continued from, by its number."""
+        return {entry.attempt: entry.resumed_at for entry in self.attempts if entry.resumed_at is not None}
 
 
 def write_manifest(run_dir: Path, manifest: Manifest) -> None:

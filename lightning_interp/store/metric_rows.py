@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from lightning_interp.errors import MetricsError
 from lightning_interp.store.metric_names import STEP_NAMES, understood
+from lightning_interp.store.standing import lost_to_infinity, standing_rows
 
 Row = tuple[int, int, list[tuple[str, Any]]]
 """Line in the file, optimizer step, (column, cell) pairs."""
@@ -141,20 +142,15 @@ def _decoded(handle: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]
 
 def _record_rows(rows: Iterator[tuple[int, dict[str, Any]]], path: Path, resumed: Mapping[int, int]) -> Iterator[Row]:
     """Our own records: what a later start took back is dropped, the last row of a step stands, sorted by step."""
-    standing: dict[int, Row] = {}
-    for line, data in rows:
-        step, attempt = _json_step(data, f"{path}, line {line}"), data.get("attempt", 0)
-        limit = min((at for later, at in resumed.items() if later > attempt), default=None)
-        if limit is None or step <= limit:
-            before = dict(standing[step][2]) if step in standing else {}
-            standing[step] = line, step, list((before | dict(_record_cells(data))).items())
-    yield from (standing[step] for step in sorted(standing))
+    keyed = ((_json_step(data, f"{path}, line {line}"), data.get("attempt", 0), (line, data)) for line, data in rows)
+    for step, (line, data) in standing_rows(keyed, resumed).items():
+        yield line, step, _record_cells(data)
 
 
 def _record_cells(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Values of a record; a loss skipped because it was not finite comes back as NaN."""
-    lost = [(name, "nan") for name, reason in (data.get("skipped") or {}).items() if "not finite" in str(reason)]
-    return [*_cells(data.get("values") or {}), *lost]
+    lost = lost_to_infinity(data.get("skipped") or {})
+    return [*_cells(data.get("values") or {}), *((name, "nan") for name in lost)]
 
 
 def _cells(data: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from lightning_interp.records import Record
 from lightning_interp.store.jsonl import append_line, read_lines
 from lightning_interp.store.layout import RECORDS
 from lightning_interp.store.manifest import Manifest
+from lightning_interp.store.standing import standing_rows
 
 
 def append_record(run_dir: Path, record: Record) -> None:
@@ -25,12 +26,8 @@ def read_records(run_dir: Path, manifest: Manifest) -> list[Record]:
 
 def standing(rows: Iterable[Mapping[str, Any]], manifest: Manifest) -> list[Record]:
     """Rows as records, without steps that a later start of the training took back, the last of each step."""
-    kept: dict[int, Record] = {}
-    for row in rows:
-        limit = manifest.valid_until(row["attempt"])
-        if limit is None or row["step"] <= limit:
-            kept[row["step"]] = to_record(row)
-    return [kept[step] for step in sorted(kept)]
+    kept = standing_rows(((row["step"], row["attempt"], row) for row in rows), manifest.resumed_steps)
+    return [to_record(row) for row in kept.values()]
 
 
 def to_record(row: Mapping[str, Any]) -> Record:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import math
+import re
 from dataclasses import replace
 from typing import ClassVar
 
@@ -10,13 +11,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lightning_interp.analysis.device import GpuMemory
 from lightning_interp.analysis.orders import analyzer_for
-from lightning_interp.analysis.state import AnalysisState, read_state
+from lightning_interp.analysis.state import read_state
 from lightning_interp.measures import Measure, WeightNorm
-from lightning_interp.posthoc import analyze_run
 from lightning_interp.records import ProbeOutputs
 from lightning_interp.store import open_run, write_manifest
-from lightning_interp.store.layout import ANALYSIS, PHASES, RECORDS, SNAPSHOTS, step_file
+from lightning_interp.store.layout import PHASES, RECORDS, SNAPSHOTS, step_file
 
 
 class Fails(Measure):
@@ -299,58 +300,91 @@ def test_a_resumed_analyzer_cuts_the_probe_as_before(prepare, monkeypatch):
     assert analyzed(run).activations("1").shape == (4, 2, 4)
 
 
-def test_read_state_begins_anew_where_the_file_is_damaged(tmp_path):
-    (tmp_path / ANALYSIS).write_text("{")
-    assert read_state(tmp_path) == AnalysisState()
+def start_again(run, step):
+    """What a training does that resumes from a step."""
+    write_manifest(run.path, run.manifest.resumed(step))
 
 
-def test_state_says_each_thing_once(tmp_path):
-    state = AnalysisState()
-    state.notice("a"), state.notice("b"), state.notice("a")
-    state.write(tmp_path)
-    assert read_state(tmp_path).notices == ["a", "b"]
+def test_an_analyzer_stops_once_the_training_started_again(prepare):
+    run = prepare()
+    analyzer = analyzer_for(run.path, run.order())
+    analyzer.observe(0)
+    start_again(run, 1)
+    assert analyzer.run_pending() == 0
+    analyzer.finish("finished")
+    assert analyzer.pending() == []
+    assert (read_state(run.path).stage, "superseded by a later start" in read_state(run.path).notices) == ("stopped", True)
 
 
-def build() -> nn.Module:
-    """The factory a user passes as ``module=``."""
-    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+def test_an_analyzer_commits_nothing_when_the_training_starts_again_during_an_observation(prepare):
+    class StartsAgain(WeightNorm):
+        def __call__(self, observation):
+            start_again(run, 1)
+            return super().__call__(observation)
+
+    run = prepare()
+    analyzer = analyzer_for(run.path, run.order(measures=(StartsAgain(),)))
+    assert analyzer.observe(0) is None
+    assert not (run.path / RECORDS).exists()
+    assert not list((run.path / "observations").iterdir())
 
 
-def test_analyze_run_finishes_an_interrupted_run_to_the_live_records(prepare):
-    live, cut = prepare("live"), prepare("cut")
-    analyzed(live)
-    analyzer_for(cut.path, cut.order()).observe(0)
-    finished = analyze_run(cut.path, module=build, device="cpu")
-    assert finished.observed == (1, 2, 5)
-    assert finished.pending == ()
-    assert record_lines(cut.path) == record_lines(live.path)
+def test_records_carry_the_attempt_the_analyzer_started_with(prepare):
+    run = prepare()
+    start_again(run, 1)
+    assert {record.attempt for record in analyzed(run).all_records} == {1}
 
 
-def test_analyze_run_from_the_start_equals_the_live_records(prepare):
-    live, late = prepare("live"), prepare("late")
-    analyzed(live)
-    analyze_run(late.path, module=build, device="cpu")
-    assert record_lines(late.path) == record_lines(live.path)
-    assert torch.equal(open_run(late.path).activations("1"), open_run(live.path).activations("1"))
+def test_the_pace_is_told_once(prepare):
+    run = prepare()
+    notices = [analyzed(run, measures=(WeightNorm(), *more)).analysis["notices"] for more in ((), (Fails(),))][-1]
+    assert len([notice for notice in notices if re.fullmatch(r"analysis takes \S+ s per snapshot on cpu", notice)]) == 1
 
 
-def test_analyze_run_without_a_module_lists_what_is_pending(prepare):
-    finished = analyze_run(prepare().path, device="cpu")
-    assert finished.observed == (0, 1, 2, 5)
-    assert {"train_loss", "heldout_loss"} <= set(finished.pending)
-    assert "weight_norm" not in finished.pending
+def test_state_counts_what_is_pending(prepare):
+    run = prepare()
+    analyzer_for(run.path, run.order()).observe(0)
+    assert read_state(run.path).pending == 3
+    assert analyzed(run).analysis["pending"] == 0
 
 
-def test_analyze_run_tells_what_it_will_do(prepare):
-    planned, told = [], []
-    analyze_run(prepare().path, module=build, device="cpu", on_plan=planned.append, on_step=told.append)
-    assert planned == [[0, 1, 2, 5]]
-    assert told == [0, 1, 2, 5]
+def test_a_new_measure_is_computed_for_all_steps(prepare):
+    run = prepare()
+    analyzed(run, measures=(WeightNorm(),))
+    assert analyzed(run, measures=(WeightNorm(), Fails())).records("fails")[0].tolist() == [0, 1, 5]
+    assert analyzer_for(run.path, run.order(measures=(WeightNorm(), Fails()))).pending() == []
 
 
-def test_analyze_run_takes_the_probe_a_run_kept_out_of_its_directory(prepare):
-    live, late = prepare("live"), prepare("late", stored_probe=False)
-    write_manifest(late.path, replace(late.manifest, probe={"status": "memory"}))
-    analyzed(live)
-    analyze_run(late.path, module=build, device="cpu", probe=late.probe)
-    assert record_lines(late.path) == record_lines(live.path)
+def test_a_step_observed_again_sees_no_later_step(prepare):
+    seen = []
+
+    class Looks(WeightNorm):
+        name, names, needs = "looks", ("looks",), frozenset({"history"})
+
+        def __call__(self, observation):
+            seen.append(observation.history.get("weight_norm", ([], []))[0][:])
+            return {"looks": 1.0}
+
+    run = prepare()
+    analyzed(run, measures=(WeightNorm(),))
+    analyzed(run, measures=(WeightNorm(), Looks()))
+    assert seen == [[], [0], [0, 1], [0, 1, 2]]
+
+
+def test_weights_alone_say_why_other_values_are_missing_also_without_a_probe(prepare):
+    run = prepare(stored_probe=False)
+    analyzer = analyzer_for(run.path, run.order())
+    analyzer.without_probe()
+    assert analyzer.observe(0).skipped["train_loss"].startswith("needs a replica of the module")
+
+
+def test_a_shared_gpu_that_fills_up_is_left_to_the_training(prepare, monkeypatch):
+    from lightning_interp.analysis import analyzer as under_test
+
+    run = prepare(steps=(0,))
+    analyzer = analyzer_for(run.path, run.order())
+    analyzer._plan, analyzer._device = replace(analyzer._plan, shares_gpu=True), torch.device("cuda:0")
+    monkeypatch.setattr(under_test, "memory_of", lambda device: GpuMemory(0, 5, 100))
+    analyzer.observe(0)
+    assert "cuda:0 is nearly full, and the training uses it; the analysis moved to the CPU" in analyzer.state.notices
+    assert open_run(run.path).records("train_loss")[0].tolist() == [0]

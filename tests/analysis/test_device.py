@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from lightning_interp.analysis.device import GpuMemory, choose_device
+from lightning_interp.analysis.device import GpuMemory, choose_device, is_shared, leaves_gpu
 from lightning_interp.errors import ConfigError
 
 
@@ -40,3 +40,23 @@ def test_choose_device_refuses_a_gpu_that_is_not_there():
 def test_choose_device_refuses_what_is_no_device():
     with pytest.raises(ConfigError, match="'gpu please' is not a device"):
         choose_device("gpu please", training="cpu", gpus=[])
+
+
+@pytest.mark.parametrize(
+    ("device", "training", "expected"),
+    [
+        ("cuda:0", "cuda:0", True),
+        ("cuda", "cuda:0", True),
+        ("cuda:1", "cuda:0", False),
+        ("cpu", "cpu", False),
+        ("cpu", "cuda:0", False),
+        ("cuda:0", "cpu", False),
+    ],
+)
+def test_is_shared_means_the_same_gpu(device, training, expected):
+    assert is_shared(device, training=training) is expected
+
+
+@pytest.mark.parametrize(("free", "expected"), [(0.05, True), (0.1, False), (0.5, False)])
+def test_a_shared_gpu_is_left_under_a_tenth_of_its_memory(free, expected):
+    assert leaves_gpu(GpuMemory(0, int(free * 100), 100)) is expected

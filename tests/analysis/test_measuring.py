@@ -3,11 +3,12 @@ import math
 
 import pytest
 
-from lightning_interp.analysis.measuring import measure_all, with_non_finite
+from lightning_interp.analysis.measuring import measure_all
 from lightning_interp.analysis.observation import SnapshotObservation, Watched
 from lightning_interp.errors import MeasureSkipped
 from lightning_interp.measures import Measure
 from lightning_interp.records import Snapshot
+from lightning_interp.store.standing import with_non_finite
 
 OBSERVATION = SnapshotObservation(Snapshot(0, 0, {}), Watched((), ()), {})
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lightning_interp.analysis import observation as under_test
 from lightning_interp.analysis.observation import SnapshotObservation, Watched
 from lightning_interp.analysis.outputs import find_route
 from lightning_interp.analysis.replica import FactorySource, make_replica, swapped_weights
@@ -220,3 +221,19 @@ def test_factory_source_loads_under_wrapper_prefixes(live):
 def test_factory_source_says_when_the_factory_does_not_fit(live, build):
     with pytest.raises(ProbeError, match="module=: the factory's module does not take the snapshot"):
         FactorySource(build)(Snapshot(0, 0, dict(live.state_dict())))
+
+
+def test_logits_are_let_go_while_they_stream_once_they_pass_the_cap(live, monkeypatch):
+    monkeypatch.setattr(under_test, "LOGITS_CAP", 5 * 2 * 4)  # the first batch fits: 5 examples, 2 classes, float32
+    kept: list[int] = []
+    take = under_test._CappedLogits.take
+
+    def counted(self, outputs):
+        found = take(self, outputs)
+        kept.append(sum(part.logits is not None for part in (*self._outputs, found)))
+        return found
+
+    monkeypatch.setattr(under_test._CappedLogits, "take", counted)
+    outputs = observe(live)[0].outputs("train")
+    assert kept == [1, 0]
+    assert (outputs.logits, outputs.targets, len(outputs.loss)) == (None, None, 7)

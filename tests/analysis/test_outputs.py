@@ -239,6 +239,15 @@ def test_pair_outputs_computes_cross_entropy_in_float64():
     assert outputs.loss.item() == pytest.approx(9.358e-14, abs=3e-16)
 
 
+def test_pair_outputs_stays_differentiable_over_chunks(monkeypatch):
+    monkeypatch.setattr("lightning_interp.measures.losses.CHUNK_ELEMENTS", 4)  # two rows of two classes
+    logits = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels = torch.tensor([0, 1, 1, 0, 1])
+    (found,) = torch.autograd.grad(pair_outputs(Returns(logits), (X, labels)).loss.mean(), logits)
+    (expected,) = torch.autograd.grad(F.cross_entropy(logits.double(), labels), logits)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("targets", [torch.tensor([0, 2]), torch.tensor([-1, 0]), torch.tensor([-100, -100])])
 def test_pair_outputs_refuses_targets_that_are_no_classes(targets):
     with pytest.raises(ProbeError, match="targets are no class indices for 2 classes"):

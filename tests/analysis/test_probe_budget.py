@@ -25,11 +25,41 @@ def test_cut_sizes_keep_one_example_at_least():
     assert cut_sizes(PROBE, 1000 * PROBE_SECONDS) == {"train": 1, "heldout": 1}
 
 
-def test_cut_probe_keeps_the_first_examples():
-    cut = cut_probe(PROBE, {"train": 5, "heldout": 2})
-    assert [len(batch["x"]) for batch in cut.train.batches] == [4, 1]
-    assert [len(batch["x"]) for batch in cut.heldout.batches] == [2]
-    assert cut.train.indices == (0, 1, 2, 3, 4)
+def numbered(*sizes: int) -> ProbeSplit:
+    batches = torch.arange(sum(sizes)).split(list(sizes))
+    return ProbeSplit(batches, tuple(range(sum(sizes))))
+
+
+def test_cut_probe_keeps_one_example_of_each_equal_stretch():
+    cut = cut_probe(Probe(numbered(40, 40, 20)), {"train": 10}).train
+    kept = torch.cat(cut.batches)
+    assert (kept // 10).tolist() == list(range(10))
+    assert cut.indices == tuple(kept.tolist())
+
+
+def test_cut_probe_is_deterministic():
+    cuts = [cut_probe(Probe(numbered(30)), {"train": 7}).train.indices for _ in range(2)]
+    assert cuts[0] == cuts[1]
+
+
+def test_cut_probe_keeps_classes_that_alternate():
+    # Every tenth example of period ten would be one class; 100 of 1,000 miss one of ten with probability 10 * 0.9^100.
+    cut = cut_probe(Probe(numbered(1_000)), {"train": 100}).train
+    assert len(set((cut.batches[0] % 10).tolist())) == 10
+
+
+def test_cut_probe_leaves_out_batches_nothing_is_kept_of():
+    cut = cut_probe(Probe(numbered(*[1] * 10)), {"train": 2}).train
+    assert [len(batch) for batch in cut.batches] == [1, 1]
+
+
+def test_cut_probe_keeps_the_indices_of_items_that_are_batches():
+    split = ProbeSplit((torch.zeros(4), torch.ones(4)), (10, 11))
+    assert cut_probe(Probe(split), {"train": 2}).train.indices == (10, 11)
+
+
+def test_cut_probe_keeps_a_short_split_whole():
+    assert cut_probe(PROBE, {"heldout": 9}).heldout is PROBE.heldout
 
 
 def test_cut_probe_leaves_tensors_that_are_not_per_example():

@@ -61,3 +61,41 @@ def test_passing_probe_is_none_where_no_training_batch_passed():
 
 def test_passing_probe_has_no_heldout_split_where_no_batch_passed():
     assert offered(heldout=True, train=1).probe().heldout is None
+
+
+def first_values(passing: PassingProbe) -> list[int]:
+    return [int(x[0]) for x, _ in passing.probe().heldout.batches]
+
+
+def sanity(*values: int, size: int = 64) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [(torch.full((size,), value), torch.zeros(size)) for value in values]
+
+
+def test_passing_probe_drops_sanity_batches_when_a_validation_shows_them_again():
+    passing = offered(heldout=True, train=8)
+    passing.offer_sanity(sanity(0, 1), whole=False)
+    assert not passing.complete
+    for batch in sanity(0, 1, 2):
+        passing.offer("heldout", batch)
+    assert first_values(passing) == [0, 1, 2]
+
+
+def test_passing_probe_uses_sanity_batches_where_no_validation_came():
+    passing = offered(heldout=True, train=8)
+    passing.offer_sanity(sanity(5, 6), whole=False)
+    assert first_values(passing) == [5, 6]
+
+
+def test_passing_probe_takes_a_whole_sanity_check_as_all_there_is():
+    passing = offered(heldout=True, train=8)
+    passing.offer_sanity(sanity(5), whole=True)
+    assert passing.complete
+    passing.offer("heldout", sanity(7)[0])
+    assert first_values(passing) == [5]
+
+
+def test_passing_probe_keeps_a_sanity_check_that_filled_it():
+    passing = offered(heldout=True, train=8)
+    passing.offer_sanity(sanity(*range(9)), whole=False)
+    assert passing.complete
+    assert first_values(passing) == list(range(8))

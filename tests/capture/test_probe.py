@@ -5,7 +5,16 @@ import random
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, Subset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 from lightning_interp.capture import build_probe, is_map_style
 from lightning_interp.capture.probe import SAMPLED_EXAMPLES, WHOLE_SPLIT_EXAMPLES, choose_indices, readable_labels
@@ -177,6 +186,21 @@ def test_build_probe_moves_no_generator_held_by_the_collate_function():
     assert torch.equal(mixer.generator.get_state(), before)
 
 
+def test_build_probe_moves_no_generator_of_the_transfers_owners():
+    class Augments:
+        def __init__(self) -> None:
+            self.generator = torch.Generator().manual_seed(1)
+            self.owners = (self,)
+
+        def __call__(self, batch: torch.Tensor, split: str) -> torch.Tensor:
+            return batch + torch.rand(1, generator=self.generator)
+
+    transfer = Augments()
+    before = transfer.generator.get_state()
+    build_probe(loader(Numbers()), None, transfer=transfer)
+    assert torch.equal(transfer.generator.get_state(), before)
+
+
 def test_build_probe_leaves_loader_iterators_alone():
     shuffled = loader(Numbers(), shuffle=True, generator=torch.Generator().manual_seed(0))
     again = loader(Numbers(), shuffle=True, generator=torch.Generator().manual_seed(0))
@@ -226,8 +250,9 @@ def test_build_probe_takes_the_batch_size_of_a_batch_sampler():
 
 
 def test_build_probe_applies_the_transfer_hook_to_every_batch():
-    probe = build_probe(loader(Numbers(40)), loader(Numbers(2)), transfer=lambda batch: batch + 1000)
-    assert [int(batch[0]) for batch in (*probe.train.batches, *probe.heldout.batches)] == [1000, 1032, 1000]
+    added = {"train": 1000, "heldout": 2000}
+    probe = build_probe(loader(Numbers(40)), loader(Numbers(2)), transfer=lambda batch, split: batch + added[split])
+    assert [int(batch[0]) for batch in (*probe.train.batches, *probe.heldout.batches)] == [1000, 1032, 2000]
 
 
 def test_build_probe_batches_are_private_copies():
@@ -274,6 +299,32 @@ def test_cooccurrence_covers_the_whole_training_set_of_a_sampled_probe():
 )
 def test_cooccurrence_is_none_for_other_data(dataset):
     assert build_probe(loader(dataset), None).cooccurrence is None
+
+
+def test_build_probe_counts_cooccurrence_among_drawn_examples_only():
+    dataset = pairs([[0, 1], [1, 2], [2, 0]], [1, 0, 1])
+    probe = build_probe(loader(dataset, sampler=SubsetRandomSampler([0, 1])), None)
+    assert probe.cooccurrence.tolist() == [[False, True], [True, True], [True, False]]
+
+
+def test_choose_indices_samples_among_the_drawn():
+    drawn = range(50, MANY)
+    assert set(choose_indices(Numbers(MANY), drawn)) < set(drawn)
+    assert len(choose_indices(Numbers(MANY), drawn)) == SAMPLED_EXAMPLES
+
+
+def test_build_probe_keeps_two_samplers_of_one_data_set_apart():
+    dataset = Numbers(10)
+    probe = build_probe(
+        loader(dataset, sampler=SubsetRandomSampler([7, 1, 3])), loader(dataset, sampler=SubsetRandomSampler([2, 0]))
+    )
+    assert (probe.train.indices, probe.heldout.indices) == ((1, 3, 7), (0, 2))
+
+
+def test_build_probe_takes_no_more_than_the_training_does():
+    dataset = Numbers(100)
+    probe = build_probe(loader(dataset), loader(dataset), most_batches={"train": 2, "heldout": float("inf")})
+    assert (len(probe.train.indices), len(probe.heldout.indices)) == (64, 100)
 
 
 def test_is_map_style_tells_streams_apart():

@@ -73,9 +73,10 @@ def test_open_directory_continues_the_checkpoints_run(tmp_path, manifest):
     assert started.manifest.attempts[-1].resumed_at == 12
 
 
-def test_open_directory_continues_without_a_memory_from_the_step(tmp_path, manifest):
+def test_open_directory_refuses_a_run_that_a_checkpoint_does_not_know(tmp_path, manifest):
     open_directory(tmp_path, manifest, step=0, progress=None)
-    assert open_directory(tmp_path, manifest, step=12, progress=None).last_step == 12
+    with pytest.raises(ConfigError, match="already holds the run"):
+        open_directory(tmp_path, manifest, step=12, progress=None)
 
 
 def test_open_directory_says_when_it_cannot_write(tmp_path, manifest):

@@ -44,7 +44,8 @@ def wait_for_step(root: Path, step: int, process: "subprocess.Popen[str]") -> No
 def kill_training_and_resume(root: Path, seed: int) -> None:
     draw = random.Random(seed)
     process = start_training(root)
-    wait_for_step(root, draw.randrange(EVERY * 2, MAX_STEPS - 60), process)
+    # Late enough for a checkpoint: without one there is nothing to resume.
+    wait_for_step(root, draw.randrange(80, MAX_STEPS - 60), process)
     time.sleep(draw.random() * 0.1)
     process.send_signal(signal.SIGKILL)
     process.communicate()

@@ -44,9 +44,7 @@ trainer:
 @pytest.mark.filterwarnings("ignore")  # what LightningCLI and jsonargparse say about themselves
 def test_yaml_configures_the_monitor(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
-    cli = LightningCLI(
-        Classifier, args=["--config", str(tmp_path / "config.yaml")], run=False, save_config_callback=None
-    )
+    cli = LightningCLI(Classifier, args=["--config", str(tmp_path / "config.yaml")], run=False, save_config_callback=None)
     (monitor,) = [callback for callback in cli.trainer.callbacks if type(callback).__name__ == "InterpMonitor"]
     config = monitor.config
     assert config.task == CyclicGroupTask(13, "add")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The callback in the ways people train: accumulation, several optimizers, streams, resume, switches."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from noisy_training import quiet_trainer
 from small_training import Classifier, Stream, data, fit
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
@@ -66,6 +69,24 @@ def test_streams_give_a_probe_of_the_first_batches(tmp_path: Path) -> None:
     fit(tmp_path, monitor, max_steps=30, **loaders)
     assert run_of(monitor).manifest.probe["examples"] == {"train": 96, "heldout": 40}
     assert {"train_loss", "heldout_loss"} <= set(run_of(monitor).series)
+
+
+def test_streams_take_heldout_batches_beyond_the_sanity_check(tmp_path: Path) -> None:
+    monitor = InterpMonitor()
+    loaders = {"train": DataLoader(Stream(), batch_size=32), "heldout": DataLoader(Stream(70), batch_size=20)}
+    fit(tmp_path, monitor, max_steps=30, **loaders)
+    run = run_of(monitor)
+    assert run.manifest.probe["examples"] == {"train": 96, "heldout": 70}
+    # The sanity check showed the first 40 already; each example is there once.
+    assert run.probe is not None and run.probe.heldout is not None
+    assert torch.equal(torch.cat([x for x, _ in run.probe.heldout.batches]), data(70).tensors[0])
+
+
+def test_streams_use_the_sanity_batches_where_no_validation_came(tmp_path: Path) -> None:
+    monitor = InterpMonitor()
+    loaders = {"train": DataLoader(Stream(), batch_size=32), "heldout": DataLoader(Stream(70), batch_size=20)}
+    fit(tmp_path, monitor, max_steps=2, **loaders)
+    assert run_of(monitor).manifest.probe["examples"] == {"train": 64, "heldout": 40}
 
 
 @pytest.mark.parametrize("background", ["process", "thread", "inline"])
@@ -198,3 +219,98 @@ def test_fit_that_goes_on_continues_its_directory(tmp_path: Path) -> None:
     trainer.fit(trainer.lightning_module, DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20))
     assert run_of(monitor).steps == [0, 5, 10, 15, 20]
     assert [attempt.resumed_at for attempt in run_of(monitor).manifest.attempts] == [None, 10]
+
+
+def test_module_built_in_configure_model_is_watched(tmp_path: Path) -> None:
+    class BuiltLater(Classifier):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = None  # type: ignore[assignment]
+
+        def configure_model(self) -> None:
+            if self.net is None:
+                self.net = Classifier().net
+
+    monitor = InterpMonitor(layers="net.1")
+    fit(tmp_path, monitor, BuiltLater(), max_steps=10)
+    assert run_of(monitor).manifest.parameters == ("net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias")
+
+
+def test_failing_logger_costs_rows_in_that_logger_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Fails(CSVLogger):
+        def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+            if any(name.startswith("interp/") for name in metrics):
+                raise OSError("as planned")
+
+    monitor = InterpMonitor(every_n_steps=5)
+    working = CSVLogger(tmp_path / "works")
+    fit(tmp_path, monitor, max_steps=20, logger=[Fails(tmp_path / "fails"), working])
+    assert caplog.text.count("Fails did not take a result (OSError: as planned)") == 1
+    assert run_of(monitor).manifest.status == "finished"
+    assert steps_in(Path(working.log_dir) / "metrics.csv") == [0, 5, 10, 15, 20]
+
+
+def steps_in(path: Path) -> list[int]:
+    """Steps of our rows in a CSVLogger's file."""
+    with path.open() as handle:
+        return sorted(int(float(row["interp/step"])) for row in csv.DictReader(handle) if row["interp/step"])
+
+
+def test_tensor_left_by_validation_does_not_keep_the_monitor_from_starting(tmp_path: Path) -> None:
+    class KeepsLoss(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.last = cross_entropy(self(batch[0]), batch[1])
+
+    module = KeepsLoss()
+    L.Trainer(logger=False, enable_progress_bar=False).validate(module, DataLoader(data(40), batch_size=20), verbose=False)
+    monitor = InterpMonitor()
+    fit(tmp_path, monitor, module, max_steps=10)
+    assert run_of(monitor).steps == [0, 1, 2, 5, 10]
+
+
+@pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before the epoch ended")
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_resume_delivers_rows_that_were_committed_and_never_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The first start ends without waiting for its results; the second one logs them, and announces nothing twice."""
+    checkpoints = {"dirpath": tmp_path / "ckpt", "every_n_train_steps": 10, "save_top_k": -1}
+    shared: dict[str, Any] = {"logger": CSVLogger(tmp_path / "first"), "enable_checkpointing": True}
+    first = InterpMonitor(every_n_steps=5)
+    torch.manual_seed(0)
+    trainer = quiet_trainer(tmp_path, [first, ModelCheckpoint(**checkpoints)], max_steps=20, **shared)
+    loaders = DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20)
+    trainer.fit(Classifier(), *loaders)
+    (checkpoint,) = (tmp_path / "ckpt").glob("*step=10.ckpt")
+    assert torch.load(checkpoint)["callbacks"]["InterpMonitor"]["delivered_step"] == -1, "nothing was delivered yet then"
+    second, logger = InterpMonitor(every_n_steps=5), CSVLogger(tmp_path / "second")
+    again = quiet_trainer(
+        tmp_path, [second, ModelCheckpoint(**checkpoints)], max_steps=30, logger=logger, enable_checkpointing=True
+    )
+    again.fit(Classifier(), *loaders, ckpt_path=checkpoint)
+    assert steps_in(Path(logger.log_dir) / "metrics.csv") == [0, 5, 10, 15, 20, 25, 30]
+
+
+@pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before the epoch ended")
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_resume_announces_no_phase_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoints = ModelCheckpoint(tmp_path / "ckpt", every_n_train_steps=40, save_top_k=-1)
+    first = InterpMonitor(background="inline", every_n_steps=2)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("lightning_interp.monitor.DRAIN_S", 0.0)
+    monkey.setattr("lightning_interp.dashboards.feed.POLL_S", 0.01)
+    trainer = quiet_trainer(tmp_path, [first, checkpoints], max_steps=60, enable_checkpointing=True)
+    loaders = DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20)
+    torch.manual_seed(0)
+    trainer.fit(Classifier(), *loaders)
+    monkey.undo()
+    told = caplog.text.count("Phase fitting began")
+    (checkpoint,) = (tmp_path / "ckpt").glob("*step=40.ckpt")
+    assert torch.load(checkpoint)["callbacks"]["InterpMonitor"]["announced"] != []
+    second = InterpMonitor(background="inline", every_n_steps=2)
+    again = quiet_trainer(
+        tmp_path,
+        [second, ModelCheckpoint(tmp_path / "ckpt", every_n_train_steps=40, save_top_k=-1)],
+        max_steps=70,
+        enable_checkpointing=True,
+    )
+    again.fit(Classifier(), *loaders, ckpt_path=checkpoint)
+    assert told == caplog.text.count("Phase fitting began") == 1

@@ -18,11 +18,11 @@ PACKAGES = sorted(path.parent for path in PACKAGE.rglob("__init__.py"))
 
 FLOORS = {"store": 1, "measures": 1, "tca": 1, "phases": 1, "capture": 2, "analysis": 2, "dashboards": 2}
 """Rooms by floor; files at the top of the package are named in CORE or are shell, as `cli` and `demo` are."""
-CORE = {"errors", "shapes", "records", "timeline", "batches", "names", "imports", "randomness"}
+CORE = {"errors", "shapes", "records", "timeline", "batches", "names", "imports", "randomness", "console"}
 MATHEMATICS = {"measures", "tca", "phases"}
 SHELL_FLOOR = 3
 
-LIGHTNING = {"callback.py", "neutrality.py", "dashboards/loggers.py"}
+LIGHTNING = {"batch_transfer.py", "callback.py", "neutrality.py", "dashboards/loggers.py"}
 """The only files outside `demo/` that may import Lightning."""
 WANDB = {"dashboards/wandb.py"}
 FILE_FORMATS = {"safetensors", "lightning", "pytorch_lightning", "wandb", "plotly", "pathlib", "tempfile", "shutil"}

@@ -112,6 +112,17 @@ def test_read_metrics_reads_a_loss_skipped_as_not_finite_as_nan(write):
     assert math.isnan(read_metrics(write(record(0, 1.0) + row)).series["train_loss"][1][-1])
 
 
+def test_read_metrics_takes_the_last_row_of_a_step_alone(write):
+    rows = record(0, 3.0) + record(5, 2.0) + json.dumps({"step": 5, "attempt": 0, "values": {"heldout_loss": 1.0}}) + "\n"
+    series = read_metrics(write(rows, "records.jsonl")).series
+    assert (series["train_loss"], series["heldout_loss"]) == (([0], [3.0]), ([5], [1.0]))
+
+
+def test_read_metrics_leaves_alone_what_a_failed_measure_says_of_numbers(write):
+    row = record(9, 2.0, skipped={"heldout_loss": "failed: ValueError: input is not finite"})
+    assert "heldout_loss" not in read_metrics(write(record(0, 1.0) + row)).series
+
+
 def test_read_metrics_leaves_out_a_torn_last_line(write):
     assert read_metrics(write(record(0, 2.0) + '{"step": 5, "val')).series["train_loss"][0] == [0]
 
