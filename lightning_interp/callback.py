@@ -265,6 +265,7 @@ class InterpMonitor(Callback):
         try:
             monitor.start(module, _training(trainer, module), directory=directory, progress=progress)
         except Exception as err:
+            monitor.abandon()
             if self.config.strict or isinstance(err, InterpError):
                 return err
             warn(f"the monitor could not start ({type(err).__name__}: {err}). Training goes on without it.")
