@@ -269,7 +269,7 @@ class Monitor:
         say(f"run directory {self.run_dir}{again}")
         say(f"layers {', '.join(resolved.layers) or 'none'}; {len(resolved.parameters)} parameters; {self._schedule!r}")
         if training.max_steps is not None:
-            count = 1 + sum(1 for _ in islice(self._schedule.steps_until(training.max_steps), _MOST_COUNTED))
+            count = 1 + sum(1 for _ in islice(self._schedule.steps_until(training.max_steps - 1), _MOST_COUNTED))
             most = "at most" if count <= _MOST_COUNTED else "more than"
             say(f"{most} {count:,} snapshots of {size / 1e6:.2f} MB = {count * size / 1e6:,.1f} MB on disk")
         for note in resolved.notes:
@@ -286,7 +286,10 @@ class Monitor:
             self._delivery.deliver()
             if time.monotonic() >= next_word:
                 next_word = time.monotonic() + _NEXT_WORD_S
-                say(f"waiting for the analysis: at step {self._delivery.step:,} of {self._last_step:,}")
+                reached = (
+                    f"at step {self._delivery.step:,} of {self._last_step:,}" if self._delivery.step >= 0 else "starting"
+                )
+                say(f"waiting for the analysis: {reached}")
 
         return tick
 

@@ -81,6 +81,7 @@ class Analyzer:
         self._plan = plan
         self._probe = probe
         self._waits_for_probe = True
+        self._paced = False
         self._probe_is_cut = False
         self._route: Route | None = None
         self._route_is_new = False
@@ -209,8 +210,11 @@ class Analyzer:
         self._device, self.state.device = torch.device("cpu"), "cpu"
 
     def _tell_pace(self, record: Record, seconds: float) -> None:
-        """Say once for the run how long a snapshot takes; a damaged one tells nothing."""
+        """Say once for the run how long a snapshot takes: not from the first, which waits for imports, nor a damaged one."""
         if "snapshot" in record.skipped:
+            return
+        if not self._paced:
+            self._paced = True
             return
         if self.state.seconds_per_snapshot is None:
             self.state.notice(f"analysis takes {seconds:.2g} s per snapshot on {self.state.device}")
