@@ -32,6 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--p", type=int, default=113, help="modulus")
     parser.add_argument("--fraction", type=float, default=0.3, help="share of the pairs to train on")
+    parser.add_argument("--split", choices=("unordered", "ordered"), default="unordered", help="see above")
     parser.add_argument("--d-model", type=int, default=128, help="width; divisible by 4")
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate")
     parser.add_argument("--weight-decay", type=float, default=1.0, help="decoupled weight decay")
@@ -53,7 +54,7 @@ def main() -> None:
     args = parse_arguments()
     L.seed_everything(args.seed)
     model = ModularAddition(args.p, d_model=args.d_model, lr=args.lr, weight_decay=args.weight_decay)
-    data = ModularAdditionData(args.p, fraction=args.fraction, seed=args.seed)
+    data = ModularAdditionData(args.p, fraction=args.fraction, split=args.split, seed=args.seed)
 
     monitor = InterpMonitor(args.dirpath, task=CyclicGroupTask(args.p, "add"))
     monitor.on_phase("cleanup", lambda change: print(f"the memorized answers are being removed: {change}"))

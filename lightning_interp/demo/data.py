@@ -50,6 +50,27 @@ def unordered_split(p: int, *, fraction: float, seed: int) -> Bool[Tensor, " pai
     return table.flatten()
 
 
+def ordered_split(p: int, *, fraction: float, seed: int) -> Bool[Tensor, " pair"]:
+    """Which pairs are trained on, drawn pair by pair as in the paper: many held-out pairs have their mirror in training.
+
+    Args:
+        p: Modulus.
+        fraction: Share of the pairs to train on, between 0 and 1.
+        seed: Seed of the draw, from a generator of its own.
+
+    Returns:
+        True for the training pairs, row index a * p + b.
+    """
+    order = torch.randperm(p * p, generator=torch.Generator().manual_seed(seed))
+    table = torch.zeros(p * p, dtype=torch.bool)
+    table[order[: round(fraction * p * p)]] = True
+    return table
+
+
+SPLITS = {"unordered": unordered_split, "ordered": ordered_split}
+"""How pairs are divided, by name."""
+
+
 class PairDataset(TensorDataset):
     """A `TensorDataset` of (tokens, answer) which hands out a whole batch by one indexing operation.
 
@@ -94,18 +115,29 @@ class ModularAdditionData(L.LightningDataModule):
 
     Args:
         p: Modulus.
-        fraction: Share of the pairs to train on, drawn by unordered pair.
+        fraction: Share of the pairs to train on.
+        split: ``unordered`` keeps (a, b) and (b, a) on one side, ``ordered`` is the paper's draw, which does not.
         seed: Seed of the split. The global random streams are not used.
         steps_per_epoch: Optimizer steps per epoch, hence between two validations; each step sees all training pairs.
     """
 
-    def __init__(self, p: int = 113, *, fraction: float = 0.3, seed: int = 0, steps_per_epoch: int = 100) -> None:
+    def __init__(
+        self,
+        p: int = 113,
+        *,
+        fraction: float = 0.3,
+        split: str = "unordered",
+        seed: int = 0,
+        steps_per_epoch: int = 100,
+    ) -> None:
         super().__init__()
+        if split not in SPLITS:
+            raise ConfigError(f"ModularAdditionData: `split` must be one of {', '.join(SPLITS)}, got {split!r}.")
         if not 0.0 < fraction < 1.0:
             raise ConfigError(f"ModularAdditionData: `fraction` must lie between 0 and 1, got {fraction}.")
         self.steps_per_epoch = steps_per_epoch
         tokens, answers = modular_addition_table(p)
-        is_train = unordered_split(p, fraction=fraction, seed=seed)
+        is_train = SPLITS[split](p, fraction=fraction, seed=seed)
         self.train_set = PairDataset(tokens[is_train], answers[is_train])
         self.heldout_set = PairDataset(tokens[~is_train], answers[~is_train])
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import default_collate
 
 from lightning_interp.demo import ModularAddition, ModularAdditionData
-from lightning_interp.demo.data import collate_pairs, modular_addition_table, unordered_split
+from lightning_interp.demo.data import collate_pairs, modular_addition_table, ordered_split, unordered_split
 from lightning_interp.errors import ConfigError
 
 P = 11
@@ -123,3 +123,14 @@ def test_network_memorizes_the_training_pairs(tmp_path: Path) -> None:
     trainer.fit(model, datamodule=ModularAdditionData(P, fraction=0.5))
     assert trainer.callback_metrics["train_accuracy"] == 1.0
     assert "val_loss" in trainer.callback_metrics
+
+
+def test_ordered_split_separates_mirror_images():
+    table = ordered_split(P, fraction=0.4, seed=0).reshape(P, P)
+    assert table.sum() == round(0.4 * P * P)
+    assert (table != table.T).any()
+
+
+def test_data_refuses_an_unknown_split():
+    with pytest.raises(ConfigError, match="`split` must be one of unordered, ordered, got 'mirror'"):
+        ModularAdditionData(P, split="mirror")

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gallery runs as a reader would run it, on sizes that take seconds."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_interp import open_run
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run_example(name: str, *arguments: str) -> None:
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+def test_modular_addition_example_runs(tmp_path: Path) -> None:
+    small = ("--p", "13", "--d-model", "16", "--fraction", ".5", "--max-steps", "60", "--logger", "none")
+    run_example("modular_addition.py", *small, "--dirpath", str(tmp_path / "run"))
+    assert {"excluded_loss_max", "gini_embedding", "heldout_loss"} <= set(open_run(tmp_path / "run").series)
+
+
+@pytest.mark.verify
+def test_plain_digits_example_runs(tmp_path: Path) -> None:
+    run_example("plain_digits.py")
+    (run_dir,) = tmp_path.glob("**/interp_runs/*")
+    timeline = open_run(run_dir).timeline
+    assert timeline is not None and timeline.verdict == "early_generalization"
