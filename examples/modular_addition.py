@@ -9,9 +9,13 @@ The defaults are the paper's recipe: 40,000 full-batch steps, for a GPU or more 
 
     python examples/modular_addition.py --p 43 --fraction .6 --d-model 64 --weight-decay 3 --max-steps 7000 --seed 1
 
-The paper splits ordered pairs at random. Here (a, b) and (b, a) are always on the same side, because a network which is
-symmetric in its inputs would know the answer to every held-out pair whose mirror image it was trained on. A small
-modulus therefore needs a larger fraction than with a random split.
+The paper splits ordered pairs at random. Here (a, b) and (b, a) are on the same side unless `--split ordered` asks for the
+paper's draw, because a network which is symmetric in its inputs would know the answer to every held-out pair whose
+mirror image it was trained on. A small modulus therefore needs a larger fraction than with a random split: seed 0 of
+
+    python examples/modular_addition.py --p 59 --fraction .4 --split ordered --max-steps 5000
+
+has learned the held-out pairs by step 2,200, and without `--split ordered` knows none of them at step 5,000.
 
 What to look at afterwards: `lightning_interp.open_run(run_dir)` gives `.timeline` (phases and verdict) and
 `.records("excluded_loss")` (steps and values); with `--logger wandb` the same series are under `interp/`.
