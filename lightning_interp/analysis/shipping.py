@@ -110,12 +110,14 @@ class _ModulePickler(cloudpickle.Pickler):  # type: ignore[misc]
                 self._names.setdefault(id(value), strip_wrappers(name))
 
     def persistent_id(self, obj: Any) -> tuple[str, str, bool] | None:
+        """Reference in place of an object: a state_dict tensor by name, the Trainer not at all."""
         if isinstance(obj, Tensor) and id(obj) in self._names:
             kind = "parameter" if isinstance(obj, nn.Parameter) else "buffer"
             return kind, self._names[id(obj)], obj.requires_grad
         return ("absent", type(obj).__name__, False) if type(obj).__name__ == "Trainer" else None
 
     def reducer_override(self, obj: Any) -> Any:
+        """How one object travels: by name, by value, as a stub that says so when used, or uncompiled if it is a module."""
         if isinstance(obj, torch.jit.ScriptModule):
             raise pickle.PicklingError("it holds TorchScript, which lives outside python")
         if isinstance(obj, _OPEN_FILES) and obj not in (sys.stdin, sys.stdout, sys.stderr):
