@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Products of a small core with the factors of many models at once (MTTKRP: matricized tensor times Khatri-Rao product)."""
+
+import torch
+
+from lightning_interp.shapes import Float, Tensor
+
+
+class CoreProducts:
+    """MTTKRPs of a core for a batch of models, mode by mode within a sweep.
+
+    One large matrix product with a factor is shared by all modes whose update does not change that factor: with the last
+    mode's while the others are updated, with the first mode's for the last. Memory: models * rank * |core| / (smallest mode)
+    numbers at a time.
+
+    Args:
+        core: The Tucker core.
+        bases: Where given, factors are of full size and go through these bases; else they are in core coordinates.
+    """
+
+    def __init__(self, core: Float[Tensor, "..."], bases: tuple[Tensor, ...] | None = None) -> None:
+        self._bases = bases
+        self._sizes = tuple(core.shape)
+        self._by_first = core.reshape(core.shape[0], -1).contiguous()
+        self._by_last = core.reshape(-1, core.shape[-1]).T.contiguous()
+        self._buffers: dict[int, Tensor] = {}
+
+    def coordinates(self, mode: int, factor: Float[Tensor, "model component size"]) -> Float[Tensor, "row core"]:
+        """A mode's factors of all models in core coordinates, one row per component."""
+        rows = factor.flatten(0, 1)
+        return rows if self._bases is None else rows @ self._bases[mode]
+
+    def with_last(self, rows: Float[Tensor, "row core"]) -> Float[Tensor, "row ..."]:
+        """Core contracted with the last mode's factors, for every component."""
+        return self._product(rows, self._by_last).reshape(rows.shape[0], *self._sizes[:-1])
+
+    def with_first(self, rows: Float[Tensor, "row core"]) -> Float[Tensor, "row ..."]:
+        """Core contracted with the first mode's factors, for every component."""
+        return self._product(rows, self._by_first).reshape(rows.shape[0], *self._sizes[1:])
+
+    def _product(self, rows: Tensor, matrix: Tensor) -> Tensor:
+        """A product into memory that is used again: on Linux fresh pages for it cost several times the product."""
+        width = matrix.shape[1]
+        held = self._buffers.get(width)
+        if held is None or held.shape[0] < rows.shape[0]:
+            held = self._buffers[width] = torch.empty(rows.shape[0], width, dtype=rows.dtype, device=rows.device)
+        return torch.mm(rows, matrix, out=held[: rows.shape[0]])
+
+    def mttkrp(
+        self, partial: Float[Tensor, "row ..."], others: dict[int, Tensor], mode: int, models: int
+    ) -> Float[Tensor, "model component size"]:
+        """What is left for one mode after contracting a partial product with the factors of all others.
+
+        Args:
+            partial: From `with_last` (modes 0 .. N-2 are left) or `with_first` (modes 1 .. N-1 are left).
+            others: Coordinates of the factors of every mode left but `mode`.
+            mode: The mode to update.
+            models: Number of models.
+
+        Returns:
+            In the coordinates of the factors.
+        """
+        first = min(*others, mode) if others else mode
+        last = max(*others, mode) if others else mode
+        for later in range(last, mode, -1):
+            partial = torch.bmm(partial.reshape(partial.shape[0], -1, self._sizes[later]), others[later][:, :, None])
+        for earlier in range(first, mode):
+            partial = torch.bmm(others[earlier][:, None, :], partial.reshape(partial.shape[0], self._sizes[earlier], -1))
+        rows = partial.reshape(partial.shape[0], self._sizes[mode])
+        wide = rows if self._bases is None else rows @ self._bases[mode].T
+        return wide.reshape(models, -1, wide.shape[1])

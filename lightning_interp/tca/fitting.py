@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All ranks and restarts of a decomposition in one go: compress, sweep, widen the compression, finish on the full tensor."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from lightning_interp.shapes import Bool, Float64, Int, Tensor
+from lightning_interp.tca.compress import Compressed, compress
+from lightning_interp.tca.cp import CPFit, arranged
+from lightning_interp.tca.flags import flagged
+from lightning_interp.tca.full_sweeps import finish
+from lightning_interp.tca.models import Models, joined, random_models
+from lightning_interp.tca.source import Data
+from lightning_interp.tca.sweeps import Swept, sweep_until_converged
+
+BULK_TOL = 3e-5
+"""Tolerance for all restarts; the best of each rank goes on to the tolerance asked for."""
+
+SPARE_DIRECTIONS, SMALLEST_CORE = 2, 8
+"""Directions kept beyond the largest rank in the first core, and the least number of them."""
+
+WIDEN, OUTER = 1.5, 3.0
+"""Growth of the core's axes at each step, and how much wider than the first core the first compression is."""
+
+COMPRESSION_CHANGE = 1e-3
+"""Relative change of the error on the full tensor, on widening, below which the compression is wide enough."""
+
+CONTENDING = 0.02
+"""Models whose error is at most this share above the best of their rank go on when the core is widened."""
+
+FLOAT32_GRAM_FLOOR = 1e-3
+"""Relative error under which a basis from float32 Gram matrices may hide what is left; bases are then made in float64."""
+
+FULL_SWEEPS = 2
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to fit.
+
+    Attributes:
+        ranks: Ranks, ascending.
+        restarts: Random starts of each rank.
+        nonnegative: Whether factors may not be negative.
+        seed: Seed of the starts.
+        tol: Relative decrease of the error per sweep at which a model has converged.
+        max_iter: Most sweeps on the compressed tensor.
+    """
+
+    ranks: tuple[int, ...]
+    restarts: int
+    nonnegative: bool
+    seed: int
+    tol: float
+    max_iter: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the sweeps need to know of a tensor: they never see the tensor itself.
+
+    Attributes:
+        shape: Sizes of its axes.
+        dtype: Its precision.
+        device: Where it is.
+        compression: Gives a compression to cores of at least the sizes asked for, as far as there is more.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    compression: Callable[[tuple[int, ...]], Compressed]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Every restart of every rank on the compressed tensor.
+
+    Attributes:
+        compressed: The compression all models were last swept on.
+        models: All models; in core coordinates unless non-negative.
+        errors: Their relative errors, as the compression tells them.
+        converged: Whether each stopped by itself.
+        n_iter: Sweeps of each.
+        best: Row of the best model of each rank, ranks ascending.
+    """
+
+    compressed: Compressed
+    models: Models
+    errors: Float64[Tensor, " model"]
+    converged: Bool[Tensor, " model"]
+    n_iter: Int[Tensor, " model"]
+    best: Int[Tensor, " rank"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An ensemble and its best fits.
+
+    Attributes:
+        ensemble: All restarts.
+        fits: The best fit of each rank, finished on the full tensor where there is one.
+    """
+
+    ensemble: Ensemble
+    fits: dict[int, CPFit]
+
+
+Progress = Callable[[int, int], None]
+
+
+def fit_data(data: Data, request: Request, *, starts: Models | None = None, on_progress: Progress | None = None) -> Fitted:
+    """Fit all ranks and restarts together, and finish the best of each rank on the uncompressed tensor.
+
+    Cost for a tensor of |X| entries: two passes to compress, then sweeps that touch only the core (all models in one batch,
+    about 2 models * rank * |core| operations a sweep), then a few sweeps of two passes each for the best of each rank.
+
+    Args:
+        data: The tensor.
+        request: What to fit.
+        starts: Models to start from instead of random ones, of full size, weights in the last mode.
+        on_progress: Told (models done, models in all).
+    """
+    exact = data.dtype == torch.float64
+    ensemble = sweep_ensemble(_problem(data, exact=exact), request, starts=starts, on_progress=on_progress)
+    if not exact and float(ensemble.errors.min()) < FLOAT32_GRAM_FLOOR:
+        ensemble = sweep_ensemble(_problem(data, exact=True), request, starts=starts, on_progress=on_progress)
+    models = full_size(ensemble.models.select(ensemble.best), ensemble.compressed, request)
+    finished = finish(data, models, nonnegative=request.nonnegative, sweeps=FULL_SWEEPS)
+    return Fitted(ensemble, as_fits(ensemble, finished.models, finished.errors, sweeps=finished.sweeps))
+
+
+def sweep_ensemble(
+    problem: Problem,
+    request: Request,
+    *,
+    starts: Models | None = None,
+    random_too: bool = False,
+    on_progress: Progress | None = None,
+) -> Ensemble:
+    """Sweeps in ever wider cores until widening no longer changes the errors of the best models.
+
+    Args:
+        problem: The tensor, seen through its compressions.
+        request: What to fit.
+        starts: Models to start from, of full size; random ones where None.
+        random_too: Add random starts to `starts`.
+        on_progress: Told (models done, models in all) during the first and longest round of sweeps.
+    """
+    sizes = first_sizes(problem.shape, request.ranks)
+    outer = problem.compression(_scaled(sizes, problem.shape, OUTER))
+    core = outer.leading(sizes)
+    models = _all_starts(problem, core, request, starts, random_too=random_too)
+    bulk_tol = max(request.tol, BULK_TOL)
+    swept = _sweep(core, models, request, tol=bulk_tol, on_progress=on_progress)
+    while True:
+        best = best_of(swept.models.ranks, swept.errors)
+        swept = _swept_further(core, swept, best, request, tol=request.tol)
+        wider = _scaled(core.ranks, problem.shape, WIDEN)
+        if any(want > have for want, have in zip(wider, outer.ranks, strict=True)):
+            outer = problem.compression(_scaled(wider, problem.shape, WIDEN * WIDEN))
+            wider = tuple(min(want, have) for want, have in zip(wider, outer.ranks, strict=True))
+        if wider == core.ranks:
+            break
+        before = swept.errors[best]
+        core = outer.leading(wider)
+        swept = _swept_further(core, _resized(swept, core, request), best, request, tol=request.tol)
+        if bool((before - swept.errors[best] <= COMPRESSION_CHANGE * before).all()):
+            break
+        swept = _swept_further(core, swept, contenders(swept), request, tol=bulk_tol)
+    return Ensemble(core, swept.models, swept.errors, swept.converged, swept.n_iter, best)
+
+
+def as_fits(ensemble: Ensemble, models: Models, errors: Float64[Tensor, " rank"], *, sweeps: int = 0) -> dict[int, CPFit]:
+    """Fits of the best model of each rank, with flags.
+
+    Args:
+        ensemble: Where they come from.
+        models: The best models, of full size, in the order of `ensemble.best`.
+        errors: Their relative errors.
+        sweeps: Sweeps done beyond the ensemble's.
+    """
+    fits = {}
+    for row, rank in enumerate(models.ranks.tolist()):
+        factors = [factor[row, :rank].mT for factor in models.factors]
+        fit = arranged(
+            torch.ones(rank, dtype=factors[0].dtype, device=factors[0].device),
+            factors,
+            relative_error=float(errors[row]),
+            converged=bool(ensemble.converged[ensemble.best[row]]),
+            n_iter=int(ensemble.n_iter[ensemble.best[row]]) + sweeps,
+        )
+        fits[rank] = flagged(fit, ensemble.compressed)
+    return fits
+
+
+def _problem(data: Data, *, exact: bool) -> Problem:
+    return Problem(data.shape, data.dtype, data.device, lambda sizes: compress(data, sizes, exact=exact))
+
+
+def contenders(swept: Swept) -> Int[Tensor, " row"]:
+    """Models close enough to the best of their rank to overtake it in a wider core."""
+    ranks = swept.models.ranks
+    lowest = torch.full((int(ranks.max()) + 1,), math.inf, dtype=torch.float64, device=ranks.device)
+    lowest = lowest.scatter_reduce(0, ranks, swept.errors, "amin")
+    return torch.nonzero(swept.errors <= (1 + CONTENDING) * lowest[ranks])[:, 0]
+
+
+def first_sizes(shape: Sequence[int], ranks: Sequence[int]) -> tuple[int, ...]:
+    """Axes of the smallest core: some directions more than components, at most the mode's size."""
+    return tuple(min(size, max(SMALLEST_CORE, max(ranks) + SPARE_DIRECTIONS)) for size in shape)
+
+
+def best_of(ranks: Int[Tensor, " model"], errors: Float64[Tensor, " model"]) -> Int[Tensor, " rank"]:
+    """Row of the model with the lowest error of each rank, ranks ascending."""
+    rows = [torch.nonzero(ranks == rank)[:, 0] for rank in torch.unique(ranks)]
+    return torch.stack([of_rank[torch.argmin(errors[of_rank])] for of_rank in rows])
+
+
+def full_size(models: Models, core: Compressed, request: Request) -> Models:
+    """Models with factors of the tensor's own size."""
+    if request.nonnegative:
+        return models
+    factors = tuple(factor @ basis[:, : factor.shape[2]].T for factor, basis in zip(models.factors, core.bases, strict=True))
+    return Models(factors, models.ranks, models.numbers)
+
+
+def _scaled(sizes: Sequence[int], shape: Sequence[int], factor: float) -> tuple[int, ...]:
+    return tuple(min(size, math.ceil(now * factor)) for now, size in zip(sizes, shape, strict=True))
+
+
+def _all_starts(problem: Problem, core: Compressed, request: Request, starts: Models | None, *, random_too: bool) -> Models:
+    """Starts in the coordinates the sweeps use."""
+    given = [] if starts is None else [_in_core(starts, core, request)]
+    if starts is None or random_too:
+        sizes = problem.shape if request.nonnegative else core.ranks
+        dtype = problem.dtype if request.nonnegative else torch.float64
+        drawn = random_models(
+            request.ranks, request.restarts, sizes, seed=request.seed, nonnegative=request.nonnegative, dtype=dtype
+        )
+        given.append(drawn.to(problem.device))
+    return joined(given) if len(given) > 1 else given[0]
+
+
+def _in_core(models: Models, core: Compressed, request: Request) -> Models:
+    if request.nonnegative:
+        return models
+    pairs = zip(models.factors, core.bases, strict=True)
+    return Models(tuple(factor.double() @ basis for factor, basis in pairs), models.ranks, models.numbers)
+
+
+def _resized(swept: Swept, core: Compressed, request: Request) -> Swept:
+    return swept if request.nonnegative else replace(swept, models=swept.models.resized(core.ranks))
+
+
+def _swept_further(core: Compressed, swept: Swept, rows: Int[Tensor, " row"], request: Request, *, tol: float) -> Swept:
+    """All models, some of them swept on."""
+    further = _sweep(core, swept.models.select(rows), request, tol=tol)
+    return Swept(
+        swept.models.replaced(rows, further.models),
+        swept.errors.index_copy(0, rows, further.errors),
+        swept.converged.index_copy(0, rows, further.converged),
+        swept.n_iter.index_add(0, rows, further.n_iter),
+    )
+
+
+def _sweep(core: Compressed, models: Models, request: Request, *, tol: float, on_progress: Progress | None = None) -> Swept:
+    ended = 0
+
+    def report(count: int) -> None:
+        nonlocal ended
+        ended += count
+        if on_progress is not None:
+            on_progress(ended, len(models))
+
+    return sweep_until_converged(
+        core, models, nonnegative=request.nonnegative, tol=tol, max_iter=request.max_iter, on_converged=report
+    )

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Planted tensors, as a fixture."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def planted():
+    """The module `planted.py` beside this file."""
+    spec = importlib.util.spec_from_file_location("tca_planted", Path(__file__).with_name("planted.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
