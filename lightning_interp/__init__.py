@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lightning_interp.records import Snapshot as Snapshot
     from lightning_interp.store import Run as Run
     from lightning_interp.store import open_run as open_run
+    from lightning_interp.tca_settings import TCA as TCA
     from lightning_interp.timeline import Phase as Phase
     from lightning_interp.timeline import Timeline as Timeline
 
@@ -44,11 +45,13 @@ _HOMES = {
     "Snapshot": "records",
     "Run": "store",
     "open_run": "store",
+    "TCA": "tca_settings",
     "Phase": "timeline",
     "Timeline": "timeline",
 }
 
 __all__ = [
+    "TCA",
     "CyclicGroupTask",
     "EveryNSteps",
     "InterpMonitor",

@@ -27,6 +27,7 @@ from lightning_interp.monitor import Monitor
 from lightning_interp.records import Batch, Probe, ProbeStep
 from lightning_interp.run_start import Progress, choose_directory
 from lightning_interp.store.manifest import Status
+from lightning_interp.tca_settings import TCA
 from lightning_interp.timeline import PHASE_NAMES, Timeline
 from lightning_interp.training import Training
 
@@ -54,7 +55,8 @@ class InterpMonitor(Callback):
 
     Logged to every logger of the Trainer, x-axis ``interp/step`` (the snapshot's optimizer step): probe losses (nats) and
     accuracies (share), weight norm (L2) and its log-slope, spectra and sparsity (dimensionless), held-out percentile
-    (share; z in standard deviations), intensities of the phases (0 to 1), number of the current phase.
+    (share; z in standard deviations), intensities of the phases (0 to 1), number of the current phase; with `tca`, loadings
+    of components (of activations scaled to root mean square 1).
 
     Args:
         dirpath: Run directory; a new one under ``<default_root_dir>/interp_runs/`` where None.
@@ -65,6 +67,7 @@ class InterpMonitor(Callback):
             is the second call in a forward. None takes up to eight activations and block outputs.
         measures: ``"standard"``, names, measure objects, ``pkg.mod:Name``, or a list of these.
         task: Declares modular arithmetic, which adds the Fourier measures and takes the whole data set as probe.
+        tca: Tensor component analysis of stored activations: `TCA(...)`, or true for its defaults.
         probe: A `Probe`, a run directory to take one from, or a function that makes one; built from the data where None.
         probe_step: ``fn(module, batch) -> ProbeOutputs`` where the loss cannot be found by itself, or ``pkg.mod:fn``.
         module: Factory of the module, or ``pkg.mod:fn``, used where the module cannot be pickled.
@@ -88,6 +91,7 @@ class InterpMonitor(Callback):
         layers: Pattern | None = None,
         measures: MeasureSpec | Sequence[MeasureSpec] = "standard",
         task: CyclicGroupTask | None = None,
+        tca: TCA | bool | None = None,
         probe: Probe | str | Callable[[], Probe] | None = None,
         probe_step: ProbeStep | str | None = None,
         module: Callable[[], nn.Module] | str | None = None,
@@ -106,6 +110,7 @@ class InterpMonitor(Callback):
             layers=layers,
             measures=measures,
             task=task,
+            tca=tca,
             probe=probe,
             probe_step=probe_step,
             module=module,

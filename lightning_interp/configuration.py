@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,16 +14,22 @@ from lightning_interp.analysis.device import check_device
 from lightning_interp.analysis.engines import Background
 from lightning_interp.capture.clone import check_capturable, state_tensors
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
-from lightning_interp.capture.selection import Pattern, select_layers, select_parameters
+from lightning_interp.capture.selection import Pattern, select_layers, select_parameters, select_watched
 from lightning_interp.errors import ConfigError
 from lightning_interp.imports import import_object
 from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec, resolve_measures, scalar_names
 from lightning_interp.names import strip_wrappers
 from lightning_interp.records import Probe, ProbeStep
 from lightning_interp.store import read_probe
+from lightning_interp.tca_settings import TCA, checked_ranks, logged_components
+from lightning_interp.timeline import INTENSITY_NAMES
 
 SWITCH = "LIGHTNING_INTERP"
 """Environment variable; "0" switches every monitor off."""
+
+_MOST_IN_A_ROW = 40
+_NOT_MEASURED = len(INTENSITY_NAMES) + 2
+"""What a row for loggers has beside measures and components: intensities, phase, step."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class MonitorConfig:
     layers: Pattern | None = None
     measures: MeasureSpec | Sequence[MeasureSpec] = "standard"
     task: CyclicGroupTask | None = None
+    tca: TCA | bool | None = None
     probe: Probe | str | Callable[[], Probe] | None = None
     probe_step: ProbeStep | str | None = None
     module: Callable[[], nn.Module] | str | None = None
@@ -50,7 +57,9 @@ class MonitorConfig:
         """The configuration in values JSON can hold, for run.json."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         task = None if self.task is None else {**vars(self.task), "operands": list(self.task.operands)}
-        return {name: _plain(value) for name, value in values.items()} | {"task": task}
+        settings = tca_settings(self.tca)
+        tca = None if settings is None else settings.plain()
+        return {name: _plain(value) for name, value in values.items()} | {"task": task, "tca": tca}
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class Resolved:
         names: Scalar names loggers get.
         probe: A probe the user brought, None to build one.
         probe_step: The user's way to outputs.
+        tca: Tensor component analysis with its layers named, None where there is none.
         notes: Lines for the user.
     """
 
@@ -75,6 +85,7 @@ class Resolved:
     names: tuple[str, ...]
     probe: Probe | None
     probe_step: ProbeStep | None
+    tca: TCA | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -97,15 +108,64 @@ def resolve(config: MonitorConfig, module: nn.Module) -> Resolved:
     layers = select_layers(config.layers, module)
     task = None if config.task is None else config.task.resolve(shapes)
     measures = resolve_measures(config.measures, task=task)
+    names = scalar_names(measures)
+    tca = resolve_tca(tca_settings(config.tca), layers)
+    components = _logged(tca, room=_MOST_IN_A_ROW - _NOT_MEASURED - len(names))
+    notes = () if layers else ("no layer to watch: the module has no submodules; pass layers=",)
     return Resolved(
         parameters=parameters,
         layers=layers,
         matrices=tuple(name for name in parameters if len(shapes[name]) > 1 and name not in layers),
         measures=measures,
-        names=scalar_names(measures),
+        names=names + components,
         probe=_users_probe(config.probe),
         probe_step=_users_probe_step(config.probe_step),
-        notes=() if layers else ("no layer to watch: the module has no submodules; pass layers=",),
+        tca=tca,
+        notes=notes + (() if tca is None else (_describe(tca, components),)),
+    )
+
+
+def tca_settings(tca: TCA | bool | None) -> TCA | None:
+    """What the argument `tca` asks for; True stands for the defaults.
+
+    Raises:
+        ConfigError: It is something else, or a value in it cannot be honoured.
+    """
+    if tca is None or tca is False:
+        return None
+    if tca is True:
+        return TCA().checked()
+    if not isinstance(tca, TCA):
+        raise ConfigError(f"tca: expected TCA(...), true for its defaults, or nothing, got a {type(tca).__name__}.")
+    return tca.checked()
+
+
+def resolve_tca(settings: TCA | None, layers: Sequence[str]) -> TCA | None:
+    """The settings with the names of their layers.
+
+    Args:
+        settings: From `tca_settings`.
+        layers: Activation layers the run watches.
+
+    Raises:
+        ConfigError: No layer is watched, or a pattern matches none that is.
+    """
+    if settings is None:
+        return None
+    return replace(settings, layers=select_watched(settings.layers, layers, argument="tca.layers"))
+
+
+def _logged(tca: TCA | None, *, room: int) -> tuple[str, ...]:
+    return () if tca is None else logged_components(tuple(tca.layers or ()), checked_ranks(tca.ranks), room=room)
+
+
+def _describe(tca: TCA, logged: tuple[str, ...]) -> str:
+    """What will come of the settings, in a line for the user."""
+    ranks, layers = checked_ranks(tca.ranks), tuple(tca.layers or ())
+    shown = max((int(name.rpartition("/")[2]) + 1 for name in logged), default=0)
+    return (
+        f"components of {', '.join(layers)}: ranks {ranks[0]} to {ranks[-1]}, fitted every {tca.every} snapshots; loggers "
+        f"get the first {shown} of each layer as interp/component/<layer>/<number>, the run directory has all"
     )
 
 
@@ -133,6 +193,7 @@ def check_arguments(config: MonitorConfig) -> None:
         raise ConfigError(f"task: expected a CyclicGroupTask(p, op), got a {type(config.task).__name__}.")
     if not config.close_timeout >= 0:
         raise ConfigError(f"close_timeout: expected seconds, 0 or more, got {config.close_timeout!r}.")
+    tca_settings(config.tca)
     check_device(config.device, count=torch.cuda.device_count())
     if isinstance(config.module, str):
         import_object(config.module, argument="module")

@@ -237,6 +237,7 @@ class Monitor:
             training_device=training.device,
             whole_probe=self.config.task is not None,
             strict=self.config.strict,
+            tca=resolved.tca,
         )
 
     def _record_lost(self, progress: Progress | None) -> None:

@@ -16,12 +16,14 @@ from lightning_interp.analysis.messages import StartOrder
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.analysis.replica import FactorySource
 from lightning_interp.analysis.state import WEIGHTS_ONLY
+from lightning_interp.configuration import resolve_tca
 from lightning_interp.errors import ConfigError, CorruptSnapshotError, InterpError, ProbeError, RunError
 from lightning_interp.imports import import_object
 from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec, resolve_measures
 from lightning_interp.measures.registry import FOURIER, STANDARD
 from lightning_interp.records import Probe, ProbeStep
 from lightning_interp.store import Manifest, Run, analyzer_lock, open_run
+from lightning_interp.tca_settings import TCA
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def analyze_run(
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Finished:
     """Observe every committed snapshot that lacks values, with the built-in measures the run was started with.
+
+    Tensor components are finished, too, where the run was started with `tca`.
 
     Args:
         run_dir: Run directory; nothing in it is unpickled, and nothing it names is imported.
@@ -126,6 +130,7 @@ def _order(
         training_device="cpu",
         whole_probe=manifest.configuration.get("task") is not None,
         strict=False,
+        tca=_components(manifest),
     )
     return order, to_pass
 
@@ -171,6 +176,17 @@ def _measures(manifest: Manifest, given: Sequence[MeasureSpec]) -> tuple[tuple[M
     here = {key for m in used for key in (m.name, *m.names, f"{type(m).__module__}:{type(m).__qualname__}")}
     here |= {item for item in given if isinstance(item, str)}
     return used, tuple(f"--measures {name}" for name in names if name not in known | here)
+
+
+def _components(manifest: Manifest) -> TCA | None:
+    """The component analysis the run was started with."""
+    entry: dict[str, Any] | None = manifest.configuration.get("tca")
+    try:
+        return None if entry is None else resolve_tca(TCA.from_plain(entry), manifest.activation_layers)
+    except (ConfigError, TypeError) as err:
+        raise RunError(
+            f"run.json: the settings {entry!r} of tca are not understood ({err}). Copy the run directory again."
+        ) from err
 
 
 def _task(manifest: Manifest) -> CyclicGroupTask | None:

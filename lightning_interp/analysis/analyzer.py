@@ -7,13 +7,13 @@ and replaces the timeline. Everything it decides is on disk, so another analyzer
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from lightning_interp.analysis.components import ComponentTracker
 from lightning_interp.analysis.device import MEMORY_FRACTION, leaves_gpu, memory_of
 from lightning_interp.analysis.folding import FoldedRecords
 from lightning_interp.analysis.measuring import (
@@ -26,12 +26,12 @@ from lightning_interp.analysis.measuring import (
 from lightning_interp.analysis.module_loss import attach_stand_in
 from lightning_interp.analysis.observation import SnapshotObservation, Watched
 from lightning_interp.analysis.outputs import Route, find_route, route_by_name
+from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.probe_budget import cut_probe, cut_sizes
-from lightning_interp.analysis.replica import ReplicaSource, make_replica
+from lightning_interp.analysis.replica import make_replica
 from lightning_interp.analysis.state import WEIGHTS_ONLY, Stage, read_state
 from lightning_interp.errors import CorruptSnapshotError, ProbeError
-from lightning_interp.measures import Measure
-from lightning_interp.records import SPLITS, Probe, ProbeStep, Record, Snapshot
+from lightning_interp.records import SPLITS, Probe, Record, Snapshot
 from lightning_interp.store.jsonl import cut_torn_tail
 from lightning_interp.store.layout import OBSERVATIONS, PHASES, RECORDS, replace_text, step_file, sweep_temporary
 from lightning_interp.store.manifest import read_manifest
@@ -39,31 +39,7 @@ from lightning_interp.store.probe_file import read_probe
 from lightning_interp.store.recordlog import append_record, read_records
 from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
 from lightning_interp.store.tensor_file import write_tensors
-
-
-@dataclass(frozen=True)
-class AnalysisPlan:
-    """What to compute, and with what.
-
-    Attributes:
-        measures: Measures in the order they run.
-        source: Makes replicas, None where only weights can be measured.
-        probe_step: The user's own way to outputs.
-        device: Device of the replica.
-        whole_probe: Keep the probe whole however slow it is (a declared task needs every pair).
-        strict: Let a failing measure end the analysis.
-        without_replica: Why there is no source, for the user.
-        shares_gpu: Whether the device is the GPU the training uses.
-    """
-
-    measures: tuple[Measure, ...]
-    source: ReplicaSource | None
-    probe_step: ProbeStep | None = None
-    device: str = "cpu"
-    whole_probe: bool = False
-    strict: bool = False
-    without_replica: str = ""
-    shares_gpu: bool = False
+from lightning_interp.tca_settings import PREFIX
 
 
 class Analyzer:
@@ -102,6 +78,7 @@ class Analyzer:
         if plan.without_replica:
             self.state.notice(plan.without_replica)
         self.state.write(run_dir)
+        self._components = self._tracker()
 
     def pending(self) -> list[int]:
         """Committed steps without a record or with less than could be measured now, ascending.
@@ -179,11 +156,18 @@ class Analyzer:
         self._tell_pace(record, time.perf_counter() - started)
         self.state.pending = len(self.pending())
         self.state.write(self.run_dir)
+        if self._components is not None:  # after everything a reader of this step waits for
+            self._components.follow(step)
         return record
 
     def finish(self, stage: Stage) -> None:
-        """Say on disk how the analysis ended; work that a later start took over is `stopped`, whatever the caller thinks."""
+        """Say on disk how the analysis ended; work that a later start took over is `stopped`, whatever the caller thinks.
+
+        Finished work ends with a last fit of the components.
+        """
         self._write_timeline()
+        if self._components is not None and stage == "finished" and not self.superseded:
+            self._components.finish()
         self.state.stage = "stopped" if stage == "finished" and self.superseded else stage
         self.state.pending = len(self.pending())
         self.state.write(self.run_dir)
@@ -208,6 +192,8 @@ class Analyzer:
     def _move_to_cpu(self, why: str) -> None:
         self.state.notice(f"{why}; the analysis moved to the CPU")
         self._device, self.state.device = torch.device("cpu"), "cpu"
+        if self._components is not None:
+            self._components.leave_gpu()
 
     def _tell_pace(self, record: Record, seconds: float) -> None:
         """Say once for the run how long a snapshot takes: not from the first, which waits for imports, nor a damaged one."""
@@ -233,9 +219,33 @@ class Analyzer:
         measured = measure_all(observation, self._plan.measures, self._manifest.layers, on_failure=self._measure_failed)
         if not observation.has_outputs:
             explain_missing_outputs(measured, self._plan.measures, self._missing_outputs)
-        self._store_activations(observation)
+        values = measured.values | self._loadings(snapshot.step, self._store_activations(observation))
         layers = {name: tuple(row) for name, row in measured.layers.items()}
-        return Record(snapshot.step, self._attempt, measured.values, layers, measured.skipped)
+        return Record(snapshot.step, self._attempt, values, layers, measured.skipped)
+
+    def _tracker(self) -> ComponentTracker | None:
+        if self._plan.tca is None:
+            return None
+        return ComponentTracker(
+            self.run_dir,
+            self._plan.tca,
+            recorded=lambda: [record.step for record in self._folded.records],
+            notice=self._notice_now,
+            may_write=lambda: not self.superseded,
+            device=self._plan.device,
+            strict=self._plan.strict,
+        )
+
+    def _notice_now(self, text: str) -> None:
+        self.state.notice(text)
+        self.state.write(self.run_dir)
+
+    def _loadings(self, step: int, stored: Mapping[str, Tensor]) -> dict[str, float]:
+        """Loadings of the components: those recorded when the step was observed first, else what the latest fit gives."""
+        if self._components is None:
+            return {}
+        known = {name: value for name, value in self._folded.values(step).items() if name.startswith(PREFIX)}
+        return self._components.loadings(step, stored) | known
 
     def _measured_within_memory(self, snapshot: Snapshot) -> Record:
         """Measure on the device; when its memory runs out, measure the snapshot again on the CPU and stay there."""
@@ -322,20 +332,22 @@ class Analyzer:
                 self._folded.know_classes(logits.shape[1])
         return time.perf_counter() - started
 
-    def _store_activations(self, observation: SnapshotObservation) -> None:
+    def _store_activations(self, observation: SnapshotObservation) -> Mapping[str, Tensor]:
+        """Keep the activations of the watched layers; empty where there are none."""
         if not observation.has_outputs or not self._watched.layers or self.superseded:
-            return
+            return {}
         try:
             stored = observation.stored_activations
         except Exception as err:  # outputs that failed are already reported by the measures that needed them
             self.state.notice(f"activations are not stored: {type(err).__name__}: {err}")
-            return
+            return {}
         missing = [layer for layer in self._watched.layers if layer not in stored]
         if missing:
             self.state.notice(f"no output per example from layer {', '.join(missing)}: not called in the forward?")
         step = observation.snapshot.step
         if stored:
             write_tensors(step_file(self.run_dir / OBSERVATIONS, step), stored, {"step": step})
+        return stored
 
     def _commit(self, record: Record) -> None:
         append_record(self.run_dir, record)

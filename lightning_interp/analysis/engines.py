@@ -247,7 +247,7 @@ class InlineEngine(Engine):
     def snapshot_taken(self) -> None:
         """Observe the snapshot now."""
         self._flush()
-        self._run()
+        self._run(self._analyzer.run_pending)
 
     def give_probe(self, probe: Probe) -> None:
         """Keep the probe."""
@@ -256,9 +256,8 @@ class InlineEngine(Engine):
     def finish(self) -> None:
         """Observe what is left and let go of the lock."""
         self._flush()
-        self._run()
-        if self._failure is None:
-            self._analyzer.finish("finished")
+        self._run(self._analyzer.run_pending)
+        self._run(lambda: self._analyzer.finish("finished"))
         self.let_go()
 
     def wait(self, timeout_s: float, *, tick: Callable[[], None] = lambda: None) -> bool:  # noqa: ARG002
@@ -274,9 +273,9 @@ class InlineEngine(Engine):
         """The exception the analysis ended with."""
         return self._failure
 
-    def _run(self) -> None:
+    def _run(self, work: Callable[[], object]) -> None:
         if self._failure is None:
             try:
-                self._analyzer.run_pending()
+                work()
             except Exception as err:
                 self._failure = f"the inline analysis ended with {type(err).__name__}: {err}"

@@ -2,7 +2,7 @@
 """The records that stand, folded in step order into the history measures see and the detector's timeline."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lightning_interp.phases import PhaseDetector
 from lightning_interp.records import History, Record
@@ -30,6 +30,10 @@ class FoldedRecords:
     def records(self) -> tuple[Record, ...]:
         """Standing records, ascending."""
         return tuple(self._records[step] for step in sorted(self._records))
+
+    def values(self, step: int) -> Mapping[str, float]:
+        """Scalars recorded at one step, none where it has no record."""
+        return self._records[step].values if step in self._records else {}
 
     @property
     def timeline(self) -> Timeline:

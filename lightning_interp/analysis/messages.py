@@ -14,6 +14,7 @@ import cloudpickle
 
 from lightning_interp.errors import ProbeError
 from lightning_interp.records import Probe
+from lightning_interp.tca_settings import TCA
 
 Kind = Literal["start", "probe", "finish"]
 
@@ -46,6 +47,7 @@ class StartOrder:
         training_device: Device the training uses.
         whole_probe: Never cut the probe.
         strict: Let a failing measure end the analysis.
+        tca: Tensor component analysis with its layers named, None where there is none.
         sys_path: Import path of the training process.
     """
 
@@ -59,6 +61,7 @@ class StartOrder:
     training_device: str
     whole_probe: bool
     strict: bool
+    tca: TCA | None = None
     sys_path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
 
 

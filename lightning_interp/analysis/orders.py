@@ -3,9 +3,10 @@
 
 from pathlib import Path
 
-from lightning_interp.analysis.analyzer import AnalysisPlan, Analyzer
+from lightning_interp.analysis.analyzer import Analyzer
 from lightning_interp.analysis.device import choose_device, gpu_memory, is_shared
 from lightning_interp.analysis.messages import StartOrder
+from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.replica import FactorySource, PackedSource, ReplicaSource
 from lightning_interp.analysis.state import WEIGHTS_ONLY
 from lightning_interp.errors import ConfigError
@@ -23,6 +24,7 @@ def analyzer_for(run_dir: Path, order: StartOrder) -> Analyzer:
         device=device,
         whole_probe=order.whole_probe,
         strict=order.strict,
+        tca=order.tca,
         without_replica=reason,
         shares_gpu=is_shared(device, training=order.training_device),
     )

@@ -46,12 +46,11 @@ def main(run_dir: Path, stream: BinaryIO) -> int:
         analyzer = analyzer_for(run_dir, decode(start[1]))
         try:
             analyzer.limit_memory()
-            finished = _work(analyzer, orders)
+            analyzer.finish("finished" if _work(analyzer, orders) else "stopped")
         except BaseException as err:
             analyzer.state.notice(f"the analysis ended with {type(err).__name__}: {err}")
             analyzer.finish("failed")
             raise
-        analyzer.finish("finished" if finished else "stopped")
     return 0
 
 

@@ -25,16 +25,48 @@ def select_parameters(patterns: Pattern, names: Iterable[str]) -> tuple[str, ...
     Raises:
         ConfigError: A pattern matches nothing; the message has the nearest names.
     """
-    names = list(names)
+    return _select_names(patterns, list(names), argument="parameters")
+
+
+def select_watched(patterns: Pattern | None, layers: Sequence[str], *, argument: str) -> tuple[str, ...]:
+    """Watched layers matched by any pattern, in their order; all of them where there is no pattern.
+
+    Args:
+        patterns: Globs or regular expressions of layer names as the run knows them, with ``#k`` where they have it.
+        layers: Activation layers the run watches.
+        argument: Name of the argument, for errors.
+
+    Raises:
+        ConfigError: No layer is watched, or a pattern matches none; the message has the layers that are.
+    """
+    if not layers:
+        raise ConfigError(f"{argument}: this run watches no activation layer; name some with layers=.")
+    if patterns is None:
+        return tuple(layers)
+    unmatched = [p for p in _as_list(patterns, argument=argument) if not _selects(p, layers, argument=argument)]
+    if unmatched:
+        raise ConfigError(
+            f"{argument}: {unmatched[0]!r} matches none of the layers this run watches: {', '.join(layers)}. "
+            "Which layers it watches is the monitor's own argument layers=."
+        )
+    return _select_names(patterns, layers, argument=argument)
+
+
+def _select_names(patterns: Pattern, names: Sequence[str], *, argument: str) -> tuple[str, ...]:
     chosen: set[str] = set()
-    for pattern in _as_list(patterns, argument="parameters"):
-        if not isinstance(pattern, str) or pattern.startswith("type:"):
-            raise ConfigError(f"parameters: {pattern!r} is a type; types select layers, give a glob or 're:...' here.")
-        hits = {name for name in names if _matches_name(pattern, name)}
+    for pattern in _as_list(patterns, argument=argument):
+        hits = _selects(pattern, names, argument=argument)
         if not hits:
-            raise _nothing_matches("parameters", pattern, names)
+            raise _nothing_matches(argument, pattern, names)
         chosen |= hits
     return tuple(name for name in names if name in chosen)
+
+
+def _selects(pattern: str | type[nn.Module], names: Sequence[str], *, argument: str) -> set[str]:
+    """Names matched by one pattern."""
+    if not isinstance(pattern, str) or pattern.startswith("type:"):
+        raise ConfigError(f"{argument}: {pattern!r} is a type; types select layers, give a glob or 're:...' here.")
+    return {name for name in names if _matches_name(pattern, name)}
 
 
 def select_layers(patterns: Pattern | None, module: nn.Module) -> tuple[str, ...]:
@@ -117,7 +149,7 @@ def _matches_module(pattern: str | type[nn.Module], name: str, child: nn.Module)
     return _matches_name(pattern, name)
 
 
-def _nothing_matches(argument: str, pattern: str | type[nn.Module], names: list[str]) -> ConfigError:
+def _nothing_matches(argument: str, pattern: str | type[nn.Module], names: Sequence[str]) -> ConfigError:
     text = pattern if isinstance(pattern, str) else f"type:{pattern.__name__}"
     near = difflib.get_close_matches(text.removeprefix("re:").replace("*", ""), names, n=5, cutoff=0.3) or names[:8]
     return ConfigError(

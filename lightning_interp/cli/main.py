@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "train a small network until it groks, and show its phases",
     "phases": "find the phases of learning in a metrics history (CSV, JSONL or a run directory)",
     "analyze": "finish the analysis of a run directory",
+    "tca": "find the components of a run's activations: when, which stimuli, which units",
 }
 """Commands with one line each; the module of the same name is imported when the command is used."""
 
@@ -27,6 +28,8 @@ EPILOG = """examples:
       When did this run memorize, and when did it generalize? Needs only the CSV that CSVLogger wrote.
   lightning-interp phases metrics.csv --json | python -c "import json, sys; print(json.load(sys.stdin)['verdict'])"
       The same for a script: one word, such as grokking or memorization_only.
+  lightning-interp tca interp_runs/20260102T030405Z-1a2b3c --figure components.html
+      What parts do the stored activations consist of, and when did each of them appear?
 """
 
 

@@ -1,27 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of a run, one pure function each: plain values in, a plotly figure out."""
+"""Figures of a run, one pure function each: plain values in, a plotly figure out. All are importable from here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lightning_interp.dashboards.component_figure import components_figure
+from lightning_interp.dashboards.component_values import ComponentModel
+from lightning_interp.dashboards.pages import write_html, write_image, write_page
+from lightning_interp.dashboards.rank_figure import rank_selection_figure
+from lightning_interp.dashboards.time_axis import (
+    PHASE_COLORS,
+    TimeAxis,
+    phase_key,
+    scale_buttons,
+    shade_phase,
+    step_offset,
+    tick_labels,
+    tick_steps,
+)
 from lightning_interp.timeline import INTENSITY_NAMES, Phase, Timeline
 
-PHASE_COLORS = {
-    "warm_up": "#999999",
-    "fitting": "#56B4E9",
-    "memorization": "#E69F00",
-    "circuit_formation": "#0072B2",
-    "cleanup": "#009E73",
-    "converged": "#F0E442",
-    "collapse": "#D55E00",
-}
-"""Phase colors, from the palette of Okabe and Ito, which color-blind readers can tell apart."""
+__all__ = [
+    "CURVE_STYLES",
+    "ERROR_STYLES",
+    "MAX_POINTS",
+    "PHASE_COLORS",
+    "ComponentModel",
+    "TimeAxis",
+    "components_figure",
+    "phase_timeline_figure",
+    "rank_selection_figure",
+    "step_offset",
+    "tick_steps",
+    "write_html",
+    "write_image",
+    "write_page",
+]
 
 CURVE_STYLES = {
     "train_loss": ("train loss", "#000000", "dash"),
@@ -64,43 +82,6 @@ def phase_timeline_figure(
     return figure
 
 
-def write_html(figure: go.Figure, path: str | Path) -> None:
-    """Write a figure as one HTML file that needs no network.
-
-    Args:
-        figure: Any plotly figure.
-        path: File to write.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    text = figure.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False, "responsive": True})
-    Path(path).write_text(text, encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class TimeAxis:
-    """Positions on the time axis.
-
-    Attributes:
-        offset: Added to each step, in steps.
-        last: Last step to draw.
-    """
-
-    offset: int
-    last: int
-
-
-def step_offset(series: Mapping[str, tuple[list[int], list[float]]]) -> int:
-    """Steps to add before the logarithm: a fifth of the first positive step, at least 1, so that no empty decades are drawn.
-
-    >>> step_offset({"train_loss": ([0, 100, 200], [4.0, 2.0, 1.0])})
-    20
-    """
-    firsts = [next((step for step in steps if step > 0), 1) for steps, _ in series.values()]
-    return max(1, min(firsts, default=1) // 5)
-
-
 def _add_curves(
     figure: go.Figure,
     series: Mapping[str, tuple[list[int], list[float]]],
@@ -134,9 +115,7 @@ def _trace(points: tuple[list[int], list[float]], axis: TimeAxis, *, number: str
 
 def _add_phase(figure: go.Figure, phase: Phase, axis: TimeAxis) -> None:
     """Shade one phase in both panels; draw its end as a dotted line under a bar as wide as the interval it can lie in."""
-    color, end = PHASE_COLORS.get(phase.name, "#999999"), axis.last if phase.end is None else phase.end
-    x0, x1 = phase.start + axis.offset, end + axis.offset
-    figure.add_vrect(x0=x0, x1=x1, fillcolor=color, opacity=0.2, line_width=0, layer="below", row="all", col=1)
+    shade_phase(figure, phase, axis, row="all")
     if phase.end is None or phase.end_interval is None:
         return
     low, high = phase.end_interval
@@ -156,7 +135,10 @@ def _lay_out(figure: go.Figure, title: str, timeline: Timeline, unit: str) -> No
         margin={"l": 80, "r": 20, "t": 130, "b": 110},
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
         legend2={"orientation": "h", "x": 1, "xanchor": "right", "y": 0.3, "yanchor": "bottom"},
-        updatemenus=[_scale_buttons("yaxis", "y", 0.78), _scale_buttons("xaxis", "x", 1.0)],
+        updatemenus=[
+            scale_buttons(["yaxis.type"], "y", x=0.78, y=1.23),
+            scale_buttons(["xaxis.type", "xaxis2.type"], "x", x=1.0, y=1.23),
+        ],
         hovermode="x unified",
     )
     figure.update_yaxes(type="log", exponentformat="power", title_text=unit, row=1, col=1)
@@ -165,60 +147,17 @@ def _lay_out(figure: go.Figure, title: str, timeline: Timeline, unit: str) -> No
 
 
 def _label_axes(figure: go.Figure, axis: TimeAxis) -> None:
-    steps = tick_steps(axis.last, axis.offset)
-    labels = {"tickvals": [step + axis.offset for step in steps], "ticktext": [f"{step:,}" for step in steps]}
-    figure.update_xaxes(type="log", **labels)
+    figure.update_xaxes(type="log", **tick_labels(axis))
     figure.update_xaxes(title_text="optimizer step", row=2, col=1)
 
 
-def _scale_buttons(axis: str, letter: str, x: float) -> dict[str, object]:
-    """A pair of buttons that switch one axis; the x axis of both panels at once."""
-    keys = [f"{axis}.type", *(["xaxis2.type"] if axis == "xaxis" else [])]
-    buttons = [
-        {"label": f"{letter} {kind}", "method": "relayout", "args": [dict.fromkeys(keys, kind)]}
-        for kind in ("log", "linear")
-    ]
-    return {
-        "type": "buttons",
-        "direction": "right",
-        "buttons": buttons,
-        "x": x,
-        "xanchor": "right",
-        "y": 1.23,
-        "yanchor": "top",
-        "showactive": True,
-        "active": 0,
-    }
-
-
 def _add_phase_key(figure: go.Figure, timeline: Timeline) -> None:
-    """One line under the picture with the phases in their colors and steps; narrow phases have no room for a label."""
-    parts = [
-        f'<span style="color:{PHASE_COLORS.get(phase.name, "#999999")}">■</span> {escape(phase.name.replace("_", " "))} '
-        f"{phase.start:,}–{'' if phase.end is None else format(phase.end, ',')}"
-        for phase in timeline.phases
-    ]
-    text = " &nbsp; ".join(parts) or "no phase found yet"
-    if len(parts) > 1:
+    """The phases in their colors and steps, under the picture."""
+    text = phase_key(timeline.phases)
+    if len(timeline.phases) > 1:
         text += "<br>Black bars: where a boundary can lie."
     anchor = {"xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top"}
     figure.add_annotation(text=text, x=0, y=-0.12, showarrow=False, align="left", **anchor)
-
-
-def tick_steps(last: int, offset: int = 1) -> list[int]:
-    """Steps to label on a logarithmic axis: 0, then 1, 2 and 5 times powers of ten, thinned so that labels do not touch.
-
-    >>> tick_steps(16000, 20)
-    [0, 50, 100, 200, 500, 1000, 2000, 5000, 10000]
-    """
-    steps = [0]
-    power = 1
-    while power <= last:
-        steps += [step for step in (power, 2 * power, 5 * power) if offset < step <= last]
-        power *= 10
-    while len(steps) > 14:
-        steps = [steps[0], *steps[1:][::-1][::2][::-1]]
-    return steps
 
 
 def _last_step(series: Mapping[str, tuple[list[int], list[float]]], timeline: Timeline) -> int:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where everything lies in a run directory. The only place that knows file names."""
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ MANIFEST = "run.json"
 PROBE = "probe.safetensors"
 SNAPSHOTS = "snapshots"
 OBSERVATIONS = "observations"
+COMPONENTS = "components"
 ABANDONED = "abandoned"
 RECORDS = "records.jsonl"
 HEALTH = "health.jsonl"
@@ -20,6 +22,7 @@ ANALYSIS = "analysis.json"
 LOCK = "analyzer.lock"
 ANALYZER_LOG = "analyzer.log"
 
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.#-]{0,99}")
 _STEP_FILE = re.compile(r"^step_(\d{9,})\.safetensors$")
 
 
@@ -34,6 +37,18 @@ def committed_steps(directory: Path) -> list[int]:
         return []
     found = (_STEP_FILE.match(entry.name) for entry in os.scandir(directory))
     return sorted(int(match.group(1)) for match in found if match)
+
+
+def components_file(run_dir: Path, layer: str) -> Path:
+    """File of one layer inside `components/`; the file's metadata has the layer's true name.
+
+    A name that is no plain file name keeps what can be kept of it, and a hash tells it from others like it.
+    """
+    name = layer
+    if not _SAFE_NAME.fullmatch(layer):
+        kept = re.sub(r"[^A-Za-z0-9_.#-]", "_", layer).lstrip(".")[:80]
+        name = f"{kept}-{hashlib.sha256(layer.encode()).hexdigest()[:12]}"
+    return run_dir / COMPONENTS / f"{name}.safetensors"
 
 
 def sweep_temporary(directory: Path) -> int:

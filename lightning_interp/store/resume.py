@@ -3,9 +3,11 @@
 
 from pathlib import Path
 
+from lightning_interp.store.components_file import component_files
 from lightning_interp.store.jsonl import append_line, cut_torn_tail
 from lightning_interp.store.layout import (
     ABANDONED,
+    COMPONENTS,
     HEALTH,
     OBSERVATIONS,
     PHASES,
@@ -20,6 +22,8 @@ from lightning_interp.store.manifest import Manifest, read_manifest, write_manif
 def resume_run(run_dir: Path, step: int) -> Manifest:
     """Continue a run directory from `step`: later snapshots and observations move to `abandoned/`.
 
+    So do components that later snapshots went into: the analyzer makes them again from the observations that stay.
+
     Args:
         run_dir: Directory of the run.
         step: Optimizer step the training continues from.
@@ -31,6 +35,8 @@ def resume_run(run_dir: Path, step: int) -> Manifest:
     for folder in (SNAPSHOTS, OBSERVATIONS):
         sweep_temporary(run_dir / folder)
         _set_aside(run_dir, folder, step, attempt=manifest.attempt - 1)
+    sweep_temporary(run_dir / COMPONENTS)
+    _set_components_aside(run_dir, step, attempt=manifest.attempt - 1)
     # The timeline may rest on steps that no longer count; the analyzer folds it again from the records that stand.
     (run_dir / PHASES).unlink(missing_ok=True)
     cut_torn_tail(run_dir / HEALTH)
@@ -47,3 +53,13 @@ def _set_aside(run_dir: Path, folder: str, step: int, *, attempt: int) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for known in later:
         step_file(run_dir / folder, known).replace(step_file(target, known))
+
+
+def _set_components_aside(run_dir: Path, step: int, *, attempt: int) -> None:
+    later = [path for path, layer, last_step in component_files(run_dir) if last_step > step or not layer]
+    if not later:
+        return
+    target = run_dir / ABANDONED / f"attempt_{attempt}" / COMPONENTS
+    target.mkdir(parents=True, exist_ok=True)
+    for path in later:
+        path.replace(target / path.name)

@@ -13,6 +13,7 @@ import torch
 from lightning_interp.errors import RunError
 from lightning_interp.records import Probe, Record, Snapshot
 from lightning_interp.shapes import Float, Tensor
+from lightning_interp.store.components_file import StoredComponents, component_layers, read_components
 from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import ANALYSIS, HEALTH, OBSERVATIONS, PHASES, committed_steps, step_file
 from lightning_interp.store.manifest import Manifest, read_manifest
@@ -126,6 +127,21 @@ class Run:
         if not slices:
             raise RunError(f"{self.path}: no activations are stored yet.")
         return torch.stack(slices)
+
+    @property
+    def component_layers(self) -> tuple[str, ...]:
+        """Layers with tensor components, in run.json order."""
+        order = {layer: position for position, layer in enumerate(self.manifest.layers)}
+        return tuple(sorted(component_layers(self.path), key=lambda layer: order.get(layer, len(order))))
+
+    def components(self, layer: str) -> StoredComponents:
+        """Tensor components of one layer, from the latest fit.
+
+        Raises:
+            RunError: The layer has none; the message lists the layers that do.
+            CorruptSnapshotError: The file is damaged.
+        """
+        return read_components(self.path, layer)
 
     @property
     def timeline(self) -> Timeline | None:

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a fitted CP model to a description of each of its components."""
+"""From a fitted CP model to a description of each of its components.
+
+Factors may have negative entries: the curve over snapshots is read with its sign (`describe_rise`), loadings of stimuli by
+absolute value in the tests of classes and splits, and by their squares, as those of units, for concentration.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -53,10 +58,6 @@ def describe_components(  # noqa: PLR0913 - the fit, what is known of its axes, 
 ) -> tuple[ComponentDescription, ...]:
     """When each component rises, what loads on it beyond chance, and how few units carry it.
 
-    Factors may have negative entries: the curve over snapshots is read with its sign (`describe_rise`), loadings of
-    stimuli by absolute value in the tests of classes and splits, and by their squares, as those of units, for
-    concentration.
-
     Args:
         fit: CP model with the axes (snapshot, stimulus, unit).
         steps: Optimizer step of each snapshot, strictly ascending.
@@ -85,33 +86,45 @@ def describe_components(  # noqa: PLR0913 - the fit, what is known of its axes, 
     names = _checked_ids(ids, fit.rank)
 
     by_class, by_split = _tested(stimuli, classes, splits, permutations=permutations, seed=seed)
-    rises = [describe_rise(curve, plain) for curve in curves.T]
-    shares, active = fit.variance_shares().tolist(), carriers(units.square(), ACTIVE_SHARE).tolist()
-    stimulus_gini, unit_gini = gini(stimuli.square()).tolist(), gini(units.square()).tolist()
-    top_stimuli, top_units = strongest(stimuli, TOP), strongest(units, TOP)
+    n_classes = 0 if classes is None else len(torch.unique(classes))
+    loaded = [
+        {**concentrated, "classes": by_class[column], "classes_tested": n_classes, "split": by_split[column]}
+        for column, concentrated in enumerate(_concentration(stimuli, units))
+    ]
+    courses = [_course(curve, plain, phases) for curve in curves.T]
+    shares = fit.variance_shares().tolist()
     return tuple(
-        ComponentDescription(
-            component=names[column],
-            variance_share=shares[column],
-            trend=rise.trend,
-            rise_step=rise.rise_step,
-            half_step=rise.half_step,
-            peak_step=rise.peak_step,
-            saturation_step=rise.saturation_step,
-            end_share=rise.end_share,
-            phase_overlap=share_of_rise(rise, plain, phases),
-            classes=by_class[column],
-            classes_tested=0 if classes is None else len(torch.unique(classes)),
-            split=by_split[column],
-            top_stimuli=top_stimuli[column],
-            top_units=top_units[column],
-            stimulus_gini=stimulus_gini[column],
-            unit_gini=unit_gini[column],
-            active_units=active[column],
-            n_units=len(units),
-        )
-        for column, rise in enumerate(rises)
+        ComponentDescription(component=names[n], variance_share=shares[n], **courses[n], **loaded[n])
+        for n in range(fit.rank)
     )
+
+
+def _course(curve: Float64[Tensor, " snapshot"], steps: tuple[int, ...], phases: Sequence[Phase]) -> dict[str, Any]:
+    """When a component rises, by the names of `ComponentDescription`."""
+    rise = describe_rise(curve, steps)
+    return {
+        "trend": rise.trend,
+        "rise_step": rise.rise_step,
+        "half_step": rise.half_step,
+        "peak_step": rise.peak_step,
+        "saturation_step": rise.saturation_step,
+        "end_share": rise.end_share,
+        "phase_overlap": share_of_rise(rise, steps, phases),
+    }
+
+
+def _concentration(stimuli: Float64[Tensor, "stimulus component"], units: Float64[Tensor, "unit component"]) -> list[Any]:
+    """How few stimuli and units carry each component, by the names of `ComponentDescription`."""
+    columns = zip(
+        strongest(stimuli, TOP),
+        strongest(units, TOP),
+        gini(stimuli.square()).tolist(),
+        gini(units.square()).tolist(),
+        carriers(units.square(), ACTIVE_SHARE).tolist(),
+        strict=True,
+    )
+    names = ("top_stimuli", "top_units", "stimulus_gini", "unit_gini", "active_units")
+    return [{**dict(zip(names, column, strict=True)), "n_units": len(units)} for column in columns]
 
 
 def _tested(

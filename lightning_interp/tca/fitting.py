@@ -11,25 +11,27 @@ from lightning_interp.shapes import Bool, Float64, Int, Tensor
 from lightning_interp.tca.compress import Compressed, compress
 from lightning_interp.tca.cp import CPFit, arranged
 from lightning_interp.tca.flags import flagged
-from lightning_interp.tca.full_sweeps import finish
+from lightning_interp.tca.full_sweeps import Finished, finish
 from lightning_interp.tca.models import Models, joined, random_models
 from lightning_interp.tca.source import Data
 from lightning_interp.tca.sweeps import Swept, sweep_until_converged
 
 BULK_TOL = 3e-5
-"""Tolerance for all restarts; the best of each rank goes on to the tolerance asked for."""
+"""Tolerance for all restarts; the best of each rank go on to `LEVEL_TOL` in each core, at last to the one asked for."""
+
+LEVEL_TOL = 1e-5
 
 SPARE_DIRECTIONS, SMALLEST_CORE = 2, 8
 """Directions kept beyond the largest rank in the first core, and the least number of them."""
 
-WIDEN, OUTER = 1.5, 3.0
+WIDEN, OUTER = 1.5, 3.5
 """Growth of the core's axes at each step, and how much wider than the first core the first compression is."""
 
 COMPRESSION_CHANGE = 1e-3
 """Relative change of the error on the full tensor, on widening, below which the compression is wide enough."""
 
-CONTENDING = 0.02
-"""Models whose error is at most this share above the best of their rank go on when the core is widened."""
+CONTENDERS = 3
+"""Models of each rank that go on when the core is widened."""
 
 FLOAT32_GRAM_FLOOR = 1e-3
 """Relative error under which a basis from float32 Gram matrices may hide what is left; bases are then made in float64."""
@@ -67,12 +69,14 @@ class Problem:
         dtype: Its precision.
         device: Where it is.
         compression: Gives a compression to cores of at least the sizes asked for, as far as there is more.
+        finish: Sweeps models of full size on the tensor itself; None where it is not at hand.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
     compression: Callable[[tuple[int, ...]], Compressed]
+    finish: Callable[[Models], Finished] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,9 @@ def fit_data(data: Data, request: Request, *, starts: Models | None = None, on_p
         on_progress: Told (models done, models in all).
     """
     exact = data.dtype == torch.float64
-    ensemble = sweep_ensemble(_problem(data, exact=exact), request, starts=starts, on_progress=on_progress)
+    ensemble = sweep_ensemble(_problem(data, request, exact=exact), request, starts=starts, on_progress=on_progress)
     if not exact and float(ensemble.errors.min()) < FLOAT32_GRAM_FLOOR:
-        ensemble = sweep_ensemble(_problem(data, exact=True), request, starts=starts, on_progress=on_progress)
+        ensemble = sweep_ensemble(_problem(data, request, exact=True), request, starts=starts, on_progress=on_progress)
     models = full_size(ensemble.models.select(ensemble.best), ensemble.compressed, request)
     finished = finish(data, models, nonnegative=request.nonnegative, sweeps=FULL_SWEEPS)
     return Fitted(ensemble, as_fits(ensemble, finished.models, finished.errors, sweeps=finished.sweeps))
@@ -154,23 +158,33 @@ def sweep_ensemble(
     outer = problem.compression(_scaled(sizes, problem.shape, OUTER))
     core = outer.leading(sizes)
     models = _all_starts(problem, core, request, starts, random_too=random_too)
-    bulk_tol = max(request.tol, BULK_TOL)
+    bulk_tol, level_tol = max(request.tol, BULK_TOL), max(request.tol, LEVEL_TOL)
     swept = _sweep(core, models, request, tol=bulk_tol, on_progress=on_progress)
+    swept = _best_swept(core, swept, request, tol=level_tol)
+    finished: Finished | None = None
     while True:
-        best = best_of(swept.models.ranks, swept.errors)
-        swept = _swept_further(core, swept, best, request, tol=request.tol)
         wider = _scaled(core.ranks, problem.shape, WIDEN)
         if any(want > have for want, have in zip(wider, outer.ranks, strict=True)):
             outer = problem.compression(_scaled(wider, problem.shape, WIDEN * WIDEN))
             wider = tuple(min(want, have) for want, have in zip(wider, outer.ranks, strict=True))
         if wider == core.ranks:
             break
-        before = swept.errors[best]
-        core = outer.leading(wider)
-        swept = _swept_further(core, _resized(swept, core, request), best, request, tol=request.tol)
-        if bool((before - swept.errors[best] <= COMPRESSION_CHANGE * before).all()):
+        wide, before, before_finished = outer.leading(wider), swept, finished
+        swept = _best_swept(wide, _resized(swept, wide, request), request, tol=level_tol)
+        if _settled(lowest(before), lowest(swept)):
+            core = wide
             break
-        swept = _swept_further(core, swept, contenders(swept), request, tol=bulk_tol)
+        swept = _swept_further(wide, swept, contenders(swept), request, tol=bulk_tol)
+        swept = _best_swept(wide, swept, request, tol=level_tol)
+        if problem.finish is not None:
+            before_finished = before_finished or problem.finish(_best_models(before, core, request))
+            finished = problem.finish(_best_models(swept, wide, request))
+            if _settled(before_finished.errors, finished.errors):
+                core = wide
+                break
+        core = wide
+    swept = _best_swept(core, swept, request, tol=request.tol)
+    best = best_of(swept.models.ranks, swept.errors)
     return Ensemble(core, swept.models, swept.errors, swept.converged, swept.n_iter, best)
 
 
@@ -197,16 +211,40 @@ def as_fits(ensemble: Ensemble, models: Models, errors: Float64[Tensor, " rank"]
     return fits
 
 
-def _problem(data: Data, *, exact: bool) -> Problem:
-    return Problem(data.shape, data.dtype, data.device, lambda sizes: compress(data, sizes, exact=exact))
+def _problem(data: Data, request: Request, *, exact: bool) -> Problem:
+    def compression(sizes: tuple[int, ...]) -> Compressed:
+        return compress(data, sizes, exact=exact)
+
+    def finished(models: Models) -> Finished:
+        return finish(data, models, nonnegative=request.nonnegative, sweeps=FULL_SWEEPS)
+
+    return Problem(data.shape, data.dtype, data.device, compression, finished)
 
 
 def contenders(swept: Swept) -> Int[Tensor, " row"]:
-    """Models close enough to the best of their rank to overtake it in a wider core."""
-    ranks = swept.models.ranks
-    lowest = torch.full((int(ranks.max()) + 1,), math.inf, dtype=torch.float64, device=ranks.device)
-    lowest = lowest.scatter_reduce(0, ranks, swept.errors, "amin")
-    return torch.nonzero(swept.errors <= (1 + CONTENDING) * lowest[ranks])[:, 0]
+    """The best `CONTENDERS` models of each rank: those that may turn out best in a wider core."""
+    rows = []
+    for rank in torch.unique(swept.models.ranks):
+        of_rank = torch.nonzero(swept.models.ranks == rank)[:, 0]
+        rows.append(of_rank[torch.argsort(swept.errors[of_rank], stable=True)[:CONTENDERS]])
+    return torch.cat(rows)
+
+
+def lowest(swept: Swept) -> Float64[Tensor, " rank"]:
+    """Lowest error of each rank, ranks ascending."""
+    return swept.errors[best_of(swept.models.ranks, swept.errors)]
+
+
+def _settled(before: Float64[Tensor, " rank"], after: Float64[Tensor, " rank"]) -> bool:
+    return bool((before - after <= COMPRESSION_CHANGE * after).all())
+
+
+def _best_models(swept: Swept, core: Compressed, request: Request) -> Models:
+    return full_size(swept.models.select(best_of(swept.models.ranks, swept.errors)), core, request)
+
+
+def _best_swept(core: Compressed, swept: Swept, request: Request, *, tol: float) -> Swept:
+    return _swept_further(core, swept, best_of(swept.models.ranks, swept.errors), request, tol=tol)
 
 
 def first_sizes(shape: Sequence[int], ranks: Sequence[int]) -> tuple[int, ...]:

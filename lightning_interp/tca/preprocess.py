@@ -95,7 +95,21 @@ def preprocess(  # noqa: PLR0913 - one limit per axis, and what to choose by
     for name, value, least in (("snapshots", max_snapshots, 2), ("stimuli", max_stimuli, 1), ("units", max_units, 1)):
         check_whole(value, f"max_{name}", least=least, caller="preprocess")
     check_choice(scale, "scale", get_args(Scale), caller="preprocess")
+    limits = (max_snapshots, max_stimuli, max_units)
+    return _kept(tensor, plain, classes, splits, limits=limits, scale=scale)
 
+
+def _kept(
+    tensor: Tensor,
+    plain: tuple[int, ...],
+    classes: Tensor | None,
+    splits: Tensor | None,
+    *,
+    limits: tuple[int, int, int],
+    scale: Scale,
+) -> Preprocessed:
+    """What `preprocess` does once its arguments are known to be good."""
+    max_snapshots, max_stimuli, max_units = limits
     snapshots = log_spaced(plain, max_snapshots)
     stimuli = stratified(classes, splits, count=tensor.shape[1], most=max_stimuli)
     chosen = _selected(_selected(tensor, snapshots, axis=0), stimuli, axis=1)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from lightning_interp.analysis.engines import InlineEngine, ProcessEngine, ThreadEngine, start_engine
 from lightning_interp.analysis.messages import encode_start
@@ -16,6 +17,7 @@ from lightning_interp.errors import RunError
 from lightning_interp.measures import Measure
 from lightning_interp.store import analyzer_lock, open_run
 from lightning_interp.store.layout import RECORDS
+from lightning_interp.tca_settings import TCA
 
 PATIENCE = 120.0
 """Seconds a process may take to import torch and observe four small snapshots, on a machine that is busy otherwise."""
@@ -96,6 +98,32 @@ def test_inline_engine_tells_its_failure_and_does_not_raise(prepare):
     engine.snapshot_taken()
     engine.finish()
     assert engine.failure == "the inline analysis ended with ArithmeticError: no such number"
+
+
+def silent(prepare):
+    """A run whose layer "1" is silent, which shows when its components are first fitted: at the end."""
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    nn.init.constant_(module[0].bias, -100.0)
+    run = prepare(module=module)
+    return run, run.order(tca=TCA(layers=("1",), every=100), strict=True)
+
+
+def test_inline_engine_tells_that_the_last_fit_of_components_failed(prepare):
+    run, order = silent(prepare)
+    engine = InlineEngine(run.path, order, flush=lambda: None)
+    engine.snapshot_taken()
+    assert engine.failure is None
+    engine.finish()
+    assert engine.failure.startswith("the inline analysis ended with ShapeError")
+
+
+def test_process_engine_tells_that_the_last_fit_of_components_failed(prepare):
+    run, order = silent(prepare)
+    engine = ProcessEngine(run.path, order)
+    engine.finish()
+    assert engine.wait(PATIENCE)
+    assert "ended with status 1" in engine.failure
+    assert open_run(run.path).analysis["stage"] == "failed"
 
 
 def test_thread_engine_finishes_with_the_same_records(prepare):

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from lightning_interp.capture import select_layers, select_parameters
+from lightning_interp.capture.selection import select_watched
 from lightning_interp.errors import ConfigError
 
 NAMES = ["net.0.weight", "net.0.bias", "net.1.weight", "head.weight"]
@@ -135,3 +136,24 @@ def test_select_layers_does_not_take_attention_for_an_activation():
 
 def test_select_layers_finds_none_in_a_module_without_submodules():
     assert select_layers(None, nn.Linear(2, 2)) == ()
+
+
+def test_select_watched_takes_all_layers_without_a_pattern():
+    assert select_watched(None, ["b", "a#1"], argument="x") == ("b", "a#1")
+
+
+@pytest.mark.parametrize(("pattern", "expected"), [("a*", ("a", "a#1")), ("a#1", ("a#1",)), (["re:[b]", "a"], ("a", "b"))])
+def test_select_watched_matches_the_names_of_watched_layers(pattern, expected):
+    assert select_watched(pattern, ["a", "a#1", "b"], argument="x") == expected
+
+
+def test_select_watched_lists_the_layers_where_a_pattern_matches_none():
+    with pytest.raises(ConfigError, match=r"x: 'c\.\*' matches none of the layers this run watches: a, b\."):
+        select_watched(["a", "c.*"], ["a", "b"], argument="x")
+
+
+def test_select_watched_refuses_types_and_empty_lists():
+    with pytest.raises(ConfigError, match="x: 'type:ReLU' is a type"):
+        select_watched("type:ReLU", ["a"], argument="x")
+    with pytest.raises(ConfigError, match="x: got an empty list"):
+        select_watched([], ["a"], argument="x")

@@ -13,6 +13,7 @@ from lightning_interp.errors import ConfigError
 from lightning_interp.measures import CyclicGroupTask, HeldoutLoss
 from lightning_interp.records import Probe, ProbeSplit
 from lightning_interp.store import write_probe
+from lightning_interp.tca_settings import TCA
 
 NET = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
 PROBE = Probe(ProbeSplit((torch.ones(1),)))
@@ -67,6 +68,14 @@ def test_resolve_changes_nothing_in_the_module():
         ({"probe": "nowhere"}, "probe: nowhere holds no probe.safetensors"),
         ({"probe": no_probe}, "probe: expected a Probe, got a str"),
         ({"probe": "math:pi"}, "probe: expected a Probe, got a float"),
+        ({"tca": {"every": 5}}, r"tca: expected TCA\(...\), true for its defaults, or nothing, got a dict"),
+        (
+            {"tca": TCA(layers="decoder.*")},
+            r"tca.layers: 'decoder.\*' matches none of the layers this run watches: 1\. .*layers=",
+        ),
+        ({"tca": TCA(layers="type:ReLU")}, "tca.layers: 'type:ReLU' is a type"),
+        ({"tca": TCA(ranks=0)}, "tca.ranks: expected one rank or more, .* got 0"),
+        ({"tca": TCA(every=0)}, "tca.every: expected whole numbers, 1 or more, got 0"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -90,6 +99,41 @@ def test_resolve_takes_a_probe_or_a_function_that_makes_one():
     assert resolve(MonitorConfig(probe=lambda: PROBE), NET).probe is PROBE
 
 
+def test_resolve_leaves_components_out_unless_asked_for():
+    assert resolve(MonitorConfig(), NET).tca is None
+    assert resolve(MonitorConfig(tca=False), NET).tca is None
+
+
+def test_resolve_names_the_layers_and_ranks_of_components():
+    found = resolve(MonitorConfig(layers="*", tca=TCA(layers=["1", "re:[12]"], ranks="2:4")), NET).tca
+    assert (found.layers, found.ranks) == (("1", "2"), (2, 3, 4))
+
+
+def test_resolve_takes_true_for_components_of_every_watched_layer():
+    found = resolve(MonitorConfig(layers="*", tca=True), NET)
+    assert found.tca == TCA(layers=("0", "1", "2"), ranks=tuple(range(1, 9)))
+
+
+def test_resolve_refuses_components_where_no_layer_is_watched():
+    with pytest.raises(ConfigError, match=r"tca\.layers: this run watches no activation layer"):
+        resolve(MonitorConfig(tca=True), nn.Linear(2, 2))
+
+
+def test_resolve_names_components_for_loggers_and_says_so():
+    found = resolve(MonitorConfig(tca=TCA(ranks=(1, 3))), NET)
+    assert found.names[-3:] == ("component/1/0", "component/1/1", "component/1/2")
+    assert any("loggers get the first 3 of each layer as interp/component/<layer>/<number>" in n for n in found.notes)
+
+
+def test_resolve_keeps_rows_with_components_under_forty_names():
+    task = CyclicGroupTask(5, "add")
+    net = nn.Sequential(nn.Embedding(6, 3), nn.ReLU(), nn.GELU(), nn.Tanh(), nn.Linear(3, 5))
+    names = resolve(MonitorConfig(task=task, tca=True), net).names
+    shown = [name for name in names if name.startswith("component/")]
+    assert shown and len(shown) % 3 == 0, "each of the three layers has as many"
+    assert len(names) + 5 <= 40  # three intensities, phase and step come on top
+
+
 def test_make_schedule_prefers_what_the_user_gave():
     mine = EveryNSteps(3)
     assert make_schedule(MonitorConfig(schedule=mine), 100) is mine
@@ -104,6 +148,7 @@ def test_plain_configuration_is_json():
         layers=["net.*", nn.ReLU],
         measures=["weight_norm", HeldoutLoss()],
         task=CyclicGroupTask(7, "add"),
+        tca=TCA(layers="net.*", ranks="1:3"),
         probe=PROBE,
         probe_step=no_probe,
     )
@@ -112,6 +157,7 @@ def test_plain_configuration_is_json():
     assert plain["layers"] == ["net.*", "torch.nn.modules.activation:ReLU"]
     assert plain["measures"] == ["weight_norm", "heldout_loss"]
     assert plain["task"]["p"] == 7
+    assert TCA.from_plain(plain["tca"]) == TCA(layers="net.*", ranks=(1, 2, 3))
     assert plain["probe"] == "<Probe>"
     assert plain["probe_step"].endswith(":no_probe")
 

@@ -7,7 +7,7 @@ import pytest
 from lightning.pytorch.cli import LightningCLI
 from small_training import Classifier
 
-from lightning_interp import CyclicGroupTask, EveryNSteps
+from lightning_interp import TCA, CyclicGroupTask, EveryNSteps
 
 CONFIG = """
 seed_everything: 0
@@ -30,6 +30,12 @@ trainer:
           init_args:
             p: 13
             op: add
+        tca:
+          class_path: lightning_interp.TCA
+          init_args:
+            layers: ["net.*"]
+            ranks: "1:4"
+            every: 5
         probe: some/run
         probe_step: small_training:fit
         module: small_training:Classifier
@@ -48,6 +54,7 @@ def test_yaml_configures_the_monitor(tmp_path: Path) -> None:
     (monitor,) = [callback for callback in cli.trainer.callbacks if type(callback).__name__ == "InterpMonitor"]
     config = monitor.config
     assert config.task == CyclicGroupTask(13, "add")
+    assert config.tca == TCA(layers=["net.*"], ranks="1:4", every=5)
     assert isinstance(config.schedule, EveryNSteps) and config.schedule.n_steps == 5
     assert (config.parameters, config.layers, config.measures) == (["net.*"], "type:ReLU", ["train_loss", "weight_norm"])
     assert (config.probe, config.probe_step, config.module) == (
@@ -56,3 +63,15 @@ def test_yaml_configures_the_monitor(tmp_path: Path) -> None:
         "small_training:Classifier",
     )
     assert (config.device, config.close_timeout, config.save_probe, config.strict) == ("cpu", 5.0, False, True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("text", "expected"), [("true", True), ("{ranks: [2, 3], nonnegative: true}", TCA(ranks=[2, 3], nonnegative=True))]
+)
+def test_yaml_asks_for_components_in_short(tmp_path: Path, text: str, expected: object) -> None:
+    before, after = CONFIG.index("        tca:"), CONFIG.index("        probe: some/run")
+    (tmp_path / "config.yaml").write_text(f"{CONFIG[:before]}        tca: {text}\n{CONFIG[after:]}")
+    cli = LightningCLI(Classifier, args=["--config", str(tmp_path / "config.yaml")], run=False, save_config_callback=None)
+    (monitor,) = [callback for callback in cli.trainer.callbacks if type(callback).__name__ == "InterpMonitor"]
+    assert monitor.config.tca == expected

@@ -18,7 +18,7 @@ STEPS = 300
 
 
 def differences(root: Path, **options: object) -> list[str]:
-    options = {"precision": "32-true", "compiled": None, "accumulate": 1, "stray": False} | options
+    options = {"precision": "32-true", "compiled": None, "accumulate": 1, "stray": False, "components": False} | options
     command = [sys.executable, noisy_training.__file__, str(root), "--max-steps", str(STEPS)]
     result = subprocess.run([*command, "--compare", json.dumps(options)], capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -36,6 +36,12 @@ def monitor_really_ran(root: Path) -> bool:
 def test_monitor_leaves_training_bitwise_untouched(tmp_path: Path, precision: str, compiled: str | None) -> None:
     assert differences(tmp_path, precision=precision, compiled=compiled) == []
     assert monitor_really_ran(tmp_path)
+
+
+def test_following_components_leaves_training_bitwise_untouched(tmp_path: Path) -> None:
+    assert differences(tmp_path, components=True) == []
+    assert monitor_really_ran(tmp_path)
+    assert open_run(tmp_path / "run").component_layers
 
 
 @pytest.mark.verify

@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_interp import CyclicGroupTask, InterpMonitor
+from lightning_interp import TCA, CyclicGroupTask, InterpMonitor
 from lightning_interp.demo.data import collate_pairs, modular_addition_table, unordered_split
 from lightning_interp.demo.model import ModularAddition
 
@@ -146,15 +146,18 @@ def build() -> NoisyAddition:
     return NoisyAddition()
 
 
-def compare(root: Path, *, precision: Any, compiled: str | None, accumulate: int, max_steps: int, stray: bool) -> list[str]:
+def compare(
+    root: Path, *, precision: Any, compiled: str | None, accumulate: int, max_steps: int, stray: bool, components: bool
+) -> list[str]:
     """What differs between the same training with the monitor and without it (or, for control, with one stray draw)."""
+    tca = TCA(ranks="1:3", every=5, restarts=2) if components else None
     arguments: dict[str, Any] = {
         "precision": precision,
         "compiled": compiled,
         "accumulate": accumulate,
         "max_steps": max_steps,
     }
-    extra = StrayDraw() if stray else InterpMonitor(root / "run", task=CyclicGroupTask(P, "add"), every_n_steps=20)
+    extra = StrayDraw() if stray else InterpMonitor(root / "run", task=CyclicGroupTask(P, "add"), every_n_steps=20, tca=tca)
     watched = train(root, [extra], **arguments)
     assert len(watched.losses) == max_steps * accumulate
     return watched.differences(train(root, [], **arguments))

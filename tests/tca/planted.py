@@ -35,7 +35,7 @@ def full(weights, factors):
 
 
 def planted(shape=(30, 40, 50), rank=3, *, seed=0, noise=NOISE, family="plain", nonnegative=False, dtype=torch.float64):
-    """Weights between 1 and 2, factors of a family, noise of `noise` times the norm of the signal (clamped at 0 if needed)."""
+    """Weights between 1 and 2, factors of a family, noise of `noise` times the signal's norm (clamped at 0 if needed)."""
     generator = torch.Generator().manual_seed(seed)
     make = _nonnegative_factor if nonnegative else _factor
     factors = [make(size, rank, family, mode, generator) for mode, size in enumerate(shape)]

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one analyzer computes, and with what."""
+
+from dataclasses import dataclass
+
+from lightning_interp.analysis.replica import ReplicaSource
+from lightning_interp.measures import Measure
+from lightning_interp.records import ProbeStep
+from lightning_interp.tca_settings import TCA
+
+
+@dataclass(frozen=True)
+class AnalysisPlan:
+    """What to compute, and with what.
+
+    Attributes:
+        measures: Measures in the order they run.
+        source: Makes replicas, None where only weights can be measured.
+        probe_step: The user's own way to outputs.
+        device: Device of the replica and of the components.
+        whole_probe: Keep the probe whole however slow it is (a declared task needs every pair).
+        strict: Let a failing measure end the analysis.
+        without_replica: Why there is no source, for the user.
+        shares_gpu: Whether the device is the GPU the training uses.
+        tca: Tensor component analysis with its layers named, None where there is none.
+    """
+
+    measures: tuple[Measure, ...]
+    source: ReplicaSource | None
+    probe_step: ProbeStep | None = None
+    device: str = "cpu"
+    whole_probe: bool = False
+    strict: bool = False
+    without_replica: str = ""
+    shares_gpu: bool = False
+    tca: TCA | None = None

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``lightning-interp tca`` shows to people: what was done, the table of ranks, the null, the components in words."""
+
+from collections.abc import Mapping
+from textwrap import wrap
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lightning_interp.cli.tca_result import LayerComponents
+from lightning_interp.console import printable
+
+CLOSE_TO_NULL = 0.95
+"""A fit whose error is over this share of its null's is called no better than it."""
+
+_COLUMNS = {
+    "relative_error": ("relative error", "{:.4f}"),
+    "heldout_error": ("held-out error", "{:.4f}"),
+    "similarity": ("similarity", "{:.3f}"),
+    "core_consistency": ("core consistency", "{:.0f} %"),
+}
+
+
+def show(found: LayerComponents, console: Console) -> None:
+    """Print everything that was found in one layer.
+
+    Args:
+        found: The layer's components.
+        console: Where to.
+    """
+    console.print(Text(printable(f"Layer {found.layer}"), style="bold"))
+    console.print(Text(_size(found)))
+    for note in found.notes:
+        console.print(Text(note, style="dim"))
+    console.print(rank_table(found))
+    console.print(Text(f"Recommended rank: {found.selection.recommended}", style="bold"))
+    for reason in found.selection.reasons:
+        console.print(
+            Text("\n".join(wrap(reason, max(20, console.width - 4), initial_indent="  ", subsequent_indent="    ")))
+        )
+    console.print(Text(_quality(found)))
+    if found.fit.relative_error > CLOSE_TO_NULL * found.null.relative_error:
+        console.print(
+            Text("Hardly better than without lasting units: do not read much into these components.", style="yellow")
+        )
+    for description in found.descriptions:
+        lines = wrap(description.sentence(), max(20, console.width - 2), subsequent_indent="  ")
+        console.print(Text("\n".join(lines)))
+    console.print(Text("Components describe activations; they are not mechanisms.", style="dim"))
+    console.print()
+
+
+def rank_table(found: LayerComponents) -> Table:
+    """One row per rank, the recommended one marked."""
+    table = Table("")
+    table.add_column("rank", justify="right")
+    for heading, _ in _COLUMNS.values():
+        table.add_column(heading, justify="right")
+    for row in found.selection.table:
+        recommended = row["rank"] == found.selection.recommended
+        table.add_row("→" if recommended else "", *_cells(row), style="bold" if recommended else None)
+    return table
+
+
+def _cells(row: Mapping[str, float | int | None]) -> list[str]:
+    values = {name: row.get(name) for name in _COLUMNS}
+    return [str(row["rank"]), *("–" if value is None else _COLUMNS[name][1].format(value) for name, value in values.items())]
+
+
+def _size(found: LayerComponents) -> str:
+    snapshots, stimuli, units = found.prepared.tensor.shape
+    steps = found.prepared.steps
+    factors = "non-negative" if found.nonnegative else "signed"
+    return (
+        f"{snapshots} snapshots (steps {steps[0]:,} to {steps[-1]:,}) × {stimuli} stimuli × {units} units; "
+        f"factors {factors}: {found.why}."
+    )
+
+
+def _quality(found: LayerComponents) -> str:
+    flags = f" Flags: {', '.join(found.fit.flags)}." if found.fit.flags else ""
+    return (
+        f"Relative error {found.fit.relative_error:.4f}; with unit labels shuffled in every snapshot "
+        f"{found.null.relative_error:.4f}.{flags}"
+    )

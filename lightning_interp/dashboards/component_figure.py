@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The components of one layer: when each is there, which stimuli it answers to, and which units carry it."""
+
+from collections.abc import Sequence
+from html import escape
+from textwrap import wrap
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lightning_interp.dashboards.component_axes import label_axes
+from lightning_interp.dashboards.component_panels import (
+    HEADING,
+    WHEN,
+    WHICH,
+    WHO,
+    Drawing,
+    add_course,
+    add_stimuli,
+    add_units,
+)
+from lightning_interp.dashboards.component_values import ComponentModel, Loadings, loadings, stimulus_groups
+from lightning_interp.dashboards.time_axis import TimeAxis, phase_key, scale_buttons, shade_phase, step_offset
+from lightning_interp.errors import ShapeError
+from lightning_interp.timeline import Timeline
+
+_TOP, _BOTTOM, _SENTENCE_WIDTH = 118, 130, 172
+
+
+def components_figure(  # noqa: PLR0913 - each argument is one thing to draw
+    fit: ComponentModel,
+    steps: Sequence[int],
+    timeline: Timeline | None,
+    *,
+    title: str,
+    labels: Any | None = None,
+    heldout: Any | None = None,
+    descriptions: Sequence[Any] = (),
+    null: ComponentModel | None = None,
+) -> go.Figure:
+    """One row per component: its course over log time, its loading on every stimulus, and on every unit.
+
+    The course is the root mean square of the component over stimuli and units, in units of the tensor's entries: the share
+    of the activations' RMS where every snapshot was scaled to RMS 1, as `lightning_interp.tca.preprocess` does. Stimuli are
+    grouped by split and class and sorted by loading within a group; units are sorted by the size of their loading.
+
+    Args:
+        fit: `CPFit` of a tensor (snapshot, stimulus, unit), or an object with the same attributes.
+        steps: Optimizer step of each snapshot, ascending.
+        timeline: Phases to shade, None where there are none.
+        title: Plain text, such as the layer's name; it is escaped. Rank, relative error and flags stand below it.
+        labels: Integer class of each stimulus, None where not known.
+        heldout: Whether each stimulus is held out, None where not known.
+        descriptions: `ComponentDescription` of each component; their identities and sentences head the rows.
+        null: Fit of the same tensor with unit labels shuffled in every snapshot: its courses are drawn in gray, each beside
+            the component of the same place in the order of weights.
+
+    Returns:
+        A figure whose height grows with the number of components.
+
+    Raises:
+        ShapeError: The fit has other than three axes, or steps, labels, held-out marks or descriptions do not match it.
+    """
+    values, null_values = loadings(fit), None if null is None else loadings(null)
+    _check(values, steps, descriptions, null_values)
+    identities = _identities(fit, values.rank, descriptions)
+    drawing = Drawing(values, identities, _headings(values, identities, descriptions), _axis(steps, timeline))
+    figure = _empty(drawing)
+    groups = stimulus_groups(len(values.stimulus), labels, heldout)
+    for component in range(values.rank):
+        add_course(figure, drawing, component, steps, null_values)
+        add_stimuli(figure, drawing, component, groups)
+        add_units(figure, drawing, component)
+        for phase in timeline.phases if timeline else ():
+            shade_phase(figure, phase, drawing.axis, row=component + 1)
+    label_axes(figure, drawing, groups)
+    _lay_out(figure, drawing, title, _subtitle(fit, values.rank, null))
+    _add_key(figure, timeline, has_null=null is not None, has_split=any(group.heldout for group in groups))
+    return figure
+
+
+def _check(values: Loadings, steps: Sequence[int], descriptions: Sequence[Any], null: Loadings | None) -> None:
+    if len(steps) != len(values.snapshot):
+        raise ShapeError(f"components_figure: {len(steps)} `steps` for a fit of {len(values.snapshot)} snapshots.")
+    if null is not None and len(null.snapshot) != len(values.snapshot):
+        raise ShapeError(f"components_figure: `null` has {len(null.snapshot)} snapshots, the fit {len(values.snapshot)}.")
+    if descriptions and len(descriptions) != values.rank:
+        raise ShapeError(f"components_figure: {len(descriptions)} `descriptions` for a fit of rank {values.rank}.")
+
+
+def _identities(fit: ComponentModel, rank: int, descriptions: Sequence[Any]) -> tuple[int, ...]:
+    """The numbers that components keep from one fit to the next, where there are any."""
+    followed = getattr(fit, "component_ids", range(rank))
+    return tuple(int(number) for number in ([d.component for d in descriptions] or followed))
+
+
+def _headings(values: Loadings, identities: Sequence[int], descriptions: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
+    """Lines above each row: the sentence that describes the component, else its share of the model."""
+    if descriptions:
+        return tuple(tuple(escape(line) for line in wrap(d.sentence(), _SENTENCE_WIDTH)) for d in descriptions)
+    percent = [f"{100 * share:.0f} %" for share in values.shares]
+    return tuple((f"component {k}: {share} of the model's energy",) for k, share in zip(identities, percent, strict=True))
+
+
+def _axis(steps: Sequence[int], timeline: Timeline | None) -> TimeAxis:
+    ends = [phase.end or phase.start for phase in timeline.phases] if timeline else []
+    return TimeAxis(step_offset({"": (list(steps), [])}), max([*steps, *ends], default=0))
+
+
+def _empty(drawing: Drawing) -> go.Figure:
+    rank = drawing.values.rank
+    spacing = drawing.heading_height / drawing.plot_height if rank > 1 else 0
+    return make_subplots(
+        rows=rank, cols=3, column_widths=[0.42, 0.34, 0.24], horizontal_spacing=0.075, vertical_spacing=spacing
+    )
+
+
+def _lay_out(figure: go.Figure, drawing: Drawing, title: str, subtitle: str) -> None:
+    above = drawing.heading_height
+    height = drawing.plot_height + _TOP + above + _BOTTOM
+    keys = [f"xaxis{'' if row == 0 else 3 * row + 1}.type" for row in range(drawing.values.rank)]
+    figure.update_layout(
+        title={"text": f"{escape(title)}<br><sub>{subtitle}</sub>", "x": 0.02, "y": 1 - 18 / height, "yanchor": "top"},
+        template="plotly_white",
+        font={"size": 12},
+        height=height,
+        margin={"l": 75, "r": 20, "t": _TOP + above, "b": _BOTTOM},
+        showlegend=False,
+        hovermode="x",
+        updatemenus=[scale_buttons(keys, "x", x=1.0, y=1 + (_TOP + above - 30) / drawing.plot_height)],
+    )
+    headings = {WHEN: "<b>When</b>", WHICH: "<b>Which stimuli</b>", WHO: "<b>Which units</b>"}
+    units = {WHEN: "loading (share of RMS)", WHICH: "loading (RMS = 1)", WHO: "|loading| (RMS = 1)"}
+    for column, heading in headings.items():
+        text = f"{heading}<br>{units[column]}"
+        place = {**HEADING, "xanchor": "left", "align": "left", "yshift": above + 4}
+        figure.add_annotation(text=text, x=0, y=1, row=1, col=column, **place)
+
+
+def _subtitle(fit: ComponentModel, rank: int, null: ComponentModel | None) -> str:
+    shuffled = "" if null is None else f" (unit labels shuffled: {null.relative_error:.3f})"
+    flags = ", ".join(flag.replace("_", " ") for flag in fit.flags) or "none"
+    return (
+        f"rank {rank} &nbsp;·&nbsp; relative error {fit.relative_error:.3f}{shuffled} &nbsp;·&nbsp; flags: {escape(flags)}"
+    )
+
+
+def _add_key(figure: go.Figure, timeline: Timeline | None, *, has_null: bool, has_split: bool) -> None:
+    """Under the picture: phases in their colors, and what gray lines, pale areas and dotted lines are."""
+    notes = ["Gray: the component of the same place when unit labels are shuffled in each snapshot; its spikes are cut."]
+    notes = notes * has_null + ["Paler: held-out stimuli."] * has_split
+    notes += ["Dotted: units that carry 90 % of the squared loading."]
+    text = f"{phase_key(timeline.phases if timeline else ())}<br>{' '.join(notes)}"
+    place = {"xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top", "align": "left"}
+    figure.add_annotation(text=text, x=0, y=0, yshift=-60, showarrow=False, **place)
