@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lightning_interp.tca import CPFit, fit_cp, match_components
 from lightning_interp.tca.cp import arranged
-from lightning_interp.tca.fitting import Request, fit_data
+from lightning_interp.tca.ensemble import Request
+from lightning_interp.tca.fitting import fit_data
 from lightning_interp.tca.models import Models
 from lightning_interp.tca.source import Data
 

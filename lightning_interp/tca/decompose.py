@@ -9,7 +9,8 @@ from lightning_interp.errors import ConfigError
 from lightning_interp.shapes import Bool, Tensor
 from lightning_interp.tca.corcondia import core_consistency
 from lightning_interp.tca.cp import CPFit
-from lightning_interp.tca.fitting import Ensemble, Fitted, Progress, Request, fit_data
+from lightning_interp.tca.ensemble import Ensemble, Progress, Request
+from lightning_interp.tca.fitting import Fitted, fit_data
 from lightning_interp.tca.heldout import heldout_errors
 from lightning_interp.tca.missing import fit_with_missing
 from lightning_interp.tca.selection import RankSelection, Row, recommend

@@ -1,103 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All ranks and restarts of a decomposition in one go: compress, sweep, widen the compression, finish on the full tensor."""
+"""Fits of a tensor at hand: compressed, swept as an ensemble, the best of each rank finished on the tensor itself."""
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
-from lightning_interp.shapes import Bool, Float64, Int, Tensor
+from lightning_interp.shapes import Float64, Tensor
 from lightning_interp.tca.compress import Compressed, compress
 from lightning_interp.tca.cp import CPFit, arranged
+from lightning_interp.tca.ensemble import Ensemble, Problem, Progress, Request, full_size, sweep_ensemble
 from lightning_interp.tca.flags import flagged
 from lightning_interp.tca.full_sweeps import Finished, finish
-from lightning_interp.tca.models import Models, joined, random_models
+from lightning_interp.tca.models import Models
 from lightning_interp.tca.source import Data
-from lightning_interp.tca.sweeps import Swept, sweep_until_converged
-
-BULK_TOL = 3e-5
-"""Tolerance for all restarts; the best of each rank go on to `LEVEL_TOL` in each core, at last to the one asked for."""
-
-LEVEL_TOL = 1e-5
-
-SPARE_DIRECTIONS, SMALLEST_CORE = 2, 8
-"""Directions kept beyond the largest rank in the first core, and the least number of them."""
-
-WIDEN, OUTER = 1.5, 3.5
-"""Growth of the core's axes at each step, and how much wider than the first core the first compression is."""
-
-COMPRESSION_CHANGE = 1e-3
-"""Relative change of the error on the full tensor, on widening, below which the compression is wide enough."""
-
-CONTENDERS = 3
-"""Models of each rank that go on when the core is widened."""
 
 FLOAT32_GRAM_FLOOR = 1e-3
 """Relative error under which a basis from float32 Gram matrices may hide what is left; bases are then made in float64."""
 
 FULL_SWEEPS = 2
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to fit.
-
-    Attributes:
-        ranks: Ranks, ascending.
-        restarts: Random starts of each rank.
-        nonnegative: Whether factors may not be negative.
-        seed: Seed of the starts.
-        tol: Relative decrease of the error per sweep at which a model has converged.
-        max_iter: Most sweeps on the compressed tensor.
-    """
-
-    ranks: tuple[int, ...]
-    restarts: int
-    nonnegative: bool
-    seed: int
-    tol: float
-    max_iter: int
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What the sweeps need to know of a tensor: they never see the tensor itself.
-
-    Attributes:
-        shape: Sizes of its axes.
-        dtype: Its precision.
-        device: Where it is.
-        compression: Gives a compression to cores of at least the sizes asked for, as far as there is more.
-        finish: Sweeps models of full size on the tensor itself; None where it is not at hand.
-    """
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    device: torch.device
-    compression: Callable[[tuple[int, ...]], Compressed]
-    finish: Callable[[Models], Finished] | None = None
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """Every restart of every rank on the compressed tensor.
-
-    Attributes:
-        compressed: The compression all models were last swept on.
-        models: All models; in core coordinates unless non-negative.
-        errors: Their relative errors, as the compression tells them.
-        converged: Whether each stopped by itself.
-        n_iter: Sweeps of each.
-        best: Row of the best model of each rank, ranks ascending.
-    """
-
-    compressed: Compressed
-    models: Models
-    errors: Float64[Tensor, " model"]
-    converged: Bool[Tensor, " model"]
-    n_iter: Int[Tensor, " model"]
-    best: Int[Tensor, " rank"]
 
 
 @dataclass(frozen=True)
@@ -111,9 +31,6 @@ class Fitted:
 
     ensemble: Ensemble
     fits: dict[int, CPFit]
-
-
-Progress = Callable[[int, int], None]
 
 
 def fit_data(data: Data, request: Request, *, starts: Models | None = None, on_progress: Progress | None = None) -> Fitted:
@@ -135,57 +52,6 @@ def fit_data(data: Data, request: Request, *, starts: Models | None = None, on_p
     models = full_size(ensemble.models.select(ensemble.best), ensemble.compressed, request)
     finished = finish(data, models, nonnegative=request.nonnegative, sweeps=FULL_SWEEPS)
     return Fitted(ensemble, as_fits(ensemble, finished.models, finished.errors, sweeps=finished.sweeps))
-
-
-def sweep_ensemble(
-    problem: Problem,
-    request: Request,
-    *,
-    starts: Models | None = None,
-    random_too: bool = False,
-    on_progress: Progress | None = None,
-) -> Ensemble:
-    """Sweeps in ever wider cores until widening no longer changes the errors of the best models.
-
-    Args:
-        problem: The tensor, seen through its compressions.
-        request: What to fit.
-        starts: Models to start from, of full size; random ones where None.
-        random_too: Add random starts to `starts`.
-        on_progress: Told (models done, models in all) during the first and longest round of sweeps.
-    """
-    sizes = first_sizes(problem.shape, request.ranks)
-    outer = problem.compression(_scaled(sizes, problem.shape, OUTER))
-    core = outer.leading(sizes)
-    models = _all_starts(problem, core, request, starts, random_too=random_too)
-    bulk_tol, level_tol = max(request.tol, BULK_TOL), max(request.tol, LEVEL_TOL)
-    swept = _sweep(core, models, request, tol=bulk_tol, on_progress=on_progress)
-    swept = _best_swept(core, swept, request, tol=level_tol)
-    finished: Finished | None = None
-    while True:
-        wider = _scaled(core.ranks, problem.shape, WIDEN)
-        if any(want > have for want, have in zip(wider, outer.ranks, strict=True)):
-            outer = problem.compression(_scaled(wider, problem.shape, WIDEN * WIDEN))
-            wider = tuple(min(want, have) for want, have in zip(wider, outer.ranks, strict=True))
-        if wider == core.ranks:
-            break
-        wide, before, before_finished = outer.leading(wider), swept, finished
-        swept = _best_swept(wide, _resized(swept, wide, request), request, tol=level_tol)
-        if _settled(lowest(before), lowest(swept)):
-            core = wide
-            break
-        swept = _swept_further(wide, swept, contenders(swept), request, tol=bulk_tol)
-        swept = _best_swept(wide, swept, request, tol=level_tol)
-        if problem.finish is not None:
-            before_finished = before_finished or problem.finish(_best_models(before, core, request))
-            finished = problem.finish(_best_models(swept, wide, request))
-            if _settled(before_finished.errors, finished.errors):
-                core = wide
-                break
-        core = wide
-    swept = _best_swept(core, swept, request, tol=request.tol)
-    best = best_of(swept.models.ranks, swept.errors)
-    return Ensemble(core, swept.models, swept.errors, swept.converged, swept.n_iter, best)
 
 
 def as_fits(ensemble: Ensemble, models: Models, errors: Float64[Tensor, " rank"], *, sweeps: int = 0) -> dict[int, CPFit]:
@@ -219,101 +85,3 @@ def _problem(data: Data, request: Request, *, exact: bool) -> Problem:
         return finish(data, models, nonnegative=request.nonnegative, sweeps=FULL_SWEEPS)
 
     return Problem(data.shape, data.dtype, data.device, compression, finished)
-
-
-def contenders(swept: Swept) -> Int[Tensor, " row"]:
-    """The best `CONTENDERS` models of each rank: those that may turn out best in a wider core."""
-    rows = []
-    for rank in torch.unique(swept.models.ranks):
-        of_rank = torch.nonzero(swept.models.ranks == rank)[:, 0]
-        rows.append(of_rank[torch.argsort(swept.errors[of_rank], stable=True)[:CONTENDERS]])
-    return torch.cat(rows)
-
-
-def lowest(swept: Swept) -> Float64[Tensor, " rank"]:
-    """Lowest error of each rank, ranks ascending."""
-    return swept.errors[best_of(swept.models.ranks, swept.errors)]
-
-
-def _settled(before: Float64[Tensor, " rank"], after: Float64[Tensor, " rank"]) -> bool:
-    return bool((before - after <= COMPRESSION_CHANGE * after).all())
-
-
-def _best_models(swept: Swept, core: Compressed, request: Request) -> Models:
-    return full_size(swept.models.select(best_of(swept.models.ranks, swept.errors)), core, request)
-
-
-def _best_swept(core: Compressed, swept: Swept, request: Request, *, tol: float) -> Swept:
-    return _swept_further(core, swept, best_of(swept.models.ranks, swept.errors), request, tol=tol)
-
-
-def first_sizes(shape: Sequence[int], ranks: Sequence[int]) -> tuple[int, ...]:
-    """Axes of the smallest core: some directions more than components, at most the mode's size."""
-    return tuple(min(size, max(SMALLEST_CORE, max(ranks) + SPARE_DIRECTIONS)) for size in shape)
-
-
-def best_of(ranks: Int[Tensor, " model"], errors: Float64[Tensor, " model"]) -> Int[Tensor, " rank"]:
-    """Row of the model with the lowest error of each rank, ranks ascending."""
-    rows = [torch.nonzero(ranks == rank)[:, 0] for rank in torch.unique(ranks)]
-    return torch.stack([of_rank[torch.argmin(errors[of_rank])] for of_rank in rows])
-
-
-def full_size(models: Models, core: Compressed, request: Request) -> Models:
-    """Models with factors of the tensor's own size."""
-    if request.nonnegative:
-        return models
-    factors = tuple(factor @ basis[:, : factor.shape[2]].T for factor, basis in zip(models.factors, core.bases, strict=True))
-    return Models(factors, models.ranks, models.numbers)
-
-
-def _scaled(sizes: Sequence[int], shape: Sequence[int], factor: float) -> tuple[int, ...]:
-    return tuple(min(size, math.ceil(now * factor)) for now, size in zip(sizes, shape, strict=True))
-
-
-def _all_starts(problem: Problem, core: Compressed, request: Request, starts: Models | None, *, random_too: bool) -> Models:
-    """Starts in the coordinates the sweeps use."""
-    given = [] if starts is None else [_in_core(starts, core, request)]
-    if starts is None or random_too:
-        sizes = problem.shape if request.nonnegative else core.ranks
-        dtype = problem.dtype if request.nonnegative else torch.float64
-        drawn = random_models(
-            request.ranks, request.restarts, sizes, seed=request.seed, nonnegative=request.nonnegative, dtype=dtype
-        )
-        given.append(drawn.to(problem.device))
-    return joined(given) if len(given) > 1 else given[0]
-
-
-def _in_core(models: Models, core: Compressed, request: Request) -> Models:
-    if request.nonnegative:
-        return models
-    pairs = zip(models.factors, core.bases, strict=True)
-    return Models(tuple(factor.double() @ basis for factor, basis in pairs), models.ranks, models.numbers)
-
-
-def _resized(swept: Swept, core: Compressed, request: Request) -> Swept:
-    return swept if request.nonnegative else replace(swept, models=swept.models.resized(core.ranks))
-
-
-def _swept_further(core: Compressed, swept: Swept, rows: Int[Tensor, " row"], request: Request, *, tol: float) -> Swept:
-    """All models, some of them swept on."""
-    further = _sweep(core, swept.models.select(rows), request, tol=tol)
-    return Swept(
-        swept.models.replaced(rows, further.models),
-        swept.errors.index_copy(0, rows, further.errors),
-        swept.converged.index_copy(0, rows, further.converged),
-        swept.n_iter.index_add(0, rows, further.n_iter),
-    )
-
-
-def _sweep(core: Compressed, models: Models, request: Request, *, tol: float, on_progress: Progress | None = None) -> Swept:
-    ended = 0
-
-    def report(count: int) -> None:
-        nonlocal ended
-        ended += count
-        if on_progress is not None:
-            on_progress(ended, len(models))
-
-    return sweep_until_converged(
-        core, models, nonnegative=request.nonnegative, tol=tol, max_iter=request.max_iter, on_converged=report
-    )

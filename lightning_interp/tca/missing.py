@@ -9,7 +9,8 @@ import torch
 from lightning_interp.errors import ConfigError, ShapeError
 from lightning_interp.shapes import Bool, Tensor
 from lightning_interp.tca.cp import CPFit
-from lightning_interp.tca.fitting import Ensemble, Fitted, Progress, Request, best_of, fit_data, full_size
+from lightning_interp.tca.ensemble import Ensemble, Progress, Request, best_of, full_size
+from lightning_interp.tca.fitting import Fitted, fit_data
 from lightning_interp.tca.models import Models, joined
 from lightning_interp.tca.source import Data, SnapshotSource, check_device
 

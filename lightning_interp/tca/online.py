@@ -12,7 +12,8 @@ from lightning_interp.shapes import Float, Float64, Tensor
 from lightning_interp.tca.compress import Compressed
 from lightning_interp.tca.cp import CPFit
 from lightning_interp.tca.decompose import MAX_ITER, TOL, check_rank, checked_request, table_row
-from lightning_interp.tca.fitting import Problem, as_fits, full_size, sweep_ensemble
+from lightning_interp.tca.ensemble import Problem, full_size, sweep_ensemble
+from lightning_interp.tca.fitting import as_fits
 from lightning_interp.tca.heldout import HeldoutErrors
 from lightning_interp.tca.identity import ComponentChange, first_seen, followed
 from lightning_interp.tca.models import Models, joined

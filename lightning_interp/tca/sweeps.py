@@ -53,7 +53,7 @@ def sweep_until_converged(
     """Update all models until each one's error falls by less than `tol` of itself a sweep; those leave the batch.
 
     After each mode's update the new factors are extrapolated along their last change; where the error rose, the model
-    goes on from the plain update with a shorter step (Ang, Cohen, Gillis & Hien 2019). Each model has its own step
+    goes on from the plain update with a shorter step (Ang, Cohen, Gillis & Hien 2020). Each model has its own step
     length, so a batch gives what one model at a time gives. Errors at the checks, every `CHECK_EVERY` sweeps, never rise:
     a model whose error did is put back to the last check.
 
@@ -66,7 +66,7 @@ def sweep_until_converged(
         on_converged: Told how many models ended at each check.
 
     References:
-        Ang, Cohen, Gillis & Hien 2019, https://arxiv.org/abs/2001.04321; all models in one batch: Psarras, Karlsson &
+        Ang, Cohen, Gillis & Hien 2020, https://arxiv.org/abs/2001.04321; all models in one batch: Psarras, Karlsson &
         Bientinesi 2020, https://arxiv.org/abs/2010.04678
     """
     state = _State.start(compressed, models, nonnegative=nonnegative)
