@@ -31,8 +31,8 @@ docs: ## build the documentation into site/, warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "documentation is in site/index.html"
 
-bench: ## run every benchmark, one script per claim
-	@.ci/venv test
+bench: ## run every benchmark, one script per claim (about half an hour)
+	@.ci/venv bench
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
 
 verify: ## run the full counts; goes on where it stopped (up to 75 minutes)

@@ -16,6 +16,9 @@ from lightning_interp.tca.sweeps import Swept, sweep_until_converged
 BULK_TOL = 3e-5
 """Tolerance for all restarts; the best of each rank go on to `LEVEL_TOL` in each core, at last to the one asked for."""
 
+BULK_SWEEPS = 100
+"""Most sweeps of a restart before the best of each rank are known; extrapolated ones, worth two to three plain ones."""
+
 LEVEL_TOL = 1e-5
 
 SPARE_DIRECTIONS, SMALLEST_CORE = 2, 8
@@ -61,14 +64,14 @@ class Problem:
         dtype: Its precision.
         device: Where it is.
         compression: Gives a compression to cores of at least the sizes asked for, as far as there is more.
-        finish: Sweeps models of full size on the tensor itself; None where it is not at hand.
+        finish: Sweeps models of full size, of known errors, on the tensor itself; None where it is not at hand.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
     compression: Callable[[tuple[int, ...]], Compressed]
-    finish: Callable[[Models], Finished] | None = None
+    finish: Callable[[Models, Float64[Tensor, " model"]], Finished] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ def sweep_ensemble(
     core = outer.leading(sizes)
     models = _all_starts(problem, core, request, starts, random_too=random_too)
     bulk_tol, level_tol = max(request.tol, BULK_TOL), max(request.tol, LEVEL_TOL)
-    swept = _sweep(core, models, request, tol=bulk_tol, on_progress=on_progress)
+    bulk = replace(request, max_iter=min(request.max_iter, BULK_SWEEPS))
+    swept = _sweep(core, models, bulk, tol=bulk_tol, on_progress=on_progress)
     swept = _best_swept(core, swept, request, tol=level_tol)
     finished: Finished | None = None
     while True:
@@ -136,8 +140,8 @@ def sweep_ensemble(
         swept = _swept_further(wide, swept, contenders(swept), request, tol=bulk_tol)
         swept = _best_swept(wide, swept, request, tol=level_tol)
         if problem.finish is not None:
-            before_finished = before_finished or problem.finish(_best_models(before, core, request))
-            finished = problem.finish(_best_models(swept, wide, request))
+            before_finished = before_finished or problem.finish(_best_models(before, core, request), lowest(before))
+            finished = problem.finish(_best_models(swept, wide, request), lowest(swept))
             if _settled(before_finished.errors, finished.errors):
                 core = wide
                 break

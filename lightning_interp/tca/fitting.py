@@ -50,7 +50,8 @@ def fit_data(data: Data, request: Request, *, starts: Models | None = None, on_p
     if not exact and float(ensemble.errors.min()) < FLOAT32_GRAM_FLOOR:
         ensemble = sweep_ensemble(_problem(data, request, exact=True), request, starts=starts, on_progress=on_progress)
     models = full_size(ensemble.models.select(ensemble.best), ensemble.compressed, request)
-    finished = finish(data, models, nonnegative=request.nonnegative, sweeps=FULL_SWEEPS)
+    errors = ensemble.errors[ensemble.best]
+    finished = finish(data, models, errors, nonnegative=request.nonnegative, sweeps=FULL_SWEEPS)
     return Fitted(ensemble, as_fits(ensemble, finished.models, finished.errors, sweeps=finished.sweeps))
 
 
@@ -81,7 +82,7 @@ def _problem(data: Data, request: Request, *, exact: bool) -> Problem:
     def compression(sizes: tuple[int, ...]) -> Compressed:
         return compress(data, sizes, exact=exact)
 
-    def finished(models: Models) -> Finished:
-        return finish(data, models, nonnegative=request.nonnegative, sweeps=FULL_SWEEPS)
+    def finished(models: Models, errors: Tensor) -> Finished:
+        return finish(data, models, errors, nonnegative=request.nonnegative, sweeps=FULL_SWEEPS)
 
     return Problem(data.shape, data.dtype, data.device, compression, finished)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last sweeps and the reported error: on the uncompressed tensor, several models in each pass over it."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +32,9 @@ class Finished:
     sweeps: int
 
 
-def finish(data: Data, models: Models, *, nonnegative: bool, sweeps: int, settled: float = 1e-4) -> Finished:
+def finish(
+    data: Data, models: Models, before: Float64[Tensor, " model"], *, nonnegative: bool, sweeps: int, settled: float = 1e-4
+) -> Finished:
     """Plain alternating updates on the uncompressed tensor.
 
     Two passes over the data a sweep, for all models together: 4 |X| floating-point operations per component. Beside the
@@ -44,20 +45,20 @@ def finish(data: Data, models: Models, *, nonnegative: bool, sweeps: int, settle
     Args:
         data: The tensor.
         models: Factors of full size.
+        before: Their relative errors as far as they are known, e.g. from the compressed tensor.
         nonnegative: HALS instead of least squares.
         sweeps: Most sweeps.
-        settled: Stop once no model's error falls by more than this share of itself in a sweep.
+        settled: Stop once no model's error is lower by more than this share of itself than before the sweep.
 
     Returns:
         The models and their errors; the error of no model rises from one sweep to the next, but for rounding.
     """
     work = _FullSweeps(data, models, hals if nonnegative else least_squares)
-    errors = torch.full((len(models),), math.inf, dtype=torch.float64, device=data.device)
-    done = 0
+    errors, done = before, 0
     while done < sweeps:
-        before, errors = errors, work.sweep()
+        last, errors = errors, work.sweep()
         done += 1
-        if bool((errors > before * (1 - settled)).all()):
+        if bool((errors > last * (1 - settled)).all()):
             break
     if done == 0:
         errors = residual_errors(data, models)

@@ -14,7 +14,7 @@ STABLE, CONSISTENT = 0.8, 60.0
 WORTH = 0.01
 """Share of the lowest held-out error that a further component must save to be worth having."""
 
-CLOSE = 0.05
+CLOSE = 0.25
 """Share above the lowest held-out error within which a stable smaller rank is preferred to an unstable one."""
 
 Row = Mapping[str, float | int | None]

@@ -11,6 +11,7 @@ from lightning_interp.shapes import Bool, Float, Float64, Int, Tensor
 from lightning_interp.tca.compress import Compressed
 from lightning_interp.tca.contraction import CoreProducts
 from lightning_interp.tca.models import Models
+from lightning_interp.tca.threads import WORTH_SHARING, one_thread_unless
 from lightning_interp.tca.updates import Update, hals, least_squares
 
 CHECK_EVERY = 10
@@ -72,8 +73,9 @@ def sweep_until_converged(
     state = _State.start(compressed, models, nonnegative=nonnegative)
     result = _Result.empty(models)
     for _ in range(CHECK_EVERY, max_iter + CHECK_EVERY, CHECK_EVERY):
-        for index in range(min(CHECK_EVERY, max_iter - state.sweeps)):
-            state.sweep(plain=index == CHECK_EVERY - 1 or state.sweeps == max_iter - 1)
+        with one_thread_unless(state.touched >= WORTH_SHARING):
+            for index in range(min(CHECK_EVERY, max_iter - state.sweeps)):
+                state.sweep(plain=index == CHECK_EVERY - 1 or state.sweeps == max_iter - 1)
         done = state.check(tol) | (state.sweeps >= max_iter)
         if bool(done.any()):
             result.take(state, done, converged=state.sweeps < max_iter)
@@ -153,6 +155,11 @@ class _State:
             state.match_scale()
         state.grams = [gram(factor) for factor in state.factors]
         return state
+
+    @property
+    def touched(self) -> int:
+        """Numbers in all factors, what an elementwise operation on them touches."""
+        return sum(factor.numel() for factor in self.factors)
 
     def match_scale(self) -> None:
         """Give each start the norm that fits the data best: HALS moves from where it is, unlike least squares."""

@@ -12,10 +12,11 @@ from lightning_interp import open_run
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run_example(name: str, *arguments: str) -> None:
+def run_example(name: str, *arguments: str) -> str:
     command = [sys.executable, str(EXAMPLES / name), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
 
 
 def test_modular_addition_example_runs(tmp_path: Path) -> None:
@@ -30,3 +31,10 @@ def test_plain_digits_example_runs(tmp_path: Path) -> None:
     (run_dir,) = tmp_path.glob("**/interp_runs/*")
     timeline = open_run(run_dir).timeline
     assert timeline is not None and timeline.verdict == "early_generalization"
+
+
+def test_digits_by_tasks_example_describes_components(tmp_path: Path) -> None:
+    small = ("--epochs-per-task", "3", "--width", "16", "--max-rank", "3", "--dirpath", str(tmp_path / "run"))
+    printed = run_example("digits_by_tasks.py", *small)
+    assert "held-out error" in printed
+    assert "component 0 (" in printed

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Planted tensors, as a fixture."""
+"""Planted tensors, and arguments of wrong types, as fixtures."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 
@@ -16,3 +17,11 @@ def planted():
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def unchecked_types():
+    """Arguments reach the function as they would in use: the tests' type checker does not refuse them first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

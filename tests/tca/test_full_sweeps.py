@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_interp.tca import source
-from lightning_interp.tca.full_sweeps import _FullSweeps, finish, residual_errors
+from lightning_interp.tca.full_sweeps import _FullSweeps, residual_errors
+from lightning_interp.tca.full_sweeps import finish as finish_from
 from lightning_interp.tca.models import random_models
 from lightning_interp.tca.source import Data
 from lightning_interp.tca.updates import hals, least_squares
@@ -15,6 +16,11 @@ SHAPES = [(6, 7, 8), (4, 5, 6, 3), (1, 5, 6), (5, 1, 2)]
 
 def starts(shape, ranks=(2, 3), restarts=2, *, nonnegative=False, dtype=torch.float64, seed=0):
     return random_models(ranks, restarts, shape, seed=seed, nonnegative=nonnegative, dtype=dtype)
+
+
+def finish(data, models, **settings):
+    """From models of which nothing is known."""
+    return finish_from(data, models, torch.full((len(models),), torch.inf, dtype=torch.float64), **settings)
 
 
 def slow_sweep(tensor, factors, update):

@@ -135,6 +135,7 @@ def test_data_refuses_negative_entries_where_asked_and_says_how_low():
         Data(tensor, device="cpu", nonnegative=True)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("given", [None, [1.0], "tensor", torch.ones(3, 4, 5).numpy()])
 def test_data_refuses_what_is_no_tensor_and_says_what_came(given):
     with pytest.raises(ShapeError, match=rf"tensor: expected a torch tensor .* got a {type(given).__name__}"):
