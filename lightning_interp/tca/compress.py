@@ -17,6 +17,10 @@ SMALL_SIDE = 128
 
 SUBSPACE_ROUNDS, OVERSAMPLING = 4, 8
 
+RESOLUTION = {(torch.float32, False): 1e-6, (torch.float32, True): 1e-12, (torch.float64, True): 1e-14}
+"""Squared singular value, relative to the largest, that data of a precision and products of a precision (exact: float64)
+still show: with a margin over size times the rounding."""
+
 
 @dataclass(frozen=True)
 class Compressed:
@@ -27,12 +31,14 @@ class Compressed:
         bases: U_n, [size of mode n, size of the core's axis n], orthonormal columns by descending energy, float64.
         norm2: ‖X‖² of the tensor itself.
         spectra: Squared singular values found for each mode, descending.
+        resolution: Squared singular value, relative to the largest, below which one cannot be told from rounding.
     """
 
     core: Float[Tensor, "..."]
-    bases: tuple[Float[Tensor, "size core"], ...]
+    bases: tuple[Float[Tensor, "_ _"], ...]
     norm2: float
-    spectra: tuple[Float[Tensor, " core"], ...]
+    spectra: tuple[Float[Tensor, " _"], ...]
+    resolution: float
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -43,7 +49,7 @@ class Compressed:
         """The compression to fewer directions: the leading block, since directions are ordered by energy."""
         block = self.core[tuple(slice(0, rank) for rank in ranks)].contiguous()
         bases = tuple(basis[:, :rank].contiguous() for basis, rank in zip(self.bases, ranks, strict=True))
-        return Compressed(block, bases, self.norm2, self.spectra)
+        return Compressed(block, bases, self.norm2, self.spectra, self.resolution)
 
 
 def compress(data: Data, ranks: tuple[int, ...], *, exact: bool = False) -> Compressed:
@@ -56,8 +62,8 @@ def compress(data: Data, ranks: tuple[int, ...], *, exact: bool = False) -> Comp
     Args:
         data: The tensor.
         ranks: Directions to keep in each mode, at most its size.
-        exact: Form Gram matrices of float32 data in float64. Singular values below 3e-4 of the largest drown in the rounding
-            of float32 Gram matrices; matters only for data with less noise than that.
+        exact: Compute with float32 data in float64 throughout. Singular values below 3e-4 of the largest drown in the
+            rounding of float32 Gram matrices; matters only for data with less noise than that.
 
     Returns:
         The compression; its error is at most √N times that of the best one (N modes).
@@ -66,15 +72,23 @@ def compress(data: Data, ranks: tuple[int, ...], *, exact: bool = False) -> Comp
         Vannieuwenhoven, Vandebril & Meerbergen 2012, https://doi.org/10.1137/110836067
     """
     first = _first_mode(data)
-    core, basis, spectrum = _compress_first(data, first, ranks[first], exact=exact)
-    bases, spectra = {first: basis}, {first: spectrum}
+    gram = _first_gram(data, first, exact=exact)
+    norm2 = float(torch.trace(gram)) if exact else data.norm2
+    bases: dict[int, Tensor] = {}
+    spectra: dict[int, Tensor] = {}
+    bases[first], spectra[first] = leading_eigenvectors(gram, ranks[first])
+    core = _project(data, first, bases[first], exact=exact)
     for mode in sorted((mode for mode in range(len(ranks)) if mode != first), key=lambda mode: data.shape[mode]):
         gram = as_double_gram(_unfold(core, mode), exact=exact)
         bases[mode], spectra[mode] = leading_eigenvectors(gram, ranks[mode])
         core = _multiply(core, mode, bases[mode])
     order = range(len(ranks))
     return Compressed(
-        core.double().contiguous(), tuple(bases[n] for n in order), data.norm2, tuple(spectra[n] for n in order)
+        core.double().contiguous(),
+        tuple(bases[n] for n in order),
+        norm2,
+        tuple(spectra[n] for n in order),
+        RESOLUTION[data.dtype, exact or data.dtype == torch.float64],
     )
 
 
@@ -102,19 +116,25 @@ def _first_mode(data: Data) -> int:
     return min(modes, key=lambda mode: data.shape[mode])
 
 
-def _compress_first(data: Data, mode: int, rank: int, *, exact: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _first_gram(data: Data, mode: int, *, exact: bool) -> Tensor:
     if mode == 0:
         assert data.resident is not None
-        gram = as_double_gram(data.resident.reshape(data.shape[0], -1), exact=exact)
-    else:
-        gram = torch.zeros(data.shape[mode], data.shape[mode], dtype=torch.float64, device=data.device)
-        for _, chunk in data.chunks():
-            gram += _chunk_gram(chunk, mode, exact=exact)
-    basis, spectrum = leading_eigenvectors(gram, rank)
-    if mode == 0:
+        return as_double_gram(data.resident.reshape(data.shape[0], -1), exact=exact)
+    gram = torch.zeros(data.shape[mode], data.shape[mode], dtype=torch.float64, device=data.device)
+    for _, chunk in data.chunks():
+        gram += _chunk_gram(chunk, mode, exact=exact)
+    return gram
+
+
+def _project(data: Data, mode: int, basis: Tensor, *, exact: bool) -> Tensor:
+    """The data times the transposed basis; in float64 where `exact`."""
+    if mode == 0 and not exact:
         assert data.resident is not None
-        return _multiply(data.resident, 0, basis), basis, spectrum
-    return torch.cat([_multiply(chunk, mode, basis) for _, chunk in data.chunks()]), basis, spectrum
+        return _multiply(data.resident, 0, basis)
+    if mode == 0:
+        blocks = torch.split(data.resident.reshape(data.shape[0], -1), 2**20 // data.shape[0] + 1, dim=1)  # type: ignore[union-attr]
+        return torch.cat([basis.T @ block.double() for block in blocks], dim=1).reshape(-1, *data.shape[1:])
+    return torch.cat([_multiply(chunk.double() if exact else chunk, mode, basis) for _, chunk in data.chunks()])
 
 
 def _chunk_gram(chunk: Tensor, mode: int, *, exact: bool) -> Tensor:

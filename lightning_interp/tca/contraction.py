@@ -23,7 +23,7 @@ class CoreProducts:
         self._sizes = tuple(core.shape)
         self._by_first = core.reshape(core.shape[0], -1).contiguous()
         self._by_last = core.reshape(-1, core.shape[-1]).T.contiguous()
-        self._buffers: dict[int, Tensor] = {}
+        self._buffers: dict[str, Tensor] = {}
 
     def coordinates(self, mode: int, factor: Float[Tensor, "model component size"]) -> Float[Tensor, "row core"]:
         """A mode's factors of all models in core coordinates, one row per component."""
@@ -32,18 +32,18 @@ class CoreProducts:
 
     def with_last(self, rows: Float[Tensor, "row core"]) -> Float[Tensor, "row ..."]:
         """Core contracted with the last mode's factors, for every component."""
-        return self._product(rows, self._by_last).reshape(rows.shape[0], *self._sizes[:-1])
+        return self._product("last", rows, self._by_last).reshape(rows.shape[0], *self._sizes[:-1])
 
     def with_first(self, rows: Float[Tensor, "row core"]) -> Float[Tensor, "row ..."]:
         """Core contracted with the first mode's factors, for every component."""
-        return self._product(rows, self._by_first).reshape(rows.shape[0], *self._sizes[1:])
+        return self._product("first", rows, self._by_first).reshape(rows.shape[0], *self._sizes[1:])
 
-    def _product(self, rows: Tensor, matrix: Tensor) -> Tensor:
+    def _product(self, name: str, rows: Tensor, matrix: Tensor) -> Tensor:
         """A product into memory that is used again: on Linux fresh pages for it cost several times the product."""
-        width = matrix.shape[1]
-        held = self._buffers.get(width)
+        held = self._buffers.get(name)
         if held is None or held.shape[0] < rows.shape[0]:
-            held = self._buffers[width] = torch.empty(rows.shape[0], width, dtype=rows.dtype, device=rows.device)
+            held = torch.empty(rows.shape[0], matrix.shape[1], dtype=rows.dtype, device=rows.device)
+            self._buffers[name] = held
         return torch.mm(rows, matrix, out=held[: rows.shape[0]])
 
     def mttkrp(

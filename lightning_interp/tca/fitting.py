@@ -48,7 +48,7 @@ def fit_data(data: Data, request: Request, *, starts: Models | None = None, on_p
     exact = data.dtype == torch.float64
     ensemble = sweep_ensemble(_problem(data, request, exact=exact), request, starts=starts, on_progress=on_progress)
     if not exact and float(ensemble.errors.min()) < FLOAT32_GRAM_FLOOR:
-        ensemble = sweep_ensemble(_problem(data, request, exact=True), request, starts=starts, on_progress=on_progress)
+        ensemble = sweep_ensemble(_problem(data, request, exact=True), request, starts=starts)
     models = full_size(ensemble.models.select(ensemble.best), ensemble.compressed, request)
     errors = ensemble.errors[ensemble.best]
     finished = finish(data, models, errors, nonnegative=request.nonnegative, sweeps=FULL_SWEEPS)

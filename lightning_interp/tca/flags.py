@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import torch
 
-from lightning_interp.shapes import Float64, Tensor
 from lightning_interp.tca.compress import Compressed
 from lightning_interp.tca.cp import CPFit
 
@@ -15,19 +14,16 @@ CANCELLING = -0.9
 VANISHING = 1e-6
 """Weight of a component, relative to the largest, below which it carries nothing."""
 
-INDEPENDENT = {torch.float32: 1e-6, torch.float64: 1e-12}
-"""Squared singular value of an unfolding, relative to its largest, above which a direction is there; by the data's
-precision."""
-
 
 def flagged(fit: CPFit, compressed: Compressed) -> CPFit:
     """The fit with its flags; `CPFit` says what each means."""
-    directions = independent_directions(compressed, fit.factors[0].dtype)
+    directions = independent_directions(compressed)
+    pairs = list(zip(directions, fit.shape, strict=True))
     checks = {
         "degenerate": degeneracy(fit) <= CANCELLING,
-        "rank_deficient": min(directions) < min(fit.rank, *fit.shape),
+        "rank_deficient": any(found < min(fit.rank, size) for found, size in pairs),
         "rank_above_mode_size": fit.rank > min(fit.shape),
-        "constant_slices": min(directions) == 1 and min(fit.shape) > 1,
+        "constant_slices": any(found == 1 < size for found, size in pairs),
         "vanishing_component": bool((fit.cp_weights <= VANISHING * fit.cp_weights.max()).any()),
         "not_converged": not fit.converged,
     }
@@ -46,10 +42,6 @@ def degeneracy(fit: CPFit) -> float:
     return float(cosines.min())
 
 
-def independent_directions(compressed: Compressed, dtype: torch.dtype) -> list[int]:
-    """Directions each mode's slices span, as far as the precision of the data tells, at most as many as were looked for."""
-    return [_count(spectrum, INDEPENDENT[dtype]) for spectrum in compressed.spectra]
-
-
-def _count(spectrum: Float64[Tensor, " core"], relative: float) -> int:
-    return int((spectrum > relative * spectrum.max()).sum())
+def independent_directions(compressed: Compressed) -> list[int]:
+    """Directions each mode's slices span, as far as rounding lets see, at most as many as were looked for."""
+    return [int((spectrum > compressed.resolution * spectrum.max()).sum()) for spectrum in compressed.spectra]

@@ -12,9 +12,9 @@ from lightning_interp.tca.source import Data
 from lightning_interp.tca.sweeps import gram, normalized_, product
 from lightning_interp.tca.updates import Update, hals, least_squares
 
-CLOSED_FORM_DOWN_TO = 1e-2
-"""Relative error of a float32 tensor under which ‖X‖² − 2⟨X, X̂⟩ + ‖X̂‖² loses the digits that matter; the residual
-itself is summed then. Rounding of the inner product, about 1e-8 of ‖X‖², is 1e-4 of the square of this error."""
+CLOSED_FORM_DOWN_TO = {torch.float32: 1e-2, torch.float64: 1e-6}
+"""Relative error under which ‖X‖² − 2⟨X, X̂⟩ + ‖X̂‖² loses the digits that matter, by precision; the residual itself is
+summed then. In float32, rounding of the inner product, about 1e-8 of ‖X‖², is 1e-4 of the square of this error."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def finish(
             break
     if done == 0:
         errors = residual_errors(data, models)
-    elif data.dtype == torch.float32 and bool((errors < CLOSED_FORM_DOWN_TO).any()):
+    elif bool((errors < CLOSED_FORM_DOWN_TO[data.dtype]).any()):
         errors = residual_errors(data, work.models)
     return Finished(work.models, errors, done)
 

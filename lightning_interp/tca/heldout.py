@@ -37,8 +37,8 @@ class Cut:
     """What one fold holds out: entries `first` of mode `modes[0]` crossed with entries `second` of mode `modes[1]`."""
 
     modes: tuple[int, int]
-    first: Int[Tensor, " entry"]
-    second: Int[Tensor, " entry"]
+    first: Int[Tensor, " _"]
+    second: Int[Tensor, " _"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def heldout_errors(data: Data, fits: Mapping[int, CPFit], *, nonnegative: bool, 
         max_iter: Most sweeps.
 
     Returns:
-        Nothing (empty mappings) for ranks that a retained part cannot carry.
+        Errors by rank; empty mappings where every fold would be fitted to, or judged by, nothing but zeros.
     """
     generator = torch.Generator().manual_seed(seed)
     kept = _subset(data.shape, generator)
@@ -79,7 +79,10 @@ def heldout_errors(data: Data, fits: Mapping[int, CPFit], *, nonnegative: bool, 
     rows = {rank: [f[k.to(f.device)] for f, k in zip(fit.factors, kept, strict=True)] for rank, fit in fits.items()}
     models = _as_models(rows, fits)
     folds = [_fold(part, models, cut, nonnegative=nonnegative, max_iter=max_iter) for cut in _cuts(part.shape, generator)]
-    table = torch.stack(folds)
+    judged = [errors for errors in folds if errors is not None]
+    if not judged:
+        return HeldoutErrors({}, {}, {})
+    table = torch.stack(judged)
     errors = {rank: tuple(table[:, n].tolist()) for n, rank in enumerate(rows)}
     best = min(errors, key=lambda rank: sum(errors[rank]))
     spread = {rank: _standard_error(values, errors[best]) for rank, values in errors.items()}
@@ -88,6 +91,8 @@ def heldout_errors(data: Data, fits: Mapping[int, CPFit], *, nonnegative: bool, 
 
 def _standard_error(values: tuple[float, ...], best: tuple[float, ...]) -> float:
     """Of the mean difference to the best rank: folds differ far more among themselves than ranks do within one."""
+    if len(values) < 2:
+        return 0.0
     differences = torch.tensor(values, dtype=torch.float64) - torch.tensor(best, dtype=torch.float64)
     return float(differences.std() / math.sqrt(len(values)))
 
@@ -130,18 +135,19 @@ def _random(size: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(size, generator=generator)[: max(1, round(size * HELD_SHARE))].sort().values
 
 
-def _fold(part: Tensor, models: Models, cut: Cut, *, nonnegative: bool, max_iter: int) -> Float64[Tensor, " model"]:
-    """Relative error of each model on the block where the cuts cross."""
+def _fold(part: Tensor, models: Models, cut: Cut, *, nonnegative: bool, max_iter: int) -> Float64[Tensor, " model"] | None:
+    """Error of each model on the block where the cuts cross; None where there is only silence to fit or to judge."""
     (a, b), device = cut.modes, part.device
     held = [cut.first.to(device), cut.second.to(device)]
     rest = [_without(part.shape[mode], entries) for mode, entries in zip((a, b), held, strict=True)]
-    retained = _pick(part, (a, b), rest)
+    retained, block = _pick(part, (a, b), rest), _pick(part, (a, b), held).double()
+    if not bool(retained.any()) or not bool(block.any()):
+        return None
     fitted = _refit(retained, _restricted(models, (a, b), rest), nonnegative=nonnegative, max_iter=max_iter)
     into_a = _continued(_pick(part, (a, b), [held[0], rest[1]]), fitted, a, nonnegative=nonnegative)
     into_b = _continued(_pick(part, (a, b), [rest[0], held[1]]), fitted, b, nonnegative=nonnegative)
     factors = [factor.double() for factor in fitted.factors]
     factors[a], factors[b] = into_a, into_b
-    block = _pick(part, (a, b), held).double()
     return torch.stack([_relative_error(block, [factor[m].mT for factor in factors]) for m in range(len(models))])
 
 

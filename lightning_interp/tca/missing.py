@@ -8,7 +8,7 @@ import torch
 
 from lightning_interp.errors import ConfigError, ShapeError
 from lightning_interp.shapes import Bool, Tensor
-from lightning_interp.tca.cp import CPFit
+from lightning_interp.tca.cp import CPFit, khatri_rao
 from lightning_interp.tca.ensemble import Ensemble, Progress, Request, best_of, full_size
 from lightning_interp.tca.fitting import Fitted, fit_data
 from lightning_interp.tca.models import Models, joined
@@ -16,6 +16,12 @@ from lightning_interp.tca.source import Data, SnapshotSource, check_device
 
 ROUNDS = 60
 """Most times the missing entries are filled in anew for one rank."""
+
+SWEEPS_A_ROUND = 10
+"""Sweeps between two fillings: a model need not settle on entries that are about to change."""
+
+CHAINS = 3
+"""Fits of each rank that go their own way from the start; similarity is how far they agree."""
 
 SETTLED = 1e-4
 """Relative fall of the observed error, per round, below which a rank is done."""
@@ -56,9 +62,10 @@ def fit_with_missing(
 ) -> tuple[Data, Fitted]:
     """Fit all ranks to the observed entries.
 
-    Missing entries start at the mean of their fibre over snapshots; then, rank by rank, the best model fills them in and all
-    restarts of that rank go on from where they were. Each round lowers the observed error (it is an EM step). The tensor
-    must be in memory; each round costs what a fit of that rank costs, and rounds grow with the share that is missing.
+    `CHAINS` times over, missing entries start at the mean of their fibre over snapshots plus noise, and a share of the
+    restarts is fitted to that; the best of each rank then goes on, filling in what is missing by itself. So chains that
+    agree do so because of the data. Each round lowers the observed error (it is an EM step). The tensor must be in memory;
+    each round costs what a fit of one model costs, and rounds grow with the share that is missing.
 
     Args:
         tensor: The data; unobserved entries may hold anything.
@@ -68,72 +75,97 @@ def fit_with_missing(
         on_progress: Told (ranks done, ranks in all).
 
     Returns:
-        The data as the largest rank fills them in, and the fits; their `relative_error` is over observed entries.
+        The data with fibre means filled in, and the fits of all chains, errors over observed entries.
 
     Raises:
         ShapeError: The mask does not fit the tensor, or an observed entry is not finite.
         ConfigError: A slice has no observed entry, or the tensor comes as a `SnapshotSource`.
     """
     observed = _checked(tensor, mask, check_device(device))
-    data = Data(observed.filled(_fibre_means(observed)), device=device, nonnegative=request.nonnegative)
-    first = fit_data(data, request)
-    starts = full_size(first.ensemble.models, first.ensemble.compressed, request)
-    done: list[Fitted] = []
-    for rank in request.ranks:
-        of_rank = starts.select(torch.nonzero(starts.ranks == rank)[:, 0])
-        data, fitted = _filled_in(observed, of_rank, first.fits[rank], replace(request, ranks=(rank,)), device=device)
-        done.append(fitted)
+    several = replace(request, restarts=-(-request.restarts // CHAINS))
+    firsts = [
+        fit_data(
+            _first_fill(observed, seed=request.seed + chain, request=request), replace(several, seed=request.seed + chain)
+        )
+        for chain in range(CHAINS)
+    ]
+    chains: list[Fitted] = []
+    for done, rank in enumerate(request.ranks, start=1):
+        one = replace(request, ranks=(rank,))
+        chains += [_filled_in(observed, _best_start(first, rank, request), one, device=device) for first in firsts]
         if on_progress is not None:
-            on_progress(len(done), len(request.ranks))
-    return data, _together(done, request)
+            on_progress(done, len(request.ranks))
+    return Data(observed.filled(_fibre_means(observed)), device=device), _together(chains, request)
 
 
-def _together(done: list[Fitted], request: Request) -> Fitted:
-    """Results of all ranks as one; the compression is that of the largest rank."""
-    ensembles = [fitted.ensemble for fitted in done]
-    models = joined([full_size(e.models, e.compressed, request) for e in ensembles])
-    errors = torch.cat([e.errors for e in ensembles])
-    ensemble = Ensemble(
-        ensembles[-1].compressed,
-        models,
-        errors,
-        torch.cat([e.converged for e in ensembles]),
-        torch.cat([e.n_iter for e in ensembles]),
-        best_of(models.ranks, errors),
+def _first_fill(observed: _Observed, *, seed: int, request: Request) -> Data:
+    """Fibre means with noise of the data's own size, other for each chain: a common fill would make the chains agree."""
+    means = _fibre_means(observed)
+    spread = (observed.tensor - means)[observed.mask].std()
+    noise = torch.randn(means.shape, generator=torch.Generator().manual_seed(seed), dtype=means.dtype)
+    fill = means + spread * noise.to(means.device)
+    return Data(
+        observed.filled(fill.clamp_min(0) if request.nonnegative else fill),
+        device=observed.tensor.device,
+        nonnegative=request.nonnegative,
     )
-    return Fitted(ensemble, {rank: fit for fitted in done for rank, fit in fitted.fits.items()})
 
 
-def _filled_in(
-    observed: _Observed, starts: Models, fit: CPFit, request: Request, *, device: str | torch.device
-) -> tuple[Data, Fitted]:
-    """One rank until its observed error settles."""
+def _best_start(first: Fitted, rank: int, request: Request) -> Models:
+    ensemble = first.ensemble
+    row = ensemble.best[torch.nonzero(ensemble.models.ranks[ensemble.best] == rank)[0]]
+    return full_size(ensemble.models.select(row), ensemble.compressed, request)
+
+
+def _together(chains: list[Fitted], request: Request) -> Fitted:
+    """All chains as one ensemble; the compression is that of the last, of the largest rank."""
+    ensembles = [chain.ensemble for chain in chains]
+    fits = [fit for chain in chains for fit in chain.fits.values()]
+    models = joined([full_size(e.models, e.compressed, request) for e in ensembles])
+    errors = torch.tensor([fit.relative_error for fit in fits], dtype=torch.float64, device=models.ranks.device)
+    best = best_of(models.ranks, errors)
+    converged, n_iter = torch.cat([e.converged for e in ensembles]), torch.cat([e.n_iter for e in ensembles])
+    ensemble = Ensemble(ensembles[-1].compressed, models, errors, converged, n_iter, best)
+    return Fitted(ensemble, {fits[row].rank: fits[row] for row in best.tolist()})
+
+
+def _filled_in(observed: _Observed, start: Models, request: Request, *, device: str | torch.device) -> Fitted:
+    """One model until its observed error settles, with what is missing filled in by itself."""
     (rank,) = request.ranks
+    request = replace(request, max_iter=min(request.max_iter, SWEEPS_A_ROUND))
     before, error, settled = math.inf, math.inf, False
+    fill = _full(start)
     for _ in range(ROUNDS):
-        data = Data(observed.filled(fit.full()), device=device)
-        fitted = fit_data(data, request, starts=starts)
+        fitted = fit_data(Data(observed.filled(fill), device=device), request, starts=start)
         fit = fitted.fits[rank]
-        starts = full_size(fitted.ensemble.models, fitted.ensemble.compressed, request)
+        fill, start = fit.full(), full_size(fitted.ensemble.models, fitted.ensemble.compressed, request)
         error = observed.error(fit)
         settled = before - error <= SETTLED * error
         if settled:
             break
         before = error
-    flags = fit.flags if settled else tuple(dict.fromkeys((*fit.flags, "not_converged")))
-    fit = replace(fit, relative_error=error, converged=fit.converged and settled, flags=flags)
-    return data, Fitted(fitted.ensemble, {rank: fit})
+    flags = (*(flag for flag in fit.flags if flag != "not_converged"), *(() if settled else ("not_converged",)))
+    fit = replace(fit, relative_error=error, converged=settled, flags=flags)
+    return Fitted(fitted.ensemble, {rank: fit})
+
+
+def _full(model: Models) -> Tensor:
+    """The tensor of a single model."""
+    factors = [factor[0].mT for factor in model.factors]
+    return (factors[0] @ khatri_rao(factors[1:]).T).reshape([len(factor) for factor in factors])
 
 
 def _checked(tensor: Tensor | SnapshotSource, mask: Tensor, device: torch.device) -> _Observed:
     if not isinstance(tensor, Tensor):
         raise ConfigError("mask: works on a tensor in memory; load the snapshots into one, or leave the mask out.")
+    if not isinstance(mask, Tensor):
+        raise ShapeError(f"mask: expected a tensor of booleans, True where observed, got a {type(mask).__name__}.")
     if tuple(mask.shape) != tuple(tensor.shape) or mask.dtype != torch.bool:
         raise ShapeError(
             f"mask: expected booleans of the tensor's shape {tuple(tensor.shape)}, True where observed; got {mask.dtype} of "
             f"shape {tuple(mask.shape)}."
         )
-    tensor, mask = tensor.to(device), mask.to(device)
+    tensor, mask = tensor.detach().to(device), mask.to(device)
     bad = mask & ~torch.isfinite(tensor)
     if bool(bad.any()):
         place = tuple(torch.nonzero(bad)[0].tolist())

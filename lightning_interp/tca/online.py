@@ -68,8 +68,8 @@ class OnlineTCA:
         tol: float = TOL,
         max_iter: int = MAX_ITER,
     ) -> None:
-        self._request = checked_request(tuple(ranks), restarts, nonnegative, seed, tol, max_iter)
-        if history < FEWEST_SNAPSHOTS:
+        self._request = checked_request(ranks, restarts, nonnegative, seed, tol, max_iter)
+        if isinstance(history, bool) or not isinstance(history, int) or history < FEWEST_SNAPSHOTS:
             raise ConfigError(f"history: expected {FEWEST_SNAPSHOTS} snapshots or more, got {history!r}.")
         self._history, self._device = history, check_device(device)
         directions = max(FEWEST_DIRECTIONS, DIRECTIONS_PER_COMPONENT * max(self._request.ranks))
@@ -101,7 +101,8 @@ class OnlineTCA:
             activations: The same stimuli and units as before.
 
         Raises:
-            ShapeError: Other axes than before, an entry that is not finite, or a negative one where that is not allowed.
+            ShapeError: Other axes than before, or an entry that is not finite.
+            ConfigError: A step that does not ascend, or a negative entry where that is not allowed.
         """
         self._check(step, activations)
         snapshot = activations.detach().to(self._device).double()
@@ -120,9 +121,12 @@ class OnlineTCA:
 
         Raises:
             ConfigError: Nothing has been fitted yet.
+            ShapeError: Other stimuli or units than those added.
         """
         if self.fit is None:
             raise ConfigError("OnlineTCA.loadings: nothing is fitted yet; call refit() after the first snapshots.")
+        if tuple(activations.shape) != self.fit.shape[1:]:
+            raise ShapeError(f"activations: expected shape {self.fit.shape[1:]}, got {tuple(activations.shape)}.")
         return loadings_of(activations.to(self._device).double(), self.fit, nonnegative=self._request.nonnegative)
 
     def refit(self) -> RankSelection:

@@ -51,6 +51,8 @@ class SlicePredictions:
 
     def judge(self, snapshot: Float64[Tensor, "stimulus unit"], fits: Mapping[int, CPFit]) -> None:
         """Find loadings on every other stimulus, predict those between, and the other way round."""
+        if snapshot.shape[0] < 2:
+            return
         for rank, fit in fits.items():
             for start in range(2):
                 seen, hidden = slice(start, None, 2), slice(1 - start, None, 2)

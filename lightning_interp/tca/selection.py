@@ -14,6 +14,9 @@ STABLE, CONSISTENT = 0.8, 60.0
 WORTH = 0.01
 """Share of the lowest held-out error that a further component must save to be worth having."""
 
+WORTH_FITTING = 0.05
+"""Share of the error that a further component must save where there are no held-out errors."""
+
 CLOSE = 0.25
 """Share above the lowest held-out error within which a stable smaller rank is preferred to an unstable one."""
 
@@ -42,11 +45,11 @@ class RankSelection:
 def recommend(table: Sequence[Row], fits: Mapping[int, CPFit], heldout: HeldoutErrors | None) -> tuple[int, tuple[str, ...]]:
     """The smallest rank that predicts held-out data as well as the best, lowered to a stable one that is nearly as good.
 
-    Without held-out errors: the largest rank whose restarts agree. Core consistency is told, and decides nothing: collinear
-    components, which training gives, lower it at the right rank.
+    Without held-out errors: the largest rank up to which each rank lowers the error by a twentieth. Core consistency is
+    told, and decides nothing: collinear components, which training gives, lower it at the right rank.
     """
     rows = {int(row["rank"] or 0): row for row in table}
-    rank, reasons = (max(rows), ["no held-out errors: the largest rank is where to begin"])
+    rank, reasons = _by_error(rows)
     near = set(rows)
     if heldout is not None and heldout.mean:
         rank, reasons = _by_heldout(heldout)
@@ -61,6 +64,18 @@ def recommend(table: Sequence[Row], fits: Mapping[int, CPFit], heldout: HeldoutE
             f"read it with care, and no smaller rank is both stable and as good: {_why_unstable(rows[rank], fits[rank])}"
         )
     return rank, (*reasons, *_told(rows[rank], fits[rank]))
+
+
+def _by_error(rows: Mapping[int, Row]) -> tuple[int, list[str]]:
+    """Go up while each rank lowers the error of the one before by `WORTH_FITTING`."""
+    chosen, *others = sorted(rows)
+    for rank in others:
+        if _value(rows[rank], "relative_error", 0) > (1 - WORTH_FITTING) * _value(rows[chosen], "relative_error", 0):
+            break
+        chosen = rank
+    return chosen, [
+        f"without held-out errors: the next rank after {chosen} lowers the error by less than {WORTH_FITTING:.0%}"
+    ]
 
 
 def _by_heldout(heldout: HeldoutErrors) -> tuple[int, list[str]]:

@@ -94,10 +94,17 @@ class Data:
         step = max(1, int(CHUNK_BYTES // max(per_snapshot, extra_bytes_per_snapshot, 1)))
         for start in range(0, self.shape[0], step):
             stop = min(start + step, self.shape[0])
-            if self._resident is not None:
-                yield start, self._resident[start:stop]
-            else:
-                yield start, self._source.read(start, stop).to(self.device)
+            yield start, self._read(start, stop) if self._resident is None else self._resident[start:stop]
+
+    def _read(self, start: int, stop: int) -> Tensor:
+        chunk = self._source.read(start, stop)
+        expected = (stop - start, *self.shape[1:])
+        if tuple(chunk.shape) != expected or chunk.dtype != self.dtype:
+            raise ShapeError(
+                f"tensor: read({start}, {stop}) of its source gave {chunk.dtype} of shape {tuple(chunk.shape)}, expected "
+                f"{self.dtype} of shape {expected}."
+            )
+        return chunk.to(self.device)
 
     def _place(self) -> Tensor | None:
         if not isinstance(self._source, _TensorSource):
@@ -119,7 +126,7 @@ class Data:
             total += squares
             lowest = min(lowest, float(chunk.amin())) if nonnegative else lowest
         if total == 0:
-            raise ShapeError("tensor: all entries are zero, so there is nothing to decompose. Is the layer dead?")
+            self._refuse_silence()
         if nonnegative and lowest < 0:
             raise ConfigError(
                 f"nonnegative: the tensor has negative entries (lowest {lowest:.3g}); pass nonnegative=False, or clamp what "
@@ -127,14 +134,25 @@ class Data:
             )
         return total
 
+    def _refuse_silence(self) -> None:
+        if any(bool(chunk.any()) for _, chunk in self.chunks()):
+            raise ShapeError(f"tensor: its entries are too small to square in {self.dtype}; multiply it, or use float64.")
+        raise ShapeError("tensor: all entries are zero, so there is nothing to decompose. Is the layer dead?")
+
 
 _ADVICE = "Pass mask= (False where a value is missing), or leave the snapshot out."
 
 
+BLOCK = 4096
+"""Numbers whose squares are summed in their own precision before float64 takes over."""
+
+
 def squared_norm(tensor: Tensor) -> float:
-    """Sum of squares: blocks in the tensor's own precision, their sum in float64."""
-    rows = tensor.reshape(tensor.shape[0], -1)
-    return float(torch.stack([torch.dot(row, row) for row in rows]).double().sum())
+    """Sum of squares: short blocks in the tensor's own precision, their sum in float64; exact to about 1e-8 for float32."""
+    flat = tensor.reshape(-1)
+    whole = len(flat) // BLOCK * BLOCK
+    rows = flat[:whole].reshape(-1, 1, BLOCK)
+    return float(torch.bmm(rows, rows.mT).double().sum() + flat[whole:].square().double().sum())
 
 
 def as_double_gram(matrix: Tensor, *, exact: bool) -> Float64[Tensor, "row row"]:
@@ -154,8 +172,10 @@ def check_device(device: str | torch.device) -> torch.device:
     """
     try:
         found = torch.device(device)
-    except RuntimeError as err:
+    except (RuntimeError, TypeError) as err:
         raise ConfigError(f"device: {device!r} is not a device ({err}); use 'cpu' or 'cuda:0'.") from err
+    if found.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device: {device!r} is not supported (float64 is needed); use 'cpu' or 'cuda:0'.")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device: {device!r} is not there ({torch.cuda.device_count()} GPUs visible); use 'cpu'.")
     return torch.device("cuda", found.index or 0) if found.type == "cuda" else found

@@ -73,7 +73,7 @@ class StreamingBasis:
             raise ShapeError(f"tensor: all activations of steps {self.steps} are zero, so there is nothing to decompose.")
         inner = compress(Data(self.core, device=self.core.device), sizes, exact=True)
         bases = (inner.bases[0], *(own @ turn for own, turn in zip(self.bases, inner.bases[1:], strict=True)))
-        return Compressed(inner.core, bases, sum(self.energies), inner.spectra)
+        return Compressed(inner.core, bases, sum(self.energies), inner.spectra, inner.resolution)
 
     def _narrow(self) -> None:
         """Keep at most `most` directions of each basis, those with the most energy over the kept snapshots."""

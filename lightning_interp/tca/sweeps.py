@@ -76,9 +76,10 @@ def sweep_until_converged(
         with one_thread_unless(state.touched >= WORTH_SHARING):
             for index in range(min(CHECK_EVERY, max_iter - state.sweeps)):
                 state.sweep(plain=index == CHECK_EVERY - 1 or state.sweeps == max_iter - 1)
-        done = state.check(tol) | (state.sweeps >= max_iter)
+        settled = state.check(tol)
+        done = settled | (state.sweeps >= max_iter)
         if bool(done.any()):
-            result.take(state, done, converged=state.sweeps < max_iter)
+            result.take(state, done, settled)
             on_converged(int(done.sum()))
             if bool(done.all()):
                 break
@@ -101,12 +102,12 @@ class _Result:
         zeros = torch.zeros(len(models), device=device)
         return cls(models, zeros.double(), zeros.bool(), zeros.long())
 
-    def take(self, state: "_State", done: Tensor, *, converged: bool) -> None:
+    def take(self, state: "_State", done: Tensor, settled: Tensor) -> None:
         finished = state.kept.select(torch.nonzero(done)[:, 0])
         rows = finished.numbers
         self.models = self.models.replaced(rows, finished)
         self.errors[rows] = state.checked[done]
-        self.converged[rows] = converged | (state.checked[done] <= EXACT)
+        self.converged[rows] = settled[done]
         self.n_iter[rows] = state.sweeps
 
     def swept(self) -> Swept:

@@ -100,15 +100,15 @@ def test_similarity_with_a_mask_is_not_higher_than_without(planted):
     tensor, mask = planted.planted((15, 18, 20), 3, seed=2).tensor, observed("random", shape=(15, 18, 20))
     plain, masked = (select_rank(tensor, [3, 4], mask=each, restarts=4, heldout=False) for each in (None, mask))
     assert plain.recommended == 3
-    assert masked.table[1]["similarity"] < 0.8
+    assert masked.table[1]["similarity"] < 0.95  # chains with fillings of their own; .99999 with a common one
     assert masked.recommended == 3
 
 
-def test_select_rank_with_a_mask_tells_progress_in_models(planted):
+def test_select_rank_with_a_mask_tells_progress_in_ranks(planted):
     told = []
     tensor, mask = planted.planted(SHAPE, 2).tensor, observed("random")
     select_rank(tensor, [1, 2], mask=mask, restarts=3, on_progress=lambda *counts: told.append(counts))
-    assert told[-1] == (6, 6)
+    assert told == [(1, 2), (2, 2)]
 
 
 def test_one_snapshot_is_a_slice_of_the_model(planted):
