@@ -79,7 +79,7 @@ def compress(data: Data, ranks: tuple[int, ...], *, exact: bool = False) -> Comp
     bases[first], spectra[first] = leading_eigenvectors(gram, ranks[first])
     core = _project(data, first, bases[first], exact=exact)
     for mode in sorted((mode for mode in range(len(ranks)) if mode != first), key=lambda mode: data.shape[mode]):
-        gram = as_double_gram(_unfold(core, mode), exact=exact)
+        gram = _chunk_gram(core, mode, exact=exact)
         bases[mode], spectra[mode] = leading_eigenvectors(gram, ranks[mode])
         core = _multiply(core, mode, bases[mode])
     order = range(len(ranks))
@@ -138,16 +138,14 @@ def _project(data: Data, mode: int, basis: Tensor, *, exact: bool) -> Tensor:
 
 
 def _chunk_gram(chunk: Tensor, mode: int, *, exact: bool) -> Tensor:
-    """Gram matrix of an unfolding without copying it: one product per snapshot where the mode is an inner one."""
+    """Gram matrix of an unfolding without copying it: one product for each entry of the modes before it."""
+    if mode == 0:
+        return as_double_gram(chunk.reshape(chunk.shape[0], -1), exact=exact)
     if mode == chunk.ndim - 1:
         return as_double_gram(chunk.reshape(-1, chunk.shape[-1]).T, exact=exact)
     blocks = chunk.reshape(-1, *chunk.shape[mode:]).flatten(2)
     wide = blocks.double() if exact else blocks
     return torch.bmm(wide, wide.mT).double().sum(dim=0)
-
-
-def _unfold(tensor: Tensor, mode: int) -> Tensor:
-    return tensor.movedim(mode, 0).reshape(tensor.shape[mode], -1)
 
 
 def _multiply(tensor: Tensor, mode: int, basis: Tensor) -> Tensor:

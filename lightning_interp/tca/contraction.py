@@ -3,7 +3,7 @@
 
 import torch
 
-from lightning_interp.shapes import Float, Tensor
+from lightning_interp.shapes import Bool, Float, Tensor
 
 
 class CoreProducts:
@@ -24,10 +24,17 @@ class CoreProducts:
         self._by_first = core.reshape(core.shape[0], -1).contiguous()
         self._by_last = core.reshape(-1, core.shape[-1]).T.contiguous()
         self._buffers: dict[str, Tensor] = {}
+        self._own: Tensor | None = None
+        self._width = 0
+
+    def leave_out(self, padding: Bool[Tensor, "model component"]) -> None:
+        """Say which components are padding: nothing is computed for them."""
+        self._width = padding.shape[1]
+        self._own = torch.nonzero(~padding.flatten())[:, 0] if bool(padding.any()) else None
 
     def coordinates(self, mode: int, factor: Float[Tensor, "model component size"]) -> Float[Tensor, "row core"]:
-        """A mode's factors of all models in core coordinates, one row per component."""
-        rows = factor.flatten(0, 1)
+        """A mode's factors of all models in core coordinates, one row per component that is not padding."""
+        rows = factor.flatten(0, 1) if self._own is None else factor.flatten(0, 1).index_select(0, self._own)
         return rows if self._bases is None else rows @ self._bases[mode]
 
     def with_last(self, rows: Float[Tensor, "row core"]) -> Float[Tensor, "row ..."]:
@@ -67,5 +74,7 @@ class CoreProducts:
         for earlier in range(first, mode):
             partial = torch.bmm(others[earlier][:, None, :], partial.reshape(partial.shape[0], self._sizes[earlier], -1))
         rows = partial.reshape(partial.shape[0], self._sizes[mode])
+        if self._own is not None:
+            rows = rows.new_zeros(models * self._width, rows.shape[1]).index_copy_(0, self._own, rows)
         wide = rows if self._bases is None else rows @ self._bases[mode].T
         return wide.reshape(models, -1, wide.shape[1])

@@ -12,6 +12,10 @@ from lightning_interp.tca.source import Data
 from lightning_interp.tca.sweeps import gram, normalized_, product
 from lightning_interp.tca.updates import Update, hals, least_squares
 
+SETTLED = 5e-4
+"""Share by which a sweep on the uncompressed tensor must lower an error for another to follow: half of what the compression
+may cost."""
+
 CLOSED_FORM_DOWN_TO = {torch.float32: 1e-2, torch.float64: 1e-6}
 """Relative error under which ‖X‖² − 2⟨X, X̂⟩ + ‖X̂‖² loses the digits that matter, by precision; the residual itself is
 summed then. In float32, rounding of the inner product, about 1e-8 of ‖X‖², is 1e-4 of the square of this error."""
@@ -33,7 +37,13 @@ class Finished:
 
 
 def finish(
-    data: Data, models: Models, before: Float64[Tensor, " model"], *, nonnegative: bool, sweeps: int, settled: float = 1e-4
+    data: Data,
+    models: Models,
+    before: Float64[Tensor, " model"],
+    *,
+    nonnegative: bool,
+    sweeps: int,
+    settled: float = SETTLED,
 ) -> Finished:
     """Plain alternating updates on the uncompressed tensor.
 

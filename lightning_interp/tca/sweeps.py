@@ -152,6 +152,7 @@ class _State:
             checked=infinite,
             kept=models,
         )
+        state.products.leave_out(~models.mask())
         if nonnegative:
             state.match_scale()
         state.grams = [gram(factor) for factor in state.factors]
@@ -236,6 +237,7 @@ class _State:
         rows = torch.nonzero(going)[:, 0]
         self.kept = self.kept.select(rows)
         self.ranks, self.numbers = self.kept.ranks, self.kept.numbers
+        self.products.leave_out(~self.kept.mask())
         self.factors = [factor[rows, : self.kept.width] for factor in self.factors]
         self.plain = [factor[rows, : self.kept.width] for factor in self.plain]
         self.grams = [gram[rows, : self.kept.width, : self.kept.width] for gram in self.grams]
