@@ -4,8 +4,8 @@
 import argparse
 from collections.abc import Callable
 
-HIGHEST_RANK = 512
-"""No rank over this is tried: it would describe nothing in few components."""
+from lightning_interp.errors import ConfigError
+from lightning_interp.tca_settings import checked_ranks
 
 
 def parse_ranks(text: str) -> tuple[int, ...]:
@@ -17,16 +17,10 @@ def parse_ranks(text: str) -> tuple[int, ...]:
     >>> parse_ranks("1:3,6")
     (1, 2, 3, 6)
     """
-    ranks: set[int] = set()
-    for part in text.split(","):
-        first, colon, last = part.partition(":")
-        if not first.strip().isdecimal() or (colon and not last.strip().isdecimal()):
-            raise argparse.ArgumentTypeError(f"expected ranks such as 1:12, 1,2,4 or 3, got {text!r}")
-        low, high = int(first), int(last if colon else first)
-        if not 1 <= low <= high <= HIGHEST_RANK:
-            raise argparse.ArgumentTypeError(f"expected ascending ranks from 1 to {HIGHEST_RANK}, got {part!r}")
-        ranks.update(range(low, high + 1))
-    return tuple(sorted(ranks))
+    try:
+        return checked_ranks(text)
+    except ConfigError as err:
+        raise argparse.ArgumentTypeError(str(err).removeprefix("tca.ranks: ")) from err
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -124,7 +124,7 @@ def sweep_ensemble(
     bulk = replace(request, max_iter=min(request.max_iter, BULK_SWEEPS))
     swept = _sweep(core, models, bulk, tol=bulk_tol, on_progress=on_progress)
     swept = _best_swept(core, swept, request, tol=level_tol)
-    finished: Finished | None = None
+    judged: Finished | None = None
     while True:
         wider = _scaled(core.ranks, problem.shape, WIDEN)
         if any(want > have for want, have in zip(wider, outer.ranks, strict=True)):
@@ -132,7 +132,7 @@ def sweep_ensemble(
             wider = tuple(min(want, have) for want, have in zip(wider, outer.ranks, strict=True))
         if wider == core.ranks:
             break
-        wide, before, before_finished = outer.leading(wider), swept, finished
+        wide, before = outer.leading(wider), swept
         swept = _best_swept(wide, _resized(swept, wide, request), request, tol=level_tol)
         if _settled(lowest(before), lowest(swept)):
             core = wide
@@ -140,9 +140,9 @@ def sweep_ensemble(
         swept = _swept_further(wide, swept, contenders(swept), request, tol=bulk_tol)
         swept = _best_swept(wide, swept, request, tol=level_tol)
         if problem.finish is not None:
-            before_finished = before_finished or problem.finish(_best_models(before, core, request), lowest(before))
-            finished = problem.finish(_best_models(swept, wide, request), lowest(swept))
-            if _settled(before_finished.errors, finished.errors):
+            judged = judged or problem.finish(*_widest(before, core, request))
+            judged_before, judged = judged, problem.finish(*_widest(swept, wide, request))
+            if _settled(judged_before.errors, judged.errors):
                 core = wide
                 break
         core = wide
@@ -169,8 +169,10 @@ def _settled(before: Float64[Tensor, " rank"], after: Float64[Tensor, " rank"]) 
     return bool((before - after <= COMPRESSION_CHANGE * after).all())
 
 
-def _best_models(swept: Swept, core: Compressed, request: Request) -> Models:
-    return full_size(swept.models.select(best_of(swept.models.ranks, swept.errors)), core, request)
+def _widest(swept: Swept, core: Compressed, request: Request) -> tuple[Models, Float64[Tensor, " model"]]:
+    """The best model of the largest rank, which needs the widest core, in full size, and its error."""
+    row = best_of(swept.models.ranks, swept.errors)[-1:]
+    return full_size(swept.models.select(row), core, request), swept.errors[row]
 
 
 def _best_swept(core: Compressed, swept: Swept, request: Request, *, tol: float) -> Swept:

@@ -17,7 +17,8 @@ from lightning_interp.tca.source import Data
 FLOAT32_GRAM_FLOOR = 1e-3
 """Relative error under which a basis from float32 Gram matrices may hide what is left; bases are then made in float64."""
 
-FULL_SWEEPS = 2
+FULL_SWEEPS = 4
+"""Most sweeps on the uncompressed tensor."""
 
 
 @dataclass(frozen=True)

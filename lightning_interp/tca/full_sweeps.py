@@ -12,9 +12,9 @@ from lightning_interp.tca.source import Data
 from lightning_interp.tca.sweeps import gram, normalized_, product
 from lightning_interp.tca.updates import Update, hals, least_squares
 
-SETTLED = 5e-4
-"""Share by which a sweep on the uncompressed tensor must lower an error for another to follow: half of what the compression
-may cost."""
+SETTLED, SETTLED_NONNEGATIVE = 5e-4, 3e-5
+"""Share by which a sweep on the uncompressed tensor must lower an error for another to follow. For least squares half of
+what the compression may cost; non-negative factors leave the compressed subspace, so more is to be had on the tensor."""
 
 CLOSED_FORM_DOWN_TO = {torch.float32: 1e-2, torch.float64: 1e-6}
 """Relative error under which ‖X‖² − 2⟨X, X̂⟩ + ‖X̂‖² loses the digits that matter, by precision; the residual itself is
@@ -58,11 +58,14 @@ def finish(
         before: Their relative errors as far as they are known, e.g. from the compressed tensor.
         nonnegative: HALS instead of least squares.
         sweeps: Most sweeps.
-        settled: Stop once no model's error is lower by more than this share of itself than before the sweep.
+        settled: Stop once no model's error is lower by more than this share of itself than before the sweep; None: by kind
+            of model.
 
     Returns:
         The models and their errors; the error of no model rises from one sweep to the next, but for rounding.
     """
+    if settled is None:
+        settled = SETTLED_NONNEGATIVE if nonnegative else SETTLED
     work = _FullSweeps(data, models, hals if nonnegative else least_squares)
     errors, done = before, 0
     while done < sweeps:
