@@ -119,6 +119,8 @@ class FollowedLayer:
             self._fold_again({*self._scales, *self._late}, nonnegative=self._nonnegative)
         if self._online is None or not self._unfitted or len(self._scales) < self._fewest_snapshots:
             return
+        if self._online.silent:  # units that are dead so far may wake up: the next snapshot asks again
+            return
         self._online.refit()
         self._unfitted = 0
         if self._may_write():

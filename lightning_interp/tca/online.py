@@ -93,6 +93,11 @@ class OnlineTCA:
         """Optimizer steps of the rows of `fit.factors[0]`: the snapshots kept at the last refit."""
         return self._fit_steps
 
+    @property
+    def silent(self) -> bool:
+        """Whether all that was added is zero, so that there is nothing to fit yet."""
+        return not bool(self._basis.core.any())
+
     def add(self, step: int, activations: Float[Tensor, "stimulus unit"]) -> None:
         """Fold one snapshot in.
 

@@ -135,6 +135,7 @@ class _State:
 
     @classmethod
     def start(cls, compressed: Compressed, models: Models, *, nonnegative: bool) -> "_State":
+        """Before the first sweep."""
         dtype, device = models.factors[0].dtype, models.factors[0].device
         bases = tuple(basis.to(dtype) for basis in compressed.bases) if nonnegative else None
         infinite = torch.full((len(models),), torch.inf, dtype=torch.float64, device=device)

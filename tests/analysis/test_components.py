@@ -344,3 +344,18 @@ def test_a_superseded_analyzer_writes_no_components(prepared):
     analyzer.run_pending()
     analyzer.finish("finished")
     assert not components_file(run.path, "1").exists()
+
+
+def test_a_layer_that_wakes_up_late_is_followed_from_then_on(prepared):
+    run = prepared(steps=())
+    (run.path / OBSERVATIONS).mkdir()
+    generator = torch.Generator().manual_seed(0)
+    notices: list[str] = []
+    layer = FollowedLayer(run.path, "1", SETTINGS, device="cpu", notice=notices.append, may_write=lambda: True)
+    for step in range(12):
+        alive = torch.rand(5, 4, generator=generator) if step >= 6 else torch.zeros(5, 4)
+        write_tensors(step_file(run.path / OBSERVATIONS, step), {"1": alive}, {})
+        layer.follow(step)
+        assert (run.path / COMPONENTS).exists() == (step >= 6)  # due since the fourth snapshot, made at the first to speak
+    assert open_run(run.path).components("1").folded_steps[:7] == (0, 1, 2, 3, 4, 5, 6)
+    assert not notices

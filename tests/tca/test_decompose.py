@@ -422,7 +422,10 @@ def test_select_rank_works_where_few_units_are_alive():
     tensor = torch.zeros(20, 12, 30, dtype=torch.float64)
     tensor[:, :, [2, 5]] = torch.randn(20, 12, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for seed in range(4):
-        select_rank(tensor, [1, 2], restarts=2, seed=seed)
+        found = select_rank(tensor, [1, 2], restarts=2, seed=seed)
+        units = found.fits[2].factors[2]
+        assert torch.nonzero(units.norm(dim=1) > 1e-9)[:, 0].tolist() == [2, 5]
+        assert all(row["heldout_error"] is None or row["heldout_error"] > 0 for row in found.table)
 
 
 # bad input
