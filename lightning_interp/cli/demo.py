@@ -74,6 +74,7 @@ def _show(result: "DemoResult", console: "Console") -> None:
     console.print(f"Picture         {result.picture}", soft_wrap=True)
     console.print(f"Run directory   {result.run_dir}", soft_wrap=True)
     console.print(f"Offline W&B run {result.wandb_dir}  (to upload it: wandb sync {result.wandb_dir})", soft_wrap=True)
+    console.print(f"To go on        lightning-interp tca {result.run_dir} --figure components.html", soft_wrap=True)
 
 
 def _summary(result: "DemoResult") -> dict[str, object]:

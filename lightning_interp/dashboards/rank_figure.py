@@ -16,7 +16,7 @@ CONSISTENCY_CONVENTION = 60.0
 _CURVES = (
     # column of the table, name, panel, color, dash
     ("relative_error", "fit", 1, "#0072B2", "solid"),
-    ("heldout_error", "held-out entries", 1, "#D55E00", "dash"),
+    ("heldout_error", "held-out data", 1, "#D55E00", "dash"),
     ("similarity", "similarity", 2, "#009E73", "solid"),
     ("core_consistency", "core consistency", 3, "#CC79A7", "solid"),
 )
@@ -26,7 +26,7 @@ _TITLES = ("relative error", "similarity of restarts (0 to 1)", "core consistenc
 def rank_selection_figure(
     table: Sequence[Mapping[str, float | int | None]], recommended: int | None, *, title: str
 ) -> go.Figure:
-    """Relative error (fit and held-out entries), similarity over restarts and core consistency by rank.
+    """Relative error (fit and held-out data), similarity over restarts and core consistency by rank.
 
     Args:
         table: `RankSelection.table`: rows with rank, relative_error, similarity, core_consistency, heldout_error; None is

@@ -214,7 +214,7 @@ def test_rank_selection_figure_draws_all_four_curves_with_gaps():
     curves = {trace.name: list(trace.y) for trace in rank_selection_figure(TABLE, 2, title="").data}
     assert curves == {
         "fit": [0.5, 0.3],
-        "held-out entries": [None, 0.4],
+        "held-out data": [None, 0.4],
         "similarity": [1.0, 0.9],
         "core consistency": [100.0, 0],
     }
