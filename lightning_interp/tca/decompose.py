@@ -109,7 +109,7 @@ def select_rank(  # noqa: PLR0913 - the knobs of a fit, each with a default
     data, fitted = _fitted(tensor, mask, device, request, on_progress)
     ensemble, fits = fitted.ensemble, fitted.fits
     errors = None
-    if heldout and mask is None and min(data.shape[:2]) >= SMALLEST_CUT and data.shape[-1] >= SMALLEST_CUT:
+    if heldout and data is not None and min(data.shape[:2]) >= SMALLEST_CUT and data.shape[-1] >= SMALLEST_CUT:
         errors = heldout_errors(data, fits, nonnegative=nonnegative, seed=seed, max_iter=max_iter)
     similar = similarities(ensemble.models, ensemble.best)
     means = errors.mean if errors is not None else {}
@@ -139,10 +139,10 @@ def _fitted(
     device: str | torch.device,
     request: Request,
     on_progress: Progress | None,
-) -> tuple[Data, Fitted]:
+) -> tuple[Data | None, Fitted]:
     if mask is not None:
         check_rank(max(request.ranks), tuple(tensor.shape))
-        return fit_with_missing(tensor, mask, request, device=device, on_progress=on_progress)
+        return None, fit_with_missing(tensor, mask, request, device=device, on_progress=on_progress)
     data = Data(tensor, device=device, nonnegative=request.nonnegative)
     check_rank(max(request.ranks), data.shape)
     return data, fit_data(data, request, on_progress=on_progress)

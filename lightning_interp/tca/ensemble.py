@@ -116,39 +116,69 @@ def sweep_ensemble(
         random_too: Add random starts to `starts`.
         on_progress: Told (models done, models in all) during the first and longest round of sweeps.
     """
-    sizes = first_sizes(problem.shape, request.ranks)
-    outer = problem.compression(_scaled(sizes, problem.shape, OUTER))
-    core = outer.leading(sizes)
+    cores, judge = _Cores(problem, request), _Judge(problem, request)
+    core = cores.first
     models = _all_starts(problem, core, request, starts, random_too=random_too)
     bulk_tol, level_tol = max(request.tol, BULK_TOL), max(request.tol, LEVEL_TOL)
     bulk = replace(request, max_iter=min(request.max_iter, BULK_SWEEPS))
     swept = _sweep(core, models, bulk, tol=bulk_tol, on_progress=on_progress)
     swept = _best_swept(core, swept, request, tol=level_tol)
-    judged: Finished | None = None
-    while True:
-        wider = _scaled(core.ranks, problem.shape, WIDEN)
-        if any(want > have for want, have in zip(wider, outer.ranks, strict=True)):
-            outer = problem.compression(_scaled(wider, problem.shape, WIDEN * WIDEN))
-            wider = tuple(min(want, have) for want, have in zip(wider, outer.ranks, strict=True))
-        if wider == core.ranks:
-            break
-        wide, before = outer.leading(wider), swept
+    settled = False
+    while not settled and (wide := cores.wider(core)) is not None:
+        before = swept
         swept = _best_swept(wide, _resized(swept, wide, request), request, tol=level_tol)
-        if _settled(lowest(before), lowest(swept)):
-            core = wide
-            break
-        swept = _swept_further(wide, swept, contenders(swept), request, tol=bulk_tol)
-        swept = _best_swept(wide, swept, request, tol=level_tol)
-        if problem.finish is not None:
-            judged = judged or problem.finish(*_widest(before, core, request))
-            judged_before, judged = judged, problem.finish(*_widest(swept, wide, request))
-            if _settled(judged_before.errors, judged.errors):
-                core = wide
-                break
+        settled = _settled(lowest(before), lowest(swept))
+        if not settled:
+            swept = _swept_further(wide, swept, contenders(swept), request, tol=bulk_tol)
+            swept = _best_swept(wide, swept, request, tol=level_tol)
+            settled = judge.settled(core, before, wide, swept)
         core = wide
     swept = _best_swept(core, swept, request, tol=request.tol)
     best = best_of(swept.models.ranks, swept.errors)
     return Ensemble(core, swept.models, swept.errors, swept.converged, swept.n_iter, best)
+
+
+class _Cores:
+    """Ever wider cores of one tensor, cut from a compression that is made anew only where it is too narrow."""
+
+    def __init__(self, problem: Problem, request: Request) -> None:
+        self._problem = problem
+        sizes = first_sizes(problem.shape, request.ranks)
+        self._outer = problem.compression(_scaled(sizes, problem.shape, OUTER))
+        self.first = self._outer.leading(sizes)
+
+    def wider(self, core: Compressed) -> Compressed | None:
+        """The next core after one, None where there is nothing more to see."""
+        sizes = _scaled(core.ranks, self._problem.shape, WIDEN)
+        if any(want > have for want, have in zip(sizes, self._outer.ranks, strict=True)):
+            self._outer = self._problem.compression(_scaled(sizes, self._problem.shape, WIDEN * WIDEN))
+            sizes = tuple(min(want, have) for want, have in zip(sizes, self._outer.ranks, strict=True))
+        return None if sizes == core.ranks else self._outer.leading(sizes)
+
+
+class _Judge:
+    """Says by the tensor itself whether a wider core still pays; non-negative models leave the subspace of any core.
+
+    Asked about the best model of the largest rank only, which needs the widest core.
+    """
+
+    def __init__(self, problem: Problem, request: Request) -> None:
+        self._problem, self._request = problem, request
+        self._last: Tensor | None = None
+
+    def settled(self, core: Compressed, before: Swept, wide: Compressed, after: Swept) -> bool:
+        """Whether going from one core to the next changed the error by too little to go on; no without the tensor."""
+        if self._problem.finish is None:
+            return False
+        last = self._error(core, before) if self._last is None else self._last
+        self._last = self._error(wide, after)
+        return _settled(last, self._last)
+
+    def _error(self, core: Compressed, swept: Swept) -> Tensor:
+        assert self._problem.finish is not None
+        row = best_of(swept.models.ranks, swept.errors)[-1:]
+        models = full_size(swept.models.select(row), core, self._request)
+        return self._problem.finish(models, swept.errors[row]).errors
 
 
 def contenders(swept: Swept) -> Int[Tensor, " row"]:
@@ -167,12 +197,6 @@ def lowest(swept: Swept) -> Float64[Tensor, " rank"]:
 
 def _settled(before: Float64[Tensor, " rank"], after: Float64[Tensor, " rank"]) -> bool:
     return bool((before - after <= COMPRESSION_CHANGE * after).all())
-
-
-def _widest(swept: Swept, core: Compressed, request: Request) -> tuple[Models, Float64[Tensor, " model"]]:
-    """The best model of the largest rank, which needs the widest core, in full size, and its error."""
-    row = best_of(swept.models.ranks, swept.errors)[-1:]
-    return full_size(swept.models.select(row), core, request), swept.errors[row]
 
 
 def _best_swept(core: Compressed, swept: Swept, request: Request, *, tol: float) -> Swept:

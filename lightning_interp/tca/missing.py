@@ -59,7 +59,7 @@ def fit_with_missing(
     *,
     device: str | torch.device,
     on_progress: Progress | None = None,
-) -> tuple[Data, Fitted]:
+) -> Fitted:
     """Fit all ranks to the observed entries.
 
     `CHAINS` times over, missing entries start at the mean of their fibre over snapshots plus noise, and a share of the
@@ -75,7 +75,7 @@ def fit_with_missing(
         on_progress: Told (ranks done, ranks in all).
 
     Returns:
-        The data with fibre means filled in, and the fits of all chains, errors over observed entries.
+        The fits of all chains, errors over observed entries.
 
     Raises:
         ShapeError: The mask does not fit the tensor, or an observed entry is not finite.
@@ -95,7 +95,7 @@ def fit_with_missing(
         chains += [_filled_in(observed, _best_start(first, rank, request), one, device=device) for first in firsts]
         if on_progress is not None:
             on_progress(done, len(request.ranks))
-    return Data(observed.filled(_fibre_means(observed)), device=device), _together(chains, request)
+    return _together(chains, request)
 
 
 def _first_fill(observed: _Observed, *, seed: int, request: Request) -> Data:
