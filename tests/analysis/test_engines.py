@@ -16,7 +16,7 @@ from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.errors import RunError
 from lightning_interp.measures import Measure
 from lightning_interp.store import analyzer_lock, open_run
-from lightning_interp.store.layout import RECORDS
+from lightning_interp.store.layout import COMPONENTS, RECORDS
 from lightning_interp.tca_settings import TCA
 
 PATIENCE = 120.0
@@ -100,25 +100,24 @@ def test_inline_engine_tells_its_failure_and_does_not_raise(prepare):
     assert engine.failure == "the inline analysis ended with ArithmeticError: no such number"
 
 
-def silent(prepare):
-    """A run whose layer "1" is silent, which shows when its components are first fitted: at the end."""
-    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    nn.init.constant_(module[0].bias, -100.0)
-    run = prepare(module=module)
+def no_room_for_components(prepare):
+    """A run with a file where its folder of components belongs, which shows when they are first written: at the end."""
+    run = prepare(module=nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
+    (run.path / COMPONENTS).write_text("in the way")
     return run, run.order(tca=TCA(layers=("1",), every=100), strict=True)
 
 
 def test_inline_engine_tells_that_the_last_fit_of_components_failed(prepare):
-    run, order = silent(prepare)
+    run, order = no_room_for_components(prepare)
     engine = InlineEngine(run.path, order, flush=lambda: None)
     engine.snapshot_taken()
     assert engine.failure is None
     engine.finish()
-    assert engine.failure.startswith("the inline analysis ended with ShapeError")
+    assert engine.failure.startswith("the inline analysis ended with FileExistsError")
 
 
 def test_process_engine_tells_that_the_last_fit_of_components_failed(prepare):
-    run, order = silent(prepare)
+    run, order = no_room_for_components(prepare)
     engine = ProcessEngine(run.path, order)
     engine.finish()
     assert engine.wait(PATIENCE)
