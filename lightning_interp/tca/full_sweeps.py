@@ -58,26 +58,27 @@ def finish(
         before: Their relative errors as far as they are known, e.g. from the compressed tensor.
         nonnegative: HALS instead of least squares.
         sweeps: Most sweeps.
-        settled: Stop once no model's error is lower by more than this share of itself than before the sweep; None: by kind
-            of model.
+        settled: A model is left as it is once a sweep changes its error by no more than this share of itself; None: by
+            kind of model.
 
     Returns:
         The models and their errors; the error of no model rises from one sweep to the next, but for rounding.
     """
     if settled is None:
         settled = SETTLED_NONNEGATIVE if nonnegative else SETTLED
-    work = _FullSweeps(data, models, hals if nonnegative else least_squares)
-    errors, done = before, 0
-    while done < sweeps:
-        last, errors = errors, work.sweep()
+    update = hals if nonnegative else least_squares
+    factors = tuple(factor.to(device=data.device, dtype=data.dtype) for factor in models.factors)
+    models, errors, done = Models(factors, models.ranks, models.numbers), before.clone(), 0
+    going = torch.arange(len(models), device=errors.device)
+    while done < sweeps and len(going):
+        swept, lower = _swept(data, models.select(going), update)
+        models, last = models.replaced(going, swept), errors[going]
+        errors[going] = lower
+        going = going[(last - lower).abs() > settled * last]  # a rise: what was known of it did not survive rounding
         done += 1
-        if bool((errors > last * (1 - settled)).all()):
-            break
-    if done == 0:
+    if done == 0 or bool((errors < CLOSED_FORM_DOWN_TO[data.dtype]).any()):
         errors = residual_errors(data, models)
-    elif bool((errors < CLOSED_FORM_DOWN_TO[data.dtype]).any()):
-        errors = residual_errors(data, work.models)
-    return Finished(work.models, errors, done)
+    return Finished(models, errors, done)
 
 
 def residual_errors(data: Data, models: Models) -> Float64[Tensor, " model"]:
@@ -94,14 +95,21 @@ def residual_errors(data: Data, models: Models) -> Float64[Tensor, " model"]:
     return (squares / data.norm2).sqrt()
 
 
-class _FullSweeps:
-    """State of the sweeps: padded factors [model, component, size] as everywhere, flat columns for the passes."""
+def _swept(data: Data, models: Models, update: Update) -> tuple[Models, Float64[Tensor, " model"]]:
+    """Models after one sweep, and their relative errors."""
+    work = _FullSweep(data, models, update)
+    errors = work.sweep()
+    return work.models, errors
+
+
+class _FullSweep:
+    """State of one sweep: padded factors [model, component, size] as everywhere, flat columns for the passes."""
 
     def __init__(self, data: Data, models: Models, update: Update) -> None:
         self._data, self._update = data, update
         self._mask = models.mask()
         self._ranks, self._numbers = models.ranks, models.numbers
-        self._factors = [factor.to(device=data.device, dtype=data.dtype) for factor in models.factors]
+        self._factors = list(models.factors)
         self._grams = [gram(factor) for factor in self._factors]
 
     @property

@@ -174,7 +174,7 @@ class _State:
 
     def sweep(self, *, plain: bool) -> None:
         """One update of every mode; `plain` without extrapolation."""
-        step = torch.zeros_like(self.step) if plain or self.sweeps == 0 else self.step
+        step = None if plain or self.sweeps == 0 else self.step
         last_mode = len(self.factors) - 1
         rows = {last_mode: self.products.coordinates(last_mode, self.factors[last_mode])}
         partial = self.products.with_last(rows[last_mode])
@@ -189,14 +189,14 @@ class _State:
         self._update_last(mttkrp, step)
         self.sweeps += 1
 
-    def _update(self, mode: int, mttkrp: Tensor, step: Tensor) -> None:
+    def _update(self, mode: int, mttkrp: Tensor, step: Tensor | None) -> None:
         others = product([self.grams[n] for n in range(len(self.grams)) if n != mode])
         new = normalized_(self.update(self.plain[mode], mttkrp, others))
         self.factors[mode] = self._extrapolated(new, self.plain[mode], step)
         self.plain[mode] = new
         self.grams[mode] = gram(self.factors[mode])
 
-    def _update_last(self, mttkrp: Tensor, step: Tensor) -> None:
+    def _update_last(self, mttkrp: Tensor, step: Tensor | None) -> None:
         """Update the mode that carries the weights, judge the sweep, and choose how far to extrapolate next."""
         others = product(self.grams[:-1])
         new = self.update(self.plain[-1], mttkrp, others)
@@ -245,7 +245,9 @@ class _State:
         self.step, self.cap = self.step[rows], self.cap[rows]
         self.last, self.checked = self.last[rows], self.checked[rows]
 
-    def _extrapolated(self, new: Tensor, old: Tensor, step: Tensor) -> Tensor:
+    def _extrapolated(self, new: Tensor, old: Tensor, step: Tensor | None) -> Tensor:
+        if step is None:
+            return new
         beyond = torch.lerp(old, new, 1 + step)
         return beyond.clamp_min_(0) if self.update is hals else beyond
 

@@ -2,13 +2,14 @@
 """How one mode's factors follow from the others: least squares, or one HALS pass where nothing may be negative."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 
 from lightning_interp.shapes import Float, Tensor
 
-RIDGE = 1e-12
-"""Added to the normal equations, relative to their mean diagonal; keeps models that degenerate solvable."""
+RIDGE = {torch.float32: 1e-6, torch.float64: 1e-12}
+"""Added to the diagonal of the normal equations, as a share of it; keeps models that degenerate solvable."""
 
 
 Update = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -21,14 +22,14 @@ def least_squares(
     mttkrp: Float[Tensor, "model component size"],
     grams: Float[Tensor, "model component component"],
 ) -> Float[Tensor, "model component size"]:
-    """The exact minimizer, by Cholesky. Padding (zero rows of `grams`) stays zero.
+    """The exact minimizer, by Cholesky. Padding (zero rows of `grams` and `mttkrp`) stays zero.
 
-    Two components that nearly cancel make the normal equations singular: a relative ridge of 1e-12 (1e-6 in float32) bounds
-    the solution without an exception.
+    Two components that nearly cancel make the normal equations singular: a small relative ridge bounds the solution without
+    an exception. Solved as Fᵀ G = Kᵀ, whose two triangular systems need no copy of K in another order of memory.
     """
-    factor = torch.linalg.cholesky_ex(_ridged(grams)).L
-    solution: Tensor = torch.cholesky_solve(mttkrp, factor)
-    return solution
+    lower = torch.linalg.cholesky_ex(torch.addcmul(*_ridge(grams))).L
+    halfway = torch.linalg.solve_triangular(lower.mT, mttkrp.mT, upper=True, left=False)
+    return torch.linalg.solve_triangular(lower, halfway, upper=False, left=False).mT
 
 
 def hals(
@@ -55,9 +56,14 @@ def hals(
     return new
 
 
-def _ridged(grams: Tensor) -> Tensor:
-    """Normal equations with a ridge, and ones on the diagonal of the padding so that they can be factorized."""
-    diagonal = torch.diagonal(grams, dim1=1, dim2=2)
-    mean = diagonal.mean(dim=1, keepdim=True)
-    ridge = RIDGE if grams.dtype == torch.float64 else 1e-6
-    return grams + torch.diag_embed(torch.where(diagonal > 0, ridge * mean, torch.ones_like(diagonal)))
+def _ridge(grams: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What `addcmul` makes normal equations with a ridge of; the smallest numbers let padding be factorized, too."""
+    unit, share = _units(grams.shape[1], grams.dtype, grams.device)
+    return unit, grams, share
+
+
+@lru_cache(maxsize=64)
+def _units(width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The diagonal added everywhere, and what the entries of normal equations are multiplied with."""
+    identity = torch.eye(width, dtype=dtype, device=device)
+    return identity * torch.finfo(dtype).tiny, 1 + RIDGE[dtype] * identity

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_interp.tca import source
-from lightning_interp.tca.full_sweeps import _FullSweeps, residual_errors
+from lightning_interp.tca.full_sweeps import _FullSweep, residual_errors
 from lightning_interp.tca.full_sweeps import finish as finish_from
 from lightning_interp.tca.models import random_models
 from lightning_interp.tca.source import Data
@@ -125,7 +125,7 @@ def test_full_sweeps_sum_the_mttkrp_of_every_mode(planted, shape):
         seen.append((old, mttkrp.clone(), grams.clone()))
         return least_squares(old, mttkrp, grams)
 
-    work = _FullSweeps(Data(tensor, device="cpu"), models, noting)
+    work = _FullSweep(Data(tensor, device="cpu"), models, noting)
     inner = work._update_first()
     letters = "abcd"[: len(shape)]
     for mode in range(1, len(shape) - 1):
@@ -143,7 +143,7 @@ def test_full_sweeps_sum_the_mttkrp_of_every_mode(planted, shape):
 def test_error_does_not_rise_from_sweep_to_sweep(planted, nonnegative, seed, family):
     case = planted.planted((6, 7, 8), 3, seed=seed, family=family, nonnegative=nonnegative, noise=0.3)
     models = starts((6, 7, 8), (2, 3, 4), nonnegative=nonnegative, seed=seed)
-    work = _FullSweeps(Data(case.tensor, device="cpu"), models, hals if nonnegative else least_squares)
+    work = _FullSweep(Data(case.tensor, device="cpu"), models, hals if nonnegative else least_squares)
     before = work.sweep()
     for _ in range(15):
         after = work.sweep()
