@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from lightning_interp.capture import EveryNSteps as EveryNSteps
     from lightning_interp.capture import LogSpaced as LogSpaced
     from lightning_interp.capture import Schedule as Schedule
+    from lightning_interp.loop import Monitor as Monitor
     from lightning_interp.measures import CyclicGroupTask as CyclicGroupTask
     from lightning_interp.measures import Measure as Measure
+    from lightning_interp.neutrality import check_neutral as check_neutral
     from lightning_interp.phases import PhaseChange as PhaseChange
     from lightning_interp.phases import detect_phases as detect_phases
     from lightning_interp.posthoc import analyze_run as analyze_run
@@ -36,6 +38,8 @@ _HOMES = {
     "Schedule": "capture",
     "CyclicGroupTask": "measures",
     "Measure": "measures",
+    "check_neutral": "neutrality",
+    "Monitor": "loop",
     "PhaseChange": "phases",
     "detect_phases": "phases",
     "analyze_run": "posthoc",
@@ -57,6 +61,7 @@ __all__ = [
     "InterpMonitor",
     "LogSpaced",
     "Measure",
+    "Monitor",
     "Phase",
     "PhaseChange",
     "Probe",
@@ -67,6 +72,7 @@ __all__ = [
     "Snapshot",
     "Timeline",
     "analyze_run",
+    "check_neutral",
     "detect_phases",
     "open_run",
 ]

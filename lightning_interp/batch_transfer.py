@@ -7,12 +7,12 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.trainer.states import RunningStage
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_interp.capture import Transfer, as_loaded
 from lightning_interp.errors import ProbeError
+from lightning_interp.namespaces import is_overridden
 from lightning_interp.records import Batch, Split
 
 _BEFORE, _MOVE, _AFTER = "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"

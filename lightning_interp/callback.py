@@ -2,14 +2,14 @@
 """InterpMonitor: Lightning's hooks around `Monitor`. No mathematics and no files here."""
 
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 from lightning_interp.analysis.engines import Background
@@ -22,14 +22,20 @@ from lightning_interp.configuration import MonitorConfig, check_arguments, resol
 from lightning_interp.console import warn
 from lightning_interp.delivery import PhaseCallback
 from lightning_interp.errors import ConfigError, InterpError
+from lightning_interp.loop import Monitor
 from lightning_interp.measures import CyclicGroupTask, MeasureSpec
-from lightning_interp.monitor import Monitor
-from lightning_interp.records import Batch, Probe, ProbeStep
+from lightning_interp.namespaces import is_overridden
+from lightning_interp.records import Batch, Probe, ProbeStep, Split
 from lightning_interp.run_start import Progress, choose_directory
 from lightning_interp.store.manifest import Status
 from lightning_interp.tca_settings import TCA
 from lightning_interp.timeline import PHASE_NAMES, Timeline
 from lightning_interp.training import Training
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+else:
+    from lightning_interp.namespaces import Callback
 
 _SANITY_BATCHES = 8
 _SHARDING_STRATEGIES = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}
@@ -45,7 +51,7 @@ def _shielded(hook: Callable[..., None]) -> Callable[..., None]:
         except Exception as err:
             if self.config.strict:
                 raise
-            self._give_up(f"the monitor failed in {hook.__name__} ({type(err).__name__}: {err})")
+            self._give_up(f"the monitor failed in {hook.__name__.lstrip('_')} ({type(err).__name__}: {err})")
 
     return shielded
 
@@ -73,6 +79,11 @@ class InterpMonitor(Callback):
         module: Factory of the module, or ``pkg.mod:fn``, used where the module cannot be pickled.
         background: ``"process"``; ``"thread"`` and ``"inline"`` are for debugging and not bitwise neutral.
         device: Where to analyze: ``"auto"``, ``"cpu"``, ``"cuda:1"``.
+        max_overhead: Most of the wall time the monitor may take, as a share: time in its hooks, and what the analyzer takes
+            from the training's cores as far as that can be measured. Over it, the schedule is thinned in log(step).
+        max_disk: Most that snapshots and stored activations may take on disk: ``"5GB"``, bytes, None for no limit.
+        retention: Which observed snapshots stay: ``"log"`` as many as `max_disk` allows, evenly in log(step); ``"all"``;
+            ``"last:20"``. The first and the latest stay in any case, as do all records.
         close_timeout: Seconds the end of training waits for the analysis.
         save_probe: Whether the probe is written into the run directory.
         strict: Let a failed analysis stop the training.
@@ -97,6 +108,9 @@ class InterpMonitor(Callback):
         module: Callable[[], nn.Module] | str | None = None,
         background: Background = "process",
         device: str = "auto",
+        max_overhead: float = 0.02,
+        max_disk: str | int | None = "5GB",
+        retention: str = "log",
         close_timeout: float = 60.0,
         save_probe: bool = True,
         strict: bool = False,
@@ -116,6 +130,9 @@ class InterpMonitor(Callback):
             module=module,
             background=background,
             device=device,
+            max_overhead=max_overhead,
+            max_disk=max_disk,
+            retention=retention,
             close_timeout=close_timeout,
             save_probe=save_probe,
             strict=strict,
@@ -126,7 +143,6 @@ class InterpMonitor(Callback):
         self._timeline: Timeline | None = None
         self._directory: Path | None = None
         self._resumes = False
-        self._seen_step = -1
         self._sanity: list[Batch] = []
 
     @property
@@ -174,7 +190,6 @@ class InterpMonitor(Callback):
         # A second fit of this callback continues its run only where the training itself goes on.
         progress = self._progress if self._resumes or trainer.global_step > 0 else None
         self._resumes = False
-        self._seen_step = trainer.global_step
         chosen = choose_directory(self.config, root, progress) if trainer.is_global_zero else None
         failure = self._start(trainer, pl_module, chosen, progress) if chosen is not None else None
         # Every rank learns the directory, and stops where rank 0 cannot go on: alone they would wait for it for ever.
@@ -183,24 +198,34 @@ class InterpMonitor(Callback):
         if reason:
             raise failure if failure is not None else InterpError(reason)
 
-    @_shielded
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Let the first batches of data that cannot be indexed pass by the probe."""
-        if self._monitor is not None:
-            self._monitor.probe.offer("train", batch)
+        if self._monitor is not None and self._monitor.probe.collects:
+            self._offer("train", batch)
 
-    @_shielded
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take a snapshot if one is due; fires more often than the optimizer steps, so the step is compared."""
-        if self._monitor is None or trainer.global_step == self._seen_step:
+        """Take a snapshot if one is due; fires more often than the optimizer steps, and mostly there is nothing to do."""
+        if self._monitor is None:
             return
-        self._seen_step = trainer.global_step
+        entered = time.perf_counter()
+        step = trainer.global_step
+        if not self._monitor.is_idle(step):
+            self._after_step(trainer, pl_module, step, entered)
+
+    @_shielded
+    def _after_step(self, trainer: Trainer, pl_module: LightningModule, step: int, entered: float) -> None:
+        assert self._monitor is not None, "the hook looked"
         self._monitor.after_step(
-            pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=lambda: _logged(trainer)
+            pl_module, step=step, epoch=trainer.current_epoch, scalars=lambda: _logged(trainer), entered=entered
         )
         self._publish(trainer, self._monitor)
+
+    @_shielded
+    def _offer(self, split: Split, batch: Any) -> None:
+        assert self._monitor is not None, "the hook looked"
+        self._monitor.probe.offer(split, batch)
 
     @_shielded
     def on_validation_batch_start(
@@ -266,7 +291,7 @@ class InterpMonitor(Callback):
     ) -> Exception | None:
         """Start the monitor; returns what must stop the training: bad configuration, under `strict` anything."""
         self._directory = directory
-        monitor = Monitor(self.config, on_phase=self._on_phase)
+        monitor = Monitor(config=self.config, on_phase=self._on_phase)
         try:
             monitor.start(module, _training(trainer, module), directory=directory, progress=progress)
         except Exception as err:

@@ -21,6 +21,7 @@ from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec, res
 from lightning_interp.names import strip_wrappers
 from lightning_interp.records import Probe, ProbeStep
 from lightning_interp.store import read_probe
+from lightning_interp.store.retention import parse_retention, parse_size
 from lightning_interp.tca_settings import TCA, checked_ranks, logged_components
 from lightning_interp.timeline import INTENSITY_NAMES
 
@@ -49,6 +50,9 @@ class MonitorConfig:
     module: Callable[[], nn.Module] | str | None = None
     background: Background = "process"
     device: str = "auto"
+    max_overhead: float = 0.02
+    max_disk: str | int | None = "5GB"
+    retention: str = "log"
     close_timeout: float = 60.0
     save_probe: bool = True
     strict: bool = False
@@ -193,6 +197,11 @@ def check_arguments(config: MonitorConfig) -> None:
         raise ConfigError(f"task: expected a CyclicGroupTask(p, op), got a {type(config.task).__name__}.")
     if not config.close_timeout >= 0:
         raise ConfigError(f"close_timeout: expected seconds, 0 or more, got {config.close_timeout!r}.")
+    share = config.max_overhead
+    if isinstance(share, bool) or not isinstance(share, int | float) or not share > 0:
+        raise ConfigError(f"max_overhead: expected a share of wall time over 0, such as 0.02 for 2 %, got {share!r}.")
+    parse_size(config.max_disk, argument="max_disk")
+    parse_retention(config.retention)
     tca_settings(config.tca)
     check_device(config.device, count=torch.cuda.device_count())
     if isinstance(config.module, str):

@@ -1,62 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The monitor of one training: recorder, probe, analyzer and delivery around a run directory. Knows no Trainer."""
+"""The monitor of one training: recorder, probe, analyzer and delivery around a run directory. Knows no Trainer.
+
+`InterpMonitor` drives it from Lightning's hooks; loops of one's own, or Fabric's, have `loop.Monitor`.
+"""
 
 import atexit
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import islice
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from lightning_interp.analysis.engines import Engine, start_engine
-from lightning_interp.analysis.messages import StartOrder
-from lightning_interp.analysis.shipping import pack_module
-from lightning_interp.analysis.state import WEIGHTS_ONLY
+from lightning_interp.analysis_order import start_order
+from lightning_interp.announcements import plan_lines, result_line, waiting_line
+from lightning_interp.budget import Pace
 from lightning_interp.capture import Recorder, changed_since, mark_plain_tensors, take_snapshot
+from lightning_interp.capture.disk_budget import DiskBudget
+from lightning_interp.capture.recorder import BEHIND
 from lightning_interp.configuration import MonitorConfig, Resolved, make_schedule, resolve
 from lightning_interp.console import say, warn
 from lightning_interp.delivery import Delivery, PhaseCallback
-from lightning_interp.errors import ConfigError, InterpError, ProbeError
+from lightning_interp.errors import ConfigError, InterpError
 from lightning_interp.probe_keeper import ProbeKeeper
-from lightning_interp.records import Probe
 from lightning_interp.run_start import Progress, choose_directory, new_manifest, open_directory
 from lightning_interp.store import snapshot_steps, write_manifest
 from lightning_interp.store.manifest import Status
+from lightning_interp.store.retention import parse_retention, parse_size
 from lightning_interp.timeline import Timeline
 from lightning_interp.training import Training
 
-DRAIN_S = 2.0
-"""Shortest time between two deliveries of results on the training thread."""
+LOOK_S, DRAIN_S = 0.5, 2.0
+"""Shortest time between two looks at the budget, and between two deliveries of results, on the training thread."""
 CHECKPOINT_WAIT_S = 2.0
 """Longest a checkpoint waits for snapshots that are still being written."""
-_MOST_COUNTED = 100_000
 _FIRST_WORD_S, _NEXT_WORD_S = 3.0, 5.0
 
 
-class Monitor:
+class RunMonitor:
     """Watches one training from start to close.
 
     The training thread calls `after_step` once per optimizer step; everything slow happens elsewhere.
 
     Args:
-        config: What the user asked for.
+        dirpath: As for `InterpMonitor`.
+        config: All options in one, in place of the others.
         on_phase: Callbacks for phase changes by phase name.
+        **options: As for `InterpMonitor`.
     """
 
     probe: ProbeKeeper
     """Takes the batches that pass, where the probe is made of them."""
 
-    def __init__(self, config: MonitorConfig, *, on_phase: Mapping[str, Sequence[PhaseCallback]] | None = None) -> None:
-        self.config = config
+    def __init__(
+        self,
+        dirpath: str | PathLike[str] | None = None,
+        *,
+        config: MonitorConfig | None = None,
+        on_phase: Mapping[str, Sequence[PhaseCallback]] | None = None,
+        **options: Any,
+    ) -> None:
+        self.config = config or MonitorConfig(dirpath=dirpath, **options)
         self._on_phase = on_phase or {}
         self._open = ExitStack()  # what must be let go, in reverse order of opening
         self._closed = True
         self._analysis_failed = False
-        self._next_drain = 0.0
-        self._last_step = -1
+        self._next_look = self._next_drain = 0.0
 
     @property
     def run_dir(self) -> Path:
@@ -89,11 +103,9 @@ class Monitor:
         """
         resolved = resolve(self.config, module)
         directory = directory or choose_directory(self.config, training.root, progress)
-        self._schedule = make_schedule(self.config, training.max_steps)
         self._start = open_directory(
             directory, new_manifest(self.config, resolved, module), step=training.step, progress=progress
         )
-        self._last_step = self._start.last_step
         self._plain_tensors = mark_plain_tensors(module)
         with ExitStack() as opened:  # what an error further down leaves behind is let go
             opened.push(self._open)
@@ -105,31 +117,56 @@ class Monitor:
         if not self._start.resumed:
             self.snapshot(module, step=training.step, epoch=training.epoch, scalars={})
 
+    def is_idle(self, step: int) -> bool:
+        """Whether nothing is to be done at this optimizer step; all that happens at most steps."""
+        return step < self._pace.next_step and time.monotonic() < self._next_look
+
     def after_step(
-        self, module: nn.Module, *, step: int, epoch: int, scalars: Callable[[], Mapping[str, Tensor | float]]
+        self,
+        module: nn.Module,
+        *,
+        step: int,
+        epoch: int,
+        scalars: Callable[[], Mapping[str, Tensor | float]],
+        entered: float | None = None,
     ) -> None:
         """Called when the optimizer step has changed: copy the weights if a snapshot is due, deliver finished results.
+
+        Args:
+            module: The module in training.
+            step: Optimizer step.
+            epoch: Epoch the step belongs to.
+            scalars: Gives what the user's code logged.
+            entered: `time.perf_counter()` when the training reached the hook, so that all of it is counted.
 
         Raises:
             InterpError: Under `strict`, when the analysis failed.
         """
-        if self._schedule.due(self._last_step, step):
-            self.snapshot(module, step=step, epoch=epoch, scalars=scalars())
-        now = time.monotonic()
-        if now >= self._next_drain:
-            self._next_drain = now + DRAIN_S
-            self._deliver()
+        started = time.perf_counter()
+        if step >= self._pace.next_step:
+            if self._pace.may_take(step):
+                self.snapshot(module, step=step, epoch=epoch, scalars=scalars())
+            else:
+                self._recorder.drop(step, "max_overhead: the monitor takes more of the wall time than it may")
+        if time.monotonic() >= self._next_look:
+            self._look(step, check_s=started - (started if entered is None else entered))
+        self._pace.overhead.spend(time.perf_counter() - started)
 
     def snapshot(self, module: nn.Module, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Copy the weights now and hand them to the writer."""
-        self._last_step = step
-        raw = take_snapshot(module, step=step, epoch=epoch, scalars=scalars)
+        started = time.perf_counter()
+        self._pace.move_on(step)
+        raw = take_snapshot(module, self._recorder.buffers, step=step, epoch=epoch, scalars=scalars)
+        if raw is None:
+            self._recorder.drop(step, BEHIND)
+            return
         self._recorder.submit(raw)
+        self._pace.overhead.note_snapshot(time.perf_counter() - started)
         self._engine.snapshot_taken()
 
     def last_snapshot(self, module: nn.Module, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]) -> None:
         """The snapshot of the last step, if it is not there already."""
-        if step > self._last_step:
+        if step > self._pace.last_step:
             self.snapshot(module, step=step, epoch=epoch, scalars=scalars)
 
     def progress(self) -> Progress:
@@ -140,7 +177,7 @@ class Monitor:
         return Progress(
             run_dir=str(self.run_dir),
             run_id=manifest.run_id,
-            last_step=self._last_step,
+            last_step=self._pace.last_step,
             attempt=manifest.attempt,
             dropped=tuple(lost),
             delivered_step=self._delivery.step,
@@ -164,17 +201,27 @@ class Monitor:
             return
         self._closed = True
         atexit.unregister(self.close)
-        deadline = time.monotonic() + (self.config.close_timeout if timeout is None else timeout)
+        began = time.monotonic()
+        deadline = began + (self.config.close_timeout if timeout is None else timeout)
         with self._open:
+            self._pace.stop()
             self.probe.finish(max(0.0, deadline - time.monotonic()))
             self._recorder.flush(max(0.0, deadline - time.monotonic()))
             self._engine.finish()
             ended = self._engine.wait(max(0.0, deadline - time.monotonic()), tick=self._waiting())
             self._delivery.finish()
             finished = ended and self._engine.failure is None
-            self._recorder.note("closed", status=status, analyzer_finished=finished)
+            after_s = time.monotonic() - began if finished else None
+            cost = self._pace.overhead
+            self._recorder.note(
+                "closed",
+                status=status,
+                analyzer_finished=finished,
+                hook_share=round(cost.hook_share, 6),
+                contention=cost.contention,
+            )
             self._write_status(status)
-            self._say_result(module)
+            self._say_result(module, after_s)
             if not ended:
                 self._say_unfinished()
             self._watch_engine()
@@ -192,8 +239,14 @@ class Monitor:
     def _open_stages(self, module: nn.Module, training: Training, resolved: Resolved, progress: Progress | None) -> None:
         """Open writer, probe, analyzer and delivery; each is let go again if a later one fails."""
         manifest = self._start.manifest
+        disk = DiskBudget(
+            self.run_dir,
+            retention=parse_retention(self.config.retention),
+            cap=parse_size(self.config.max_disk, argument="max_disk"),
+            observed_until=lambda: self._delivery.step,
+        )
         try:
-            self._recorder = Recorder(self.run_dir, attempt=manifest.attempt, warn=warn)
+            self._recorder = Recorder(self.run_dir, attempt=manifest.attempt, warn=warn, disk=disk)
         except OSError as err:
             raise ConfigError(f"dirpath: {self.run_dir} cannot be written ({err}). Free space, or choose another.") from err
         self._open.callback(self._recorder.close, 5.0)
@@ -211,34 +264,20 @@ class Monitor:
             self.run_dir, manifest, save=self.config.save_probe, send=lambda probe: self._engine.give_probe(probe)
         )
         self.probe.prepare(training, given=resolved.probe, resumed=self._start.resumed)
-        order = self._order(module, resolved, training, self.probe.travels)
+        order = start_order(self.config, module, resolved, training, probe=self.probe.travels)
         self._engine: Engine = start_engine(
             self.config.background, self.run_dir, order, flush=lambda: self._recorder.flush(30.0)
         )
         self._open.callback(self._engine.let_go)
-
-    def _order(self, module: nn.Module, resolved: Resolved, training: Training, probe: Probe | None) -> StartOrder:
-        packed, reason = None, ""
-        try:
-            packed = pack_module(module)
-        except ProbeError as err:
-            if self.config.module is None:
-                reason = f"{WEIGHTS_ONLY}: {err}"
-            else:
-                say(f"replicas come from module=: {err}")
-        return StartOrder(
-            packed_module=packed,
-            factory=self.config.module,
-            without_replica=reason,
-            measures=resolved.measures,
-            probe_step=resolved.probe_step,
-            probe=probe,
-            device=self.config.device,
-            training_device=training.device,
-            whole_probe=self.config.task is not None,
-            strict=self.config.strict,
-            tca=resolved.tca,
+        self._pace = Pace(
+            make_schedule(self.config, training.max_steps),
+            limit=math.inf if self.config.background == "inline" else self.config.max_overhead,  # slow because asked for
+            last_step=self._start.last_step,
+            pause=self._engine.pause,
+            resume=self._engine.resume,
+            note=self._recorder.note,
         )
+        self._open.callback(self._pace.stop)
 
     def _record_lost(self, progress: Progress | None) -> None:
         """Snapshots the checkpoint knew to be unwritten and that never reached the disk count as dropped."""
@@ -247,11 +286,21 @@ class Monitor:
             if step not in present:
                 self._recorder.note("dropped", step=step, reason="not written when the checkpoint was made")
 
-    def _deliver(self) -> None:
-        self._delivery.deliver()
-        self._watch_engine()
+    def _look(self, step: int, *, check_s: float) -> None:
+        """Every half second: what the monitor costs; every two: results to loggers."""
+        now = time.monotonic()
+        self._next_look = now + LOOK_S
+        works = self._delivery.step < self._pace.last_step
+        self._pace.look(step, check_s=check_s, analyzer_works=works, waiting=self._recorder.waiting)
+        if now >= self._next_drain:
+            self._next_drain = now + DRAIN_S
+            self._delivery.deliver()
+            self._watch_engine()
 
     def _watch_engine(self) -> None:
+        for notice in self._engine.take_notices():
+            warn(notice)
+            self._recorder.note("analyzer", text=notice)
         failure = None if self._analysis_failed else self._engine.failure
         if failure is None:
             return
@@ -268,15 +317,8 @@ class Monitor:
         size = sum(t.numel() * t.element_size() for t in module.state_dict().values() if isinstance(t, Tensor))
         again = f", continuing from step {training.step}" if self._start.resumed else ""
         say(f"run directory {self.run_dir}{again}")
-        say(f"layers {', '.join(resolved.layers) or 'none'}; {len(resolved.parameters)} parameters; {self._schedule!r}")
-        if training.max_steps is not None:
-            count = 1 + sum(1 for _ in islice(self._schedule.steps_until(training.max_steps - 1), _MOST_COUNTED))
-            most = "at most" if count <= _MOST_COUNTED else "more than"
-            say(f"{most} {count:,} snapshots of {size / 1e6:.2f} MB = {count * size / 1e6:,.1f} MB on disk")
-        for note in resolved.notes:
-            say(note)
-        if training.heldout_data is None and resolved.probe is None:
-            say("no validation data: phases end at memorization; give the trainer a validation loader, or pass probe=")
+        for line in plan_lines(resolved, self._pace.schedule, training, snapshot_bytes=size, max_disk=self.config.max_disk):
+            say(line)
 
     def _waiting(self) -> Callable[[], None]:
         """Delivers results while closing, and says every few seconds how far the analyzer is."""
@@ -287,10 +329,7 @@ class Monitor:
             self._delivery.deliver()
             if time.monotonic() >= next_word:
                 next_word = time.monotonic() + _NEXT_WORD_S
-                reached = (
-                    f"at step {self._delivery.step:,} of {self._last_step:,}" if self._delivery.step >= 0 else "starting"
-                )
-                say(f"waiting for the analysis: {reached}")
+                say(waiting_line(self._delivery.step, self._pace.last_step))
 
         return tick
 
@@ -306,10 +345,9 @@ class Monitor:
         else:
             say(f"the analysis is unfinished: run `lightning-interp analyze {self.run_dir} --module pkg.mod:build`")
 
-    def _say_result(self, module: nn.Module | None) -> None:
+    def _say_result(self, module: nn.Module | None, after_s: float | None) -> None:
         if module is not None and (changed := changed_since(self._plain_tensors, module)):
             say(f"tensors outside the state_dict changed and were not followed: {', '.join(changed)}")
         verdict = self.timeline.verdict if self.timeline is not None else "unknown"
-        written = f"{self._recorder.written} snapshots, {self._recorder.bytes_written / 1e6:.1f} MB"
-        dropped = f", {len(self._recorder.dropped)} dropped" if self._recorder.dropped else ""
-        say(f"verdict {verdict}; {written}{dropped}; everything is in {self.run_dir}")
+        say(f"verdict {verdict}; everything is in {self.run_dir}")
+        say(result_line(self._recorder, cost=self._pace.summary(), after_s=after_s))

@@ -51,6 +51,11 @@ class ProbeKeeper:
         else:
             self.travels = self._keep(_built(training) if data else None)
 
+    @property
+    def collects(self) -> bool:
+        """Whether batches that pass are wanted."""
+        return self._passing is not None
+
     def offer(self, split: Split, batch: Batch) -> None:
         """A batch passes; it is kept where the data cannot be indexed and the probe still wants it."""
         if self._passing is not None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import nn
+
 from lightning_interp.capture import Transfer, as_loaded
 from lightning_interp.dashboards.loggers import LightningLogger
 from lightning_interp.records import Split
@@ -37,3 +39,14 @@ class Training:
     most_batches: Mapping[Split, float] = field(default_factory=dict)
     transfer: Transfer = as_loaded
     loggers: Sequence[LightningLogger] = ()
+
+
+_WRAPPERS = {"_FabricModule": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+"""Attribute that holds what a wrapper wraps, by the wrapper's class name: none of them need be imported here."""
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The user's own module inside what Fabric, DDP and `torch.compile` put around it; its tensors are the same."""
+    while (name := next((base.__name__ for base in type(module).__mro__ if base.__name__ in _WRAPPERS), None)) is not None:
+        module = getattr(module, _WRAPPERS[name])
+    return module

@@ -20,7 +20,11 @@ SOURCES = ("lightning_interp", "tests", "examples", "pyproject.toml", "constrain
 
 @pytest.fixture(autouse=True)
 def untouched_environment() -> Iterator[None]:
-    """Put every environment variable back; WandbLogger(offline=True), for one, sets WANDB_MODE and leaves it."""
+    """Put every environment variable back; WandbLogger(offline=True), for one, sets WANDB_MODE and leaves it.
+
+    Analyzers of tests that run side by side do not take turns, as those of a sweep would.
+    """
+    os.environ["LIGHTNING_INTERP_ANALYZERS"] = "1000"
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():

@@ -19,6 +19,7 @@ from lightning_interp.analysis.folding import FoldedRecords
 from lightning_interp.analysis.measuring import (
     NEEDS_REPLICA,
     NEEDS_ROUTE,
+    QUARANTINED,
     explain_missing_outputs,
     is_incomplete,
     measure_all,
@@ -30,6 +31,7 @@ from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.probe_budget import cut_probe, cut_sizes
 from lightning_interp.analysis.replica import make_replica
 from lightning_interp.analysis.state import WEIGHTS_ONLY, Stage, read_state
+from lightning_interp.analysis.under_way import UnderWay, Watch
 from lightning_interp.errors import CorruptSnapshotError, ProbeError
 from lightning_interp.records import SPLITS, Probe, Record, Snapshot
 from lightning_interp.store.jsonl import cut_torn_tail
@@ -49,9 +51,10 @@ class Analyzer:
         run_dir: Run directory.
         plan: What to compute.
         probe: The probe where it is not stored in the directory.
+        watch: Ends what hangs; without one an observation may take forever.
     """
 
-    def __init__(self, run_dir: Path, plan: AnalysisPlan, *, probe: Probe | None = None) -> None:
+    def __init__(self, run_dir: Path, plan: AnalysisPlan, *, probe: Probe | None = None, watch: Watch | None = None) -> None:
         self.run_dir = run_dir
         self.state = read_state(run_dir)
         self._plan = plan
@@ -74,7 +77,9 @@ class Analyzer:
         self._missing_outputs = ""
         self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it
         self.state.device, self.state.threads = plan.device, torch.get_num_threads()
-        self.state.stage = "running"
+        self.state.stage, self.state.start_id = "running", plan.start_id
+        self._under_way = UnderWay(run_dir, self.state, watch or Watch(), least_s=plan.least_limit_s)
+        self._quarantined = dict(plan.quarantine.steps) if plan.quarantine is not None else {}
         if plan.without_replica:
             self.state.notice(plan.without_replica)
         self.state.write(run_dir)
@@ -135,7 +140,7 @@ class Analyzer:
         return observed
 
     def observe(self, step: int) -> Record | None:
-        """Observe one snapshot and commit its record, activations and timeline. A damaged snapshot is recorded as such.
+        """Observe one snapshot and commit its record, activations and timeline; of one it leaves out, the reason.
 
         Returns:
             The record, or None where a later start of the training has taken over meanwhile.
@@ -143,21 +148,18 @@ class Analyzer:
         started = time.perf_counter()
         self._probe_ready()
         self._leave_full_gpu()
-        try:
-            snapshot = read_snapshot(self.run_dir, step)
-        except CorruptSnapshotError as err:
-            self.state.notice(f"step {step} is left out: {err}")
-            record = Record(step, self._attempt, {}, {}, {"snapshot": str(err)})
-        else:
-            record = self._measured_within_memory(snapshot)
+        self._under_way.observe(step)
+        record = self._record(step)
         if self.superseded:
+            self._under_way.rest()
             return None
         self._commit(record)
         self._tell_pace(record, time.perf_counter() - started)
         self.state.pending = len(self.pending())
-        self.state.write(self.run_dir)
+        self._under_way.rest()
         if self._components is not None:  # after everything a reader of this step waits for
-            self._components.follow(step)
+            with self._under_way.fitting():
+                self._components.follow(step)
         return record
 
     def finish(self, stage: Stage) -> None:
@@ -167,7 +169,8 @@ class Analyzer:
         """
         self._write_timeline()
         if self._components is not None and stage == "finished" and not self.superseded:
-            self._components.finish()
+            with self._under_way.fitting():
+                self._components.finish()
         self.state.stage = "stopped" if stage == "finished" and self.superseded else stage
         self.state.pending = len(self.pending())
         self.state.write(self.run_dir)
@@ -177,11 +180,29 @@ class Analyzer:
         if self._plan.shares_gpu:
             torch.cuda.set_per_process_memory_fraction(MEMORY_FRACTION, self._device)
 
+    def _record(self, step: int) -> Record:
+        """What can be said of a snapshot: measured, or the reason it is not."""
+        if step in self._quarantined:
+            return self._left_out(step, f"{QUARANTINED}: {self._quarantined[step]}")
+        try:
+            snapshot = read_snapshot(self.run_dir, step)
+        except CorruptSnapshotError as err:
+            return self._left_out(step, str(err))
+        return self._measured_within_memory(snapshot)
+
+    def _left_out(self, step: int, reason: str) -> Record:
+        self.state.notice(f"step {step} is left out: {reason}")
+        return Record(step, self._attempt, {}, {}, {"snapshot": reason})
+
     def _incomplete_steps(self) -> set[int]:
         able = self._plan.source is not None and self._probe is not None
         given = self._plan.probe_step is not None
+        again = self._plan.quarantine is None
         records, measures = self._folded.records, self._plan.measures
-        return {r.step for r in records if is_incomplete(r, measures, replica=able, probe_step=given)}
+        found = {
+            r.step for r in records if is_incomplete(r, measures, replica=able, probe_step=given, retry_quarantined=again)
+        }
+        return found - self._quarantined.keys()  # what an earlier analyzer found out stands
 
     def _leave_full_gpu(self) -> None:
         """The training may need the GPU's last memory more. Tested with made-up numbers only, never on a GPU."""
@@ -202,6 +223,7 @@ class Analyzer:
         if not self._paced:
             self._paced = True
             return
+        self._under_way.took(seconds)
         if self.state.seconds_per_snapshot is None:
             self.state.notice(f"analysis takes {seconds:.2g} s per snapshot on {self.state.device}")
         self.state.seconds_per_snapshot = round(seconds, 4)
@@ -231,10 +253,15 @@ class Analyzer:
             self._plan.tca,
             recorded=lambda: [record.step for record in self._folded.records],
             notice=self._notice_now,
-            may_write=lambda: not self.superseded,
+            may_write=self._fit_ended,
             device=self._plan.device,
             strict=self._plan.strict,
         )
+
+    def _fit_ended(self) -> bool:
+        """Whether its result may be written. Where many fits follow each other, each has its own limit."""
+        self._under_way.next_fit()
+        return not self.superseded
 
     def _notice_now(self, text: str) -> None:
         self.state.notice(text)
@@ -308,7 +335,9 @@ class Analyzer:
         assert self._probe is not None
         if self._route_is_new:
             trial = SnapshotObservation(snapshot, self._watched, {}, probe=self._probe, replica=replica, route=self._route)
+            self._under_way.time_probe()
             seconds = self._time_one_pass(trial)
+            self._under_way.probe_took(seconds)
             self.state.probe_cut = {} if self._plan.whole_probe else cut_sizes(self._probe, seconds)
             if self.state.probe_cut:
                 kept = ", ".join(f"{count} {name}" for name, count in self.state.probe_cut.items())

@@ -14,6 +14,8 @@ NEEDS_REPLICA = "needs a replica of the module"
 """Start of the reason recorded where there was no module or no probe; such a value is computed once there is."""
 NEEDS_ROUTE = "needs a way to the module's outputs"
 """Start of the reason recorded where no loss was found; such a value is computed once a `probe_step` is given."""
+QUARANTINED = "quarantined"
+"""Start of the reason recorded for a snapshot that an analyzer died of; only an analysis started by hand tries it again."""
 NO_VALUE = "the measure gave no value at this step"
 
 
@@ -72,7 +74,9 @@ def explain_missing_outputs(measured: Measured, measures: Sequence[Measure], rea
             measured.skipped[name] = reason
 
 
-def is_incomplete(record: Record, measures: Sequence[Measure], *, replica: bool, probe_step: bool) -> bool:
+def is_incomplete(
+    record: Record, measures: Sequence[Measure], *, replica: bool, probe_step: bool, retry_quarantined: bool = False
+) -> bool:
     """Whether a standing record lacks values that could be computed now.
 
     Args:
@@ -80,9 +84,10 @@ def is_incomplete(record: Record, measures: Sequence[Measure], *, replica: bool,
         measures: What is computed now; the record may come from fewer measures.
         replica: Whether there is a source of replicas and a probe now.
         probe_step: Whether the user gives a way to outputs now.
+        retry_quarantined: Whether a snapshot that an earlier analyzer died of is tried again.
     """
-    if "snapshot" in record.skipped:  # the file is damaged; nothing more can come of it
-        return False
+    if "snapshot" in record.skipped:  # of a damaged file nothing more can come
+        return retry_quarantined and record.skipped["snapshot"].startswith(QUARANTINED)
     able = [measure for measure in measures if replica or not needs_outputs(measure)]
     names = [name for measure in able for name in measure.names]
     if any(name not in record.values and name not in record.skipped for name in names):

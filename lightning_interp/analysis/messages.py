@@ -5,8 +5,10 @@ The pipe comes from the parent process and carries code by design; nothing read 
 """
 
 import json
+import os
 import pickle
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -16,7 +18,11 @@ from lightning_interp.errors import ProbeError
 from lightning_interp.records import Probe
 from lightning_interp.tca_settings import TCA
 
-Kind = Literal["start", "probe", "finish"]
+Kind = Literal["quarantine", "start", "probe", "finish"]
+HANG_LIMIT_S = 120.0
+"""Least seconds after which an observation may count as hanging: beside a training it has a fraction of a core."""
+ORPHAN_GRACE_S = 60.0
+"""Longest an analyzer outlives its training without having been told to finish."""
 
 
 @runtime_checkable
@@ -30,6 +36,19 @@ class ByteStream(Protocol):
     def readline(self, size: int = -1, /) -> bytes:
         """One line with its end, if it has one."""
         ...
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """What an analyzer died of, left out by the one that takes its place.
+
+    Attributes:
+        steps: Why, by step.
+        components: Why there are no tensor components; empty where there are.
+    """
+
+    steps: Mapping[int, str] = field(default_factory=dict)
+    components: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +68,10 @@ class StartOrder:
         strict: Let a failing measure end the analysis.
         tca: Tensor component analysis with its layers named, None where there is none.
         sys_path: Import path of the training process.
+        quarantine: What is left out; None, as for an analysis started by hand, tries again what was left out before.
+        start_id: Tells the analyzers of this start from those of others.
+        least_limit_s: Seconds after which an observation may count as hanging.
+        orphan_grace_s: Seconds an analyzer may outlive its training without having been told to finish.
     """
 
     packed_module: bytes | None
@@ -63,6 +86,10 @@ class StartOrder:
     strict: bool
     tca: TCA | None = None
     sys_path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
+    quarantine: Quarantine | None = None
+    start_id: str = field(default_factory=lambda: os.urandom(8).hex())  # moves no random stream of the training
+    least_limit_s: float = HANG_LIMIT_S
+    orphan_grace_s: float = ORPHAN_GRACE_S
 
 
 def encode(kind: Kind, content: object = None) -> bytes:

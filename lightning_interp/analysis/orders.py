@@ -9,12 +9,20 @@ from lightning_interp.analysis.messages import StartOrder
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.replica import FactorySource, PackedSource, ReplicaSource
 from lightning_interp.analysis.state import WEIGHTS_ONLY
+from lightning_interp.analysis.under_way import Watch
 from lightning_interp.errors import ConfigError
 from lightning_interp.imports import import_object
 
 
-def analyzer_for(run_dir: Path, order: StartOrder) -> Analyzer:
-    """An analyzer that carries out an order; the caller holds the run's analyzer lock."""
+def analyzer_for(run_dir: Path, order: StartOrder, *, watch: Watch | None = None) -> Analyzer:
+    """An analyzer that carries out an order; the caller holds the run's analyzer lock.
+
+    Args:
+        run_dir: Run directory.
+        order: What it does.
+        watch: Ends what hangs, where the analyzer has a process of its own.
+    """
+    left_out = order.quarantine.components if order.quarantine is not None else ""
     source, reason = _source(order)
     device = _device(order)
     plan = AnalysisPlan(
@@ -24,11 +32,17 @@ def analyzer_for(run_dir: Path, order: StartOrder) -> Analyzer:
         device=device,
         whole_probe=order.whole_probe,
         strict=order.strict,
-        tca=order.tca,
+        tca=None if left_out else order.tca,
         without_replica=reason,
         shares_gpu=is_shared(device, training=order.training_device),
+        quarantine=order.quarantine,
+        start_id=order.start_id,
+        least_limit_s=order.least_limit_s,
     )
-    return Analyzer(run_dir, plan, probe=order.probe)
+    analyzer = Analyzer(run_dir, plan, probe=order.probe, watch=watch)
+    if left_out:
+        analyzer.state.notice(f"tensor components are left out: {left_out}; `lightning-interp analyze` tries them again")
+    return analyzer
 
 
 def _device(order: StartOrder) -> str:

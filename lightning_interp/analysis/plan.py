@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 
+from lightning_interp.analysis.messages import HANG_LIMIT_S, Quarantine
 from lightning_interp.analysis.replica import ReplicaSource
 from lightning_interp.measures import Measure
 from lightning_interp.records import ProbeStep
@@ -23,6 +24,9 @@ class AnalysisPlan:
         without_replica: Why there is no source, for the user.
         shares_gpu: Whether the device is the GPU the training uses.
         tca: Tensor component analysis with its layers named, None where there is none.
+        quarantine: What is left out because an analyzer died of it; None tries again what was left out before.
+        start_id: Tells this start of an analyzer from others of the same run.
+        least_limit_s: Seconds after which an observation may count as hanging, see `UnderWay`.
     """
 
     measures: tuple[Measure, ...]
@@ -34,3 +38,6 @@ class AnalysisPlan:
     without_replica: str = ""
     shares_gpu: bool = False
     tca: TCA | None = None
+    quarantine: Quarantine | None = None
+    start_id: str = ""
+    least_limit_s: float = HANG_LIMIT_S

@@ -29,6 +29,12 @@ class AnalysisState:
         device: Device of the replica.
         threads: Torch threads of the analyzer.
         notices: One line each for the user, in the order they arose.
+        start_id: Which start of an analyzer wrote this.
+        observing: Step under observation, also the one whose observation an analyzer died of; None between observations.
+        fitting: Whether tensor components are being fitted.
+        busy_since: When the observation or the fit began, in seconds since 1970; None while idle.
+        ends_at: When it counts as hanging, in seconds since 1970; None while idle or where there is no limit.
+        waiting_for_slot: Whether other analyzers on this machine go first.
     """
 
     stage: Stage = "starting"
@@ -41,11 +47,21 @@ class AnalysisState:
     device: str = "cpu"
     threads: int = 1
     notices: list[str] = field(default_factory=list)
+    start_id: str = ""
+    observing: int | None = None
+    fitting: bool = False
+    busy_since: float | None = None
+    ends_at: float | None = None
+    waiting_for_slot: bool = False
 
     def notice(self, text: str) -> None:
         """Add a line for the user, once."""
         if text not in self.notices:
             self.notices.append(text)
+
+    def rest(self) -> None:
+        """Nothing is under way."""
+        self.observing, self.fitting, self.busy_since, self.ends_at = None, False, None, None
 
     def drop(self, mark: str) -> None:
         """Take back every line that holds a mark, because it is no longer so."""

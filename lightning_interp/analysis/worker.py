@@ -1,92 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The analyzer process: ``python -m lightning_interp.analysis.worker RUN_DIR``, started and fed by the training process.
+"""The analyzer process: ``python -m lightning_interp.analysis.worker RUN_DIR [LIFE]``, started and fed by the training.
 
 It ends when told to finish and nothing is left, or after the current snapshot when the training process is gone or the
-training was started again.
+training was started again. What hangs is ended, whatever it does: `ProcessWatch` and `DeathWatch` need no line of python.
 """
 
 import os
-import signal
 import sys
 import threading
-import time
 import traceback
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import BinaryIO
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, BinaryIO
+
+from lightning_interp.analysis.orphan import DeathWatch, plain_signals
+
+if TYPE_CHECKING:
+    from lightning_interp.analysis.messages import StartOrder
+    from lightning_interp.analysis.under_way import ProcessWatch
 
 NICENESS = 19
-POLL_S = 0.2
 LOCK_WAIT_S = 60.0
 """A resumed training may start its analyzer while the one before finishes its snapshot."""
+START_LIMIT_S = 600.0
+"""Longest a start may take: imports, the lock, and unpickling the user's objects."""
 
 
-def main(run_dir: Path, stream: BinaryIO) -> int:
+def main(run_dir: Path, stream: BinaryIO, life: int | None = None) -> int:
     """Analyze a run directory on orders from a stream; returns the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which then tells us to finish
+    plain_signals()
+    death = DeathWatch(life)
     _yield_to_training()
     # torch is imported only now, when its threads are limited and this process is nice.
     import torch
 
     torch.set_num_threads(1)
-    from lightning_interp.analysis.messages import decode, read_frame
-    from lightning_interp.analysis.orders import analyzer_for
+    from lightning_interp.analysis.heartbeat import Pulse
+    from lightning_interp.analysis.messages import Quarantine, StartOrder, decode, read_frame
+    from lightning_interp.analysis.under_way import ProcessWatch
     from lightning_interp.store.lock import analyzer_lock
 
+    watch = ProcessWatch(sys.stderr)
+    watch.limit(START_LIMIT_S)
     first = read_frame(stream)
-    if first is None:
+    quarantine = Quarantine()
+    if first is not None and first[0]["kind"] == "quarantine":
+        quarantine, first = decode(first[1]), read_frame(stream)
+    start = read_frame(stream)
+    if first is None or start is None:
         return 0  # the training ended before it had anything to say
     sys.path[:] = first[0]["sys_path"]
-    start = read_frame(stream)
-    if start is None:
-        return 0
     orders: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
-    threading.Thread(target=_listen, args=(stream, orders), daemon=True).start()
+    listener = threading.Thread(target=_listen, args=(stream, orders, death), daemon=True)
+    listener.start()
     with analyzer_lock(run_dir, wait_s=LOCK_WAIT_S):
-        analyzer = analyzer_for(run_dir, decode(start[1]))
-        try:
-            analyzer.limit_memory()
-            analyzer.finish("finished" if _work(analyzer, orders) else "stopped")
-        except BaseException as err:
-            analyzer.state.notice(f"the analysis ended with {type(err).__name__}: {err}")
-            analyzer.finish("failed")
-            raise
+        order: StartOrder = decode(start[1])
+        death.grace_s = order.orphan_grace_s
+        with closing(Pulse(run_dir, order.start_id)):
+            _analyze(run_dir, replace(order, quarantine=quarantine), orders, watch, death)
     return 0
 
 
-def _work(analyzer: "Analyzer", orders: "SimpleQueue[tuple[str, bytes]]") -> bool:  # noqa: F821 - imported lazily
-    """Observe snapshots as they come; True when told to finish and done, False when the training is another or gone."""
-    from lightning_interp.analysis.messages import decode
+def _analyze(
+    run_dir: Path,
+    order: "StartOrder",
+    orders: "SimpleQueue[tuple[str, bytes]]",
+    watch: "ProcessWatch",
+    death: DeathWatch,
+) -> None:
+    """Work until told to finish or left alone, and say on disk how it ended."""
+    from lightning_interp.analysis.orders import analyzer_for
+    from lightning_interp.analysis.shift import Shift
+    from lightning_interp.analysis.slots import machine_slots
 
-    finishing = gone = False
-
-    def hear() -> bool:
-        nonlocal finishing, gone
-        while True:
-            try:
-                kind, body = orders.get_nowait()
-            except Empty:
-                return gone
-            finishing |= kind == "finish"
-            gone |= kind == "gone" and not finishing
-            if kind == "probe":
-                analyzer.give_probe(decode(body))
-
-    while not hear() and not analyzer.superseded:
-        observed = analyzer.run_pending(stop=hear)
-        if finishing and not observed and not analyzer.pending():
-            return True
-        if not observed:
-            time.sleep(POLL_S)
-    return False
+    analyzer = analyzer_for(run_dir, order, watch=watch)
+    watch.cancel()  # of the start
+    slots, unlimited = machine_slots()
+    if unlimited:
+        analyzer.state.notice(unlimited)
+    try:
+        analyzer.limit_memory()
+        done = Shift(analyzer, orders, slots, orphaned=lambda: death.orphaned).work()
+        analyzer.finish("finished" if done else "stopped")
+    except BaseException as err:
+        analyzer.state.notice(f"the analysis ended with {type(err).__name__}: {err}")
+        analyzer.finish("failed")
+        raise
 
 
-def _listen(stream: BinaryIO, orders: "SimpleQueue[tuple[str, bytes]]") -> None:
+def _listen(stream: BinaryIO, orders: "SimpleQueue[tuple[str, bytes]]", death: DeathWatch) -> None:
     from lightning_interp.analysis.messages import read_frame
 
+    death.listen()
     while (frame := read_frame(stream)) is not None:
-        orders.put((frame[0]["kind"], frame[1]))
+        kind = frame[0]["kind"]
+        if kind == "finish":
+            death.forget()
+        orders.put((kind, frame[1]))
     orders.put(("gone", b""))
+    death.training_gone()
 
 
 def _yield_to_training() -> None:
@@ -98,8 +112,8 @@ def _yield_to_training() -> None:
 
 if __name__ == "__main__":
     try:
-        status = main(Path(sys.argv[1]), sys.stdin.buffer)
-    except Exception:
+        status = main(Path(sys.argv[1]), sys.stdin.buffer, int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    except BaseException:  # also a measure that calls sys.exit: only work that was done ends with status 0
         traceback.print_exc()
         status = 1
     sys.stdout.flush()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a live module to snapshots on disk: when, what, the copy, the probe, the writer."""
 
+from lightning_interp.capture.buffers import CopySet, SnapshotBuffers
 from lightning_interp.capture.clone import RawSnapshot, check_capturable, take_snapshot
 from lightning_interp.capture.drawn import shared_examples
 from lightning_interp.capture.passing_probe import PassingProbe
@@ -11,12 +12,14 @@ from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
 from lightning_interp.capture.selection import select_layers, select_parameters
 
 __all__ = [
+    "CopySet",
     "EveryNSteps",
     "LogSpaced",
     "PassingProbe",
     "RawSnapshot",
     "Recorder",
     "Schedule",
+    "SnapshotBuffers",
     "Transfer",
     "as_loaded",
     "build_probe",

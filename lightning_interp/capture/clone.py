@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lightning_interp.capture.buffers import CopySet, SnapshotBuffers
 from lightning_interp.errors import ConfigError
 from lightning_interp.names import strip_wrappers
 
@@ -20,18 +21,17 @@ class RawSnapshot:
     Attributes:
         step: Optimizer step.
         epoch: Epoch the step belongs to.
-        tensors: Copies by state_dict name; tied tensors once.
+        copies: Copies by state_dict name, tied tensors once, and of the values the user's code logged; not yet read, since
+            reading waits for the device.
         aliases: Name of a tied tensor -> the name it is stored under.
-        scalars: Copies of the values the user's code logged, not yet read (reading waits for the device).
         frozen: Names of parameters that do not train at this step.
         copy_ms: Milliseconds the training thread spent on the copy.
     """
 
     step: int
     epoch: int
-    tensors: Mapping[str, Tensor]
+    copies: CopySet
     aliases: Mapping[str, str]
-    scalars: Mapping[str, Tensor | float]
     frozen: frozenset[str] = frozenset()
     copy_ms: float = 0.0
 
@@ -78,21 +78,24 @@ def _unsupported(tensor: Tensor) -> str | None:
     return "complex" if tensor.is_complex() else None
 
 
-def take_snapshot(module: nn.Module, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]) -> RawSnapshot:
-    """Clone every state_dict tensor and every logged scalar on its own device; no value is read.
+def take_snapshot(
+    module: nn.Module, buffers: SnapshotBuffers, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]
+) -> RawSnapshot | None:
+    """Copy every state_dict tensor and every logged scalar; no value is read.
 
     Cost: one pass over the bytes of the state_dict, no synchronization.
+
+    Returns:
+        The copies, None where the writer still holds all the buffers.
     """
     started = time.perf_counter()
     unique, aliases = _untie(state_tensors(module))
+    copies = buffers.take(unique)
+    if copies is None:
+        return None
+    copies.copy(unique, scalars)
     frozen = frozenset(strip_wrappers(name) for name, p in module.named_parameters() if not p.requires_grad)
-    with torch.no_grad():
-        copies = [torch.empty_like(tensor) for tensor in unique.values()]
-        if copies:
-            torch._foreach_copy_(copies, list(unique.values()))
-        held = {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in scalars.items()}
-    copy_ms = 1e3 * (time.perf_counter() - started)
-    return RawSnapshot(step, epoch, dict(zip(unique, copies, strict=True)), aliases, held, frozen, copy_ms)
+    return RawSnapshot(step, epoch, copies, aliases, frozen, 1e3 * (time.perf_counter() - started))
 
 
 def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

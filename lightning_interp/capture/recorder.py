@@ -5,21 +5,23 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from lightning_interp.capture.buffers import SnapshotBuffers
 from lightning_interp.capture.clone import RawSnapshot
+from lightning_interp.capture.disk_budget import DiskBudget
 from lightning_interp.records import Snapshot
 from lightning_interp.store.jsonl import append_line, cut_torn_tail
 from lightning_interp.store.layout import HEALTH, SNAPSHOTS, sweep_temporary
+from lightning_interp.store.retention import Retention
 from lightning_interp.store.snapshots import write_snapshot
 
 QUEUE_DEPTH = 4
-"""Snapshots that may wait for the writer; one more is dropped, and the drop is recorded."""
+"""Snapshots whose bytes the training process holds at most: three sets of buffers, and one being turned into a file."""
+BEHIND = "the writer is behind by more than the queue holds"
 _POLL_S = 0.2
 
 
@@ -30,16 +32,19 @@ class Recorder:
         run_dir: Run directory with its manifest.
         attempt: Number of this start of the training.
         warn: Called from the writer thread, once, when a write fails.
+        disk: What may be kept on disk; everything where None.
     """
 
-    def __init__(self, run_dir: Path, *, attempt: int, warn: Callable[[str], None]) -> None:
+    def __init__(self, run_dir: Path, *, attempt: int, warn: Callable[[str], None], disk: DiskBudget | None = None) -> None:
         self.run_dir = run_dir
+        self.buffers = SnapshotBuffers(QUEUE_DEPTH - 1)
         self.written = 0
         self.bytes_written = 0
         self.dropped: list[int] = []
         self._attempt = attempt
         self._warn = warn
         self._warned = False
+        self._disk = disk or DiskBudget(run_dir, retention=Retention("all"), cap=None)
         self._notes: deque[dict[str, Any]] = deque()
         self._notes_are_stuck = False
         self._pending: dict[int, None] = {}
@@ -62,9 +67,15 @@ class Recorder:
         try:
             self._queue.put_nowait(raw)
         except queue.Full:
-            self._drop(raw.step, "the writer is behind by more than the queue holds")
+            self.buffers.give_back(raw.copies)
+            self.drop(raw.step, BEHIND)
             return False
         return True
+
+    @property
+    def waiting(self) -> int:
+        """Snapshots handed over and not on disk yet."""
+        return len(self._pending)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything handed over is on disk or dropped; False where the time ran out."""
@@ -100,8 +111,13 @@ class Recorder:
         try:
             size = self._write(raw)
         except Exception as err:  # training must go on whatever the disk or a tensor does
-            self._drop(raw.step, f"{type(err).__name__}: {err}")
+            self.drop(raw.step, f"{type(err).__name__}: {err}")
             self._warn_once(f"the snapshot of step {raw.step} was not written ({err})")
+            return
+        finally:
+            self.buffers.give_back(raw.copies)
+        if size is None:
+            self.drop(raw.step, f"max_disk: {self._disk.cap} bytes are used, and nothing observed may go")
             return
         self.written += 1
         self.bytes_written += size
@@ -120,12 +136,20 @@ class Recorder:
             self._notes_are_stuck = True
             self._warn_once(f"the health log cannot be written ({err})")
 
-    def _write(self, raw: RawSnapshot) -> int:
-        weights = {name: tensor.cpu() for name, tensor in raw.tensors.items()}
-        snapshot = Snapshot(raw.step, raw.epoch, weights, _as_floats(raw.scalars))
+    def _write(self, raw: RawSnapshot) -> int | None:
+        """Bytes written, None where there was no room."""
+        scalars = dict(raw.copies.arrived())
+        weights = {name: tensor.cpu() for name, tensor in raw.copies.tensors.items()}
+        is_room, removed = self._disk.make_room(sum(tensor.nbytes for tensor in weights.values()))
+        for step in removed:
+            self.note("removed", step=step)
+        if not is_room:
+            return None
+        snapshot = Snapshot(raw.step, raw.epoch, weights, scalars)
         return write_snapshot(self.run_dir, snapshot, aliases=raw.aliases, frozen=raw.frozen)
 
-    def _drop(self, step: int, reason: str) -> None:
+    def drop(self, step: int, reason: str) -> None:
+        """Record that the snapshot of a step is not written."""
         self.dropped.append(step)
         self._pending.pop(step, None)
         self.note("dropped", step=step, reason=reason)
@@ -137,8 +161,3 @@ class Recorder:
                 f"{reason}. Training goes on; snapshots that cannot be written are recorded as dropped in {HEALTH}. "
                 f"Free space or mend {self.run_dir}."
             )
-
-
-def _as_floats(scalars: Mapping[str, Tensor | float]) -> dict[str, float]:
-    """Logged values as numbers; the read from the device happens here, on the writer thread."""
-    return {name: float(value) for name, value in scalars.items() if not isinstance(value, Tensor) or value.numel() == 1}

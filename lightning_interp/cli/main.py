@@ -20,8 +20,9 @@ COMMANDS = {
     "phases": "find the phases of learning in a metrics history (CSV, JSONL or a run directory)",
     "analyze": "finish the analysis of a run directory",
     "tca": "find the components of a run's activations: when, which stimuli, which units",
+    "check-neutral": "train with and without the monitor and report the first difference, or none",
 }
-"""Commands with one line each; the module of the same name is imported when the command is used."""
+"""Commands with one line each; the module of the same name, `-` as `_`, is imported when the command is used."""
 
 EPILOG = """examples:
   lightning-interp phases lightning_logs/version_0/metrics.csv --classes 10
@@ -74,7 +75,7 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     for name, line in COMMANDS.items():
         if name == wanted:
-            import_module(f"lightning_interp.cli.{name}").add_parser(subparsers)
+            import_module(f"lightning_interp.cli.{name.replace('-', '_')}").add_parser(subparsers)
         else:
             subparsers.add_parser(name, help=line)
     return parser

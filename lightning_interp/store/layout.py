@@ -19,6 +19,7 @@ RECORDS = "records.jsonl"
 HEALTH = "health.jsonl"
 PHASES = "phases.json"
 ANALYSIS = "analysis.json"
+HEARTBEAT = "heartbeat.json"
 LOCK = "analyzer.lock"
 ANALYZER_LOG = "analyzer.log"
 

@@ -29,7 +29,8 @@ def least_squares(
     """
     lower = torch.linalg.cholesky_ex(torch.addcmul(*_ridge(grams))).L
     halfway = torch.linalg.solve_triangular(lower.mT, mttkrp.mT, upper=True, left=False)
-    return torch.linalg.solve_triangular(lower, halfway, upper=False, left=False).mT
+    solution: Tensor = torch.linalg.solve_triangular(lower, halfway, upper=False, left=False).mT
+    return solution
 
 
 def hals(

@@ -185,12 +185,13 @@ def test_worker_stops_after_the_current_snapshot_when_the_training_is_gone(prepa
     assert open_run(run.path).analysis["stage"] == "stopped"
 
 
-def test_process_engine_tells_that_its_process_was_killed(prepare):
+def test_process_engine_tells_under_strict_that_its_process_was_killed(prepare):
     run = prepare()
-    engine = ProcessEngine(run.path, run.order())
+    engine = ProcessEngine(run.path, run.order(strict=True))
     os.kill(engine.pid, signal.SIGKILL)
     wait_for(lambda: engine.failure is not None)
     assert engine.failure == f"the analyzer process was ended by signal 9 (its output: {run.path / 'analyzer.log'})"
+    assert engine.take_notices() == []
 
 
 def test_process_engine_lets_its_process_go_on_when_the_time_runs_out(prepare):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import distributed, nn
 
-from lightning_interp.capture import check_capturable, take_snapshot
+from lightning_interp.capture import SnapshotBuffers, check_capturable, take_snapshot
 from lightning_interp.errors import ConfigError
 
 
@@ -20,7 +20,9 @@ def holding(**tensors: torch.Tensor) -> nn.Module:
 
 
 def snapshot(module: nn.Module, **scalars: torch.Tensor | float):
-    return take_snapshot(module, step=3, epoch=1, scalars=scalars)
+    raw = take_snapshot(module, SnapshotBuffers(1), step=3, epoch=1, scalars=scalars)
+    assert raw is not None
+    return raw
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def test_take_snapshot_copies_are_private():
     raw = snapshot(module)
     with torch.no_grad():
         module.weight.add_(1.0)
-    assert torch.equal(raw.tensors["weight"], before)
+    assert torch.equal(raw.copies.tensors["weight"], before)
 
 
 def test_take_snapshot_leaves_the_module_as_it_was():
@@ -51,14 +53,14 @@ def test_take_snapshot_holds_tied_parameters_once_with_an_alias():
     module = nn.ModuleDict({"embed": nn.Embedding(4, 3), "head": nn.Linear(3, 4, bias=False)})
     module["head"].weight = module["embed"].weight
     raw = snapshot(module)
-    assert (list(raw.tensors), raw.aliases) == (["embed.weight"], {"head.weight": "embed.weight"})
+    assert (list(raw.copies.tensors), raw.aliases) == (["embed.weight"], {"head.weight": "embed.weight"})
 
 
 def test_take_snapshot_keeps_two_views_of_one_storage_apart():
     data = torch.arange(6.0)
     raw = snapshot(holding(left=data[:3], right=data[3:], turned=data.view(2, 3).t()))
     assert raw.aliases == {}
-    assert raw.tensors["turned"].tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
+    assert raw.copies.tensors["turned"].tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_take_snapshot_keeps_two_views_of_one_storage_apart():
     ids=["transposed", "expanded", "0-dim", "empty", "bfloat16", "int64", "bool"],
 )
 def test_take_snapshot_copies_every_ordinary_tensor(tensor):
-    copy = snapshot(holding(value=tensor)).tensors["value"]
+    copy = snapshot(holding(value=tensor)).copies.tensors["value"]
     assert copy.dtype == tensor.dtype
     assert torch.equal(copy, tensor)
 
@@ -84,19 +86,19 @@ def test_take_snapshot_copy_of_an_expanded_tensor_is_private():
     base = torch.ones(1)
     raw = snapshot(holding(value=base.expand(3)))
     base.zero_()
-    assert raw.tensors["value"].tolist() == [1.0, 1.0, 1.0]
+    assert raw.copies.tensors["value"].tolist() == [1.0, 1.0, 1.0]
 
 
 def test_take_snapshot_keeps_empty_tensors_apart():
     raw = snapshot(holding(first=torch.zeros(0), second=torch.zeros(0)))
-    assert (list(raw.tensors), raw.aliases) == (["first", "second"], {})
+    assert (list(raw.copies.tensors), raw.aliases) == (["first", "second"], {})
 
 
 def test_take_snapshot_copies_logged_tensors():
     loss = torch.tensor(2.0)
     raw = snapshot(nn.Linear(1, 1), loss=loss, lr=0.1)
     loss.zero_()
-    assert {name: float(value) for name, value in raw.scalars.items()} == {"loss": 2.0, "lr": 0.1}
+    assert raw.copies.arrived() == {"loss": 2.0, "lr": 0.1}
 
 
 def test_take_snapshot_names_parameters_that_do_not_train():
@@ -107,11 +109,11 @@ def test_take_snapshot_names_parameters_that_do_not_train():
 
 def test_take_snapshot_strips_names_of_compiled_wrappers():
     module = nn.Sequential(torch.compile(nn.Linear(2, 2), backend="eager"))
-    assert list(snapshot(module).tensors) == ["0.weight", "0.bias"]
+    assert list(snapshot(module).copies.tensors) == ["0.weight", "0.bias"]
 
 
 def test_take_snapshot_carries_no_gradient():
-    assert not any(tensor.requires_grad for tensor in snapshot(nn.Linear(2, 2)).tensors.values())
+    assert not any(tensor.requires_grad for tensor in snapshot(nn.Linear(2, 2)).copies.tensors.values())
 
 
 def quantized() -> torch.Tensor:

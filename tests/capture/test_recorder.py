@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_interp.capture import RawSnapshot, Recorder
+from lightning_interp.capture import CopySet, RawSnapshot, Recorder
 from lightning_interp.capture.recorder import QUEUE_DEPTH
 from lightning_interp.store import read_snapshot, snapshot_steps
 from lightning_interp.store.jsonl import read_lines
@@ -19,7 +19,13 @@ SOON = 10.0
 
 
 def raw(step: int, *, kilobytes: int = 1, scalars: dict[str, object] | None = None) -> RawSnapshot:
-    return RawSnapshot(step, 0, {"w": torch.full((256 * kilobytes,), float(step))}, {}, scalars or {})
+    return made(step, {"w": torch.full((256 * kilobytes,), float(step))}, scalars or {})
+
+
+def made(step: int, tensors: dict[str, torch.Tensor], scalars: dict[str, object]) -> RawSnapshot:
+    copies = CopySet(tensors)
+    copies.copy(tensors, scalars)
+    return RawSnapshot(step, 0, copies, {})
 
 
 def events(run_dir: Path, kind: str) -> list[dict[str, object]]:
@@ -160,7 +166,7 @@ def test_recorder_cuts_a_torn_health_line(tmp_path, start):
 def test_recorder_drops_a_tensor_that_cannot_be_written(tmp_path, start):
     warnings: list[str] = []
     recorder = start(tmp_path, warn=warnings.append)
-    recorder.submit(RawSnapshot(1, 0, {"w": torch.empty(2, device="meta")}, {}, {}))
+    recorder.submit(made(1, {"w": torch.empty(2, device="meta")}, {}))
     recorder.submit(raw(2))
     recorder.flush(SOON)
     assert (recorder.dropped, snapshot_steps(tmp_path)) == ([1], [2])

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The share of wall time the monitor costs: time in its hooks, and what the analyzer takes from the training's cores."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+ALLOWANCE_S = 0.5
+"""Seconds over the share that may be spent: the first snapshots come close together, before the run is long."""
+_RECENT = 9
+
+
+class Overhead:
+    """Counts what was spent and says whether more may be.
+
+    Args:
+        limit: Most of the wall time, as a share.
+        clock: Seconds from any origin; never the wall clock, which people and machines set.
+    """
+
+    def __init__(self, limit: float, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.limit = limit
+        self.in_hooks = 0.0
+        self.in_contention = 0.0
+        self.contention: float | None = None
+        self._clock = clock
+        self._started = clock()
+        self._snapshots: deque[float] = deque(maxlen=_RECENT)
+
+    @property
+    def wall(self) -> float:
+        """Seconds since the training started."""
+        return max(1e-9, self._clock() - self._started)
+
+    @property
+    def share(self) -> float:
+        """Share of the wall time spent so far: in hooks, and lost to the analyzer as far as that was measured."""
+        return (self.in_hooks + self.in_contention) / self.wall
+
+    @property
+    def hook_share(self) -> float:
+        """Share of the wall time spent in hooks."""
+        return self.in_hooks / self.wall
+
+    def spend(self, seconds: float) -> None:
+        """Time in a hook."""
+        self.in_hooks += seconds
+
+    def note_snapshot(self, seconds: float) -> None:
+        """What one snapshot took, to judge the next by; it is spent as part of its hook."""
+        self._snapshots.append(seconds)
+
+    def spend_beside_analyzer(self, seconds: float) -> None:
+        """Wall time in which the analyzer worked: part of it was the training's, as far as that was measured."""
+        slower = max(0.0, self.contention or 0.0)
+        self.in_contention += seconds * slower / (1 + slower)
+
+    def affords_snapshot(self) -> bool:
+        """Whether one more snapshot, as dear as recent ones, keeps the share under the limit."""
+        recent = sorted(self._snapshots)
+        next_one = recent[len(recent) // 2] if recent else 0.0
+        return self.in_hooks + self.in_contention + next_one <= self.limit * self.wall + ALLOWANCE_S

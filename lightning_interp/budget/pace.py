@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When to take snapshots, given what they cost: the schedule asked for, thinned where the monitor takes too much time."""
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from lightning_interp.budget.contention import Contention
+from lightning_interp.budget.overhead import Overhead
+from lightning_interp.budget.thinning import ThinnedSchedule
+from lightning_interp.capture.schedule import Schedule
+
+NOTE_EVERY_S = 30.0
+_SAMPLES = 101
+
+
+class Pace:
+    """Follows a schedule within a budget of wall time. On the training thread; nothing here waits or reads a file.
+
+    Args:
+        schedule: The schedule asked for.
+        limit: Most of the wall time the monitor may take, as a share.
+        last_step: Latest step already captured, -1 for none.
+        pause: Halts the analyzer for a moment; False where that cannot be.
+        resume: Lets it go on.
+        note: Puts a line into the health log.
+        clock: Seconds from any origin.
+    """
+
+    next_step: int
+    """The step from which on a snapshot is due."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        *,
+        limit: float,
+        last_step: int,
+        pause: Callable[[], bool],
+        resume: Callable[[], None],
+        note: Callable[..., Any],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.schedule = ThinnedSchedule(schedule)
+        self.overhead = Overhead(limit, clock=clock)
+        self.last_step = last_step
+        self.next_step = self.schedule.next_after(last_step)
+        self._contention = Contention(pause, resume)
+        self._note = note
+        self._looked = (0.0, 0)
+        self._noted = 0.0
+        self._checks: deque[float] = deque(maxlen=_SAMPLES)
+
+    def may_take(self, step: int) -> bool:
+        """Whether the snapshot that is due is affordable; where not, the schedule is thinned from here on."""
+        if self.overhead.affords_snapshot():
+            return True
+        self.schedule.thin()
+        self._note("thinned", step=step, spacing=self.schedule.spacing, **self._figures())
+        self.move_on(step)
+        return False
+
+    def move_on(self, step: int) -> None:
+        """A step was captured, or given up: the next one is due after it."""
+        self.last_step = step
+        self.next_step = self.schedule.next_after(step)
+
+    def look(self, step: int, *, check_s: float, analyzer_works: bool, waiting: int) -> None:
+        """Called every half second or so.
+
+        Args:
+            step: Optimizer step.
+            check_s: Seconds one look at whether anything is due takes, measured now.
+            analyzer_works: Whether the analyzer has anything to do.
+            waiting: Snapshots that wait for the writer.
+        """
+        now = self.overhead.wall
+        then, step_then = self._looked
+        self._looked = (now, step)
+        self._checks.append(check_s)
+        self.overhead.spend(max(0, step - step_then) * statistics.median(self._checks) if step_then else 0.0)
+        if analyzer_works and not self._contention.measuring:
+            self.overhead.spend_beside_analyzer(now - then)
+        if self._contention.look(now, step, analyzer_works=analyzer_works):
+            self.overhead.contention = self._contention.slower
+            self._note("contention", step=step, slower=_rounded(self._contention.slower), spread=self._contention.spread)
+        if now - self._noted >= NOTE_EVERY_S:
+            self._noted = now
+            self._note("overhead", step=step, waiting=waiting, **self._figures())
+
+    def stop(self) -> None:
+        """Let the analyzer go on."""
+        self._contention.stop()
+
+    def summary(self) -> str:
+        """What it cost, in words for the user."""
+        text = f"{self.overhead.hook_share:.2%} of wall time in hooks"
+        slower = self.overhead.contention
+        if slower is not None:
+            text += f", steps {max(0.0, slower):.1%} slower while the analyzer works"
+        if self.schedule.spacing:
+            text += f", schedule thinned to {self.schedule.spacing:.0%} of the step apart"
+        return text
+
+    def _figures(self) -> dict[str, float | None]:
+        overhead = self.overhead
+        return {
+            "hook_share": _rounded(overhead.hook_share),
+            "share": _rounded(overhead.share),
+            "contention": _rounded(overhead.contention),
+        }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

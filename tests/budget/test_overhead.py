@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from lightning_interp.budget import Contention, Overhead, Pace, ThinnedSchedule
+from lightning_interp.budget.contention import LEAST_STEPS, PAIRS, WINDOW_S
+from lightning_interp.budget.overhead import ALLOWANCE_S
+from lightning_interp.capture import EveryNSteps, LogSpaced
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_share_is_hook_time_over_wall_time():
+    clock = Clock()
+    overhead = Overhead(0.02, clock=clock)
+    overhead.spend(0.5)
+    clock.now += 100.0
+    assert overhead.hook_share == pytest.approx(0.005)
+    assert overhead.share == overhead.hook_share
+
+
+def test_time_beside_the_analyzer_counts_once_contention_is_known():
+    clock = Clock()
+    overhead = Overhead(0.02, clock=clock)
+    clock.now += 10.0
+    overhead.spend_beside_analyzer(10.0)
+    assert overhead.in_contention == 0.0
+    overhead.contention = 0.25  # steps take 1.25 times as long: a fifth of the time is lost
+    overhead.spend_beside_analyzer(10.0)
+    assert overhead.in_contention == pytest.approx(2.0)
+
+
+def test_a_faster_step_beside_the_analyzer_gives_no_credit():
+    overhead = Overhead(0.02)
+    overhead.contention = -0.1
+    overhead.spend_beside_analyzer(10.0)
+    assert overhead.in_contention == 0.0
+
+
+def test_affords_snapshots_until_allowance_and_share_are_spent():
+    clock = Clock()
+    overhead = Overhead(0.02, clock=clock)
+    overhead.note_snapshot(0.1)
+    overhead.spend(ALLOWANCE_S)
+    assert not overhead.affords_snapshot()
+    clock.now += 5.01  # 2 % of it is one more snapshot
+    assert overhead.affords_snapshot()
+
+
+def test_thinning_spaces_steps_evenly_in_log_step():
+    schedule = ThinnedSchedule(EveryNSteps(10))
+    assert list(schedule.steps_until(50)) == [0, 10, 20, 30, 40, 50]
+    for _ in range(5):
+        schedule.thin()  # .04, .08, .16, .32, .64
+    assert list(schedule.steps_until(400)) == [0, 10, 20, 40, 70, 120, 200, 330]
+
+
+def test_thinning_never_adds_steps():
+    schedule = ThinnedSchedule(LogSpaced(10_000))
+    full = set(schedule.steps_until(10_000))
+    schedule.thin()
+    thinned = set(schedule.steps_until(10_000))
+    assert thinned < full
+
+
+def play(contention: Contention, *, paused: list[bool], alone: float, beside: float, seconds: float) -> bool:
+    """Run a training whose steps per second depend on whether the analyzer is paused; True once a measurement ended."""
+    now, steps = 0.0, 0.0
+    while now < seconds:
+        now += 0.05
+        steps += 0.05 * (alone if paused[-1] else beside)
+        if contention.look(now, int(steps), analyzer_works=True):
+            return True
+    return False
+
+
+def turns() -> tuple[Contention, list[bool]]:
+    paused = [False]
+
+    def pause() -> bool:
+        paused.append(True)
+        return True
+
+    return Contention(pause, lambda: paused.append(False), first_s=1.0), paused
+
+
+def test_contention_is_the_slow_down_between_turns():
+    contention, paused = turns()
+    assert play(contention, paused=paused, alone=1000.0, beside=800.0, seconds=60)
+    assert contention.slower == pytest.approx(0.25, rel=0.02)  # steps are counted whole, at looks 50 ms apart
+    assert contention.spread is not None and contention.spread[0] <= contention.slower <= contention.spread[1]
+
+
+def test_contention_leaves_the_analyzer_working():
+    contention, paused = turns()
+    play(contention, paused=paused, alone=1000.0, beside=800.0, seconds=60)
+    assert paused[-1] is False and not contention.measuring
+    assert paused.count(True) == PAIRS
+
+
+def test_contention_does_not_measure_an_idle_analyzer():
+    contention, paused = turns()
+    for tick in range(1000):
+        contention.look(0.1 * tick, tick * LEAST_STEPS, analyzer_works=False)
+    assert paused == [False]
+
+
+def test_contention_gives_up_where_steps_are_slow():
+    contention, paused = turns()
+    assert not play(contention, paused=paused, alone=1.0, beside=1.0, seconds=30)
+    assert contention.slower is None and paused[-1] is False
+
+
+def test_contention_without_anything_to_pause_is_never_measured():
+    contention = Contention(lambda: False, lambda: None, first_s=0.0)
+    for tick in range(100):
+        assert not contention.look(tick * WINDOW_S, tick * LEAST_STEPS, analyzer_works=True)
+    assert contention.slower is None
+
+
+def pace(clock: Clock, notes: list[tuple[str, dict]], *, limit: float = 0.02) -> Pace:
+    return Pace(
+        EveryNSteps(1),
+        limit=limit,
+        last_step=-1,
+        pause=lambda: False,
+        resume=lambda: None,
+        note=lambda event, **fields: notes.append((event, fields)),
+        clock=clock,
+    )
+
+
+def test_pace_thins_and_notes_it_where_snapshots_are_too_dear():
+    clock, notes = Clock(), []
+    kept = pace(clock, notes)
+    taken = []
+    for step in range(2000):
+        clock.now += 0.01
+        if step >= kept.next_step and kept.may_take(step):
+            kept.overhead.note_snapshot(0.02)
+            kept.overhead.spend(0.02)
+            kept.move_on(step)
+            taken.append(step)
+    assert kept.overhead.hook_share <= 0.02 + ALLOWANCE_S / 20
+    assert len(taken) > 10
+    assert [event for event, _ in notes] == ["thinned"] * len(notes) and notes
+    assert "thinned to" in kept.summary()
+
+
+def test_pace_counts_the_checks_of_steps_without_a_snapshot():
+    clock, notes = Clock(), []
+    kept = pace(clock, notes)
+    for look in range(1, 100):
+        clock.now += 0.5
+        kept.look(look * 1000, check_s=1e-6, analyzer_works=False, waiting=0)
+    # 98 intervals of 1,000 steps at a microsecond each, over 49.5 s
+    assert kept.overhead.hook_share == pytest.approx(98 * 1e-3 / 49.5, rel=1e-6)
+    assert [event for event, _ in notes] == ["overhead"]

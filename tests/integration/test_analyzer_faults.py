@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever becomes of a training, its analyzer is not left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import noisy_training
+import pytest
+
+from lightning_interp import open_run
+from lightning_interp.analysis.heartbeat import read_heartbeat
+from lightning_interp.store.layout import SNAPSHOTS, committed_steps
+
+MAX_STEPS = 100_000
+"""More than a training reaches before its test ends it."""
+PATIENCE = 200.0
+
+
+def start_training(root: Path, tmp: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, noisy_training.__file__, str(root), "--max-steps", str(MAX_STEPS)]
+    environment = os.environ | {"TMPDIR": str(tmp)}  # slots of its own
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def analyzer_of(root: Path, training: "subprocess.Popen[str]") -> int:
+    """Process id of the analyzer, once it has written records."""
+    deadline = time.monotonic() + PATIENCE
+    while not (root / "run" / "records.jsonl").exists() or max(committed_steps(root / "run" / SNAPSHOTS), default=0) < 60:
+        assert training.poll() is None and time.monotonic() < deadline, "the training ended or did not start"
+        time.sleep(0.02)
+    beat = read_heartbeat(root / "run")
+    assert beat is not None
+    return beat.pid
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda sent: sent.name)
+def test_no_analyzer_is_left_behind(tmp_path: Path, sent: signal.Signals) -> None:
+    with start_training(tmp_path, tmp_path) as training:
+        pid = analyzer_of(tmp_path, training)
+        training.send_signal(sent)
+        training.communicate(timeout=PATIENCE)
+    deadline = time.monotonic() + PATIENCE
+    while not has_ended(pid):
+        assert time.monotonic() < deadline, "the analyzer was left behind"
+        time.sleep(0.05)
+    run = open_run(tmp_path / "run")
+    assert set(run.steps) >= {record.step for record in run.all_records}
+    assert run.analysis["stage"] == ("stopped" if sent == signal.SIGKILL else "finished")
+
+
+def test_the_scheduler_that_ends_training_and_analyzer_leaves_a_run_that_opens(tmp_path: Path) -> None:
+    """As before a requeue: SIGTERM to every process of the job."""
+    with start_training(tmp_path, tmp_path) as training:
+        pid = analyzer_of(tmp_path, training)
+        os.kill(pid, signal.SIGTERM)
+        training.send_signal(signal.SIGTERM)
+        _, errors = training.communicate(timeout=PATIENCE)
+    assert has_ended(pid)
+    assert "it was started again" not in errors
+    run = open_run(tmp_path / "run")
+    assert run.all_records and run.steps

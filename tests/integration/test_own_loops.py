@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The monitor without a Trainer: plain loops and Fabric, and trainers of the other Lightning namespace."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_training import data
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+
+from lightning_interp import InterpMonitor, Monitor, open_run
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def loaders() -> tuple[DataLoader[Any], DataLoader[Any]]:
+    return DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20)
+
+
+def plain_loop(module: nn.Module, monitor: Monitor | None, *, steps: int = 30, first: int = 0) -> None:
+    optimizer = torch.optim.Adam(module.parameters(), 1e-2)
+    batches = list(loaders()[0])
+    for step in range(first, steps):
+        x, y = batches[step % len(batches)]
+        loss = cross_entropy(module(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if monitor is not None:
+            monitor.step(train_loss=loss)
+
+
+def test_plain_loop_is_watched_and_bitwise_untouched(tmp_path: Path) -> None:
+    watched, alone = network(), network()
+    train, heldout = loaders()
+    monitor = Monitor(tmp_path / "run", every_n_steps=5)
+    with monitor.watch(watched, train_data=train, heldout_data=heldout, max_steps=30):
+        plain_loop(watched, monitor)
+    plain_loop(alone, None)
+    assert all(torch.equal(a, b) for a, b in zip(watched.parameters(), alone.parameters(), strict=True))
+    run = open_run(tmp_path / "run")
+    assert run.steps == list(range(0, 31, 5))
+    assert run.manifest.status == "finished"
+    assert {"train_loss", "heldout_loss", "heldout_accuracy"} <= set(run.series)
+    assert set(run.snapshot(5).scalars) == {"train_loss"}
+
+
+def test_plain_loop_that_raises_leaves_a_closed_run(tmp_path: Path) -> None:
+    module, monitor = network(), Monitor(tmp_path / "run", every_n_steps=5)
+    with pytest.raises(ZeroDivisionError), monitor.watch(module, train_data=loaders()[0]):
+        plain_loop(module, monitor, steps=10)
+        raise ZeroDivisionError
+    run = open_run(tmp_path / "run")
+    assert (run.manifest.status, run.steps) == ("failed", [0, 5, 10])
+
+
+def test_plain_loop_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    module, monitor = network(), Monitor(tmp_path / "run", every_n_steps=5)
+    with monitor.watch(module, train_data=loaders()[0]):
+        plain_loop(module, monitor, steps=10)
+        state = monitor.state_dict()
+    again = Monitor(tmp_path / "run", every_n_steps=5)
+    with again.watch(module, train_data=loaders()[0], step=10, resume=state):
+        plain_loop(module, again, steps=20, first=10)
+    run = open_run(tmp_path / "run")
+    assert run.steps == [0, 5, 10, 15, 20]
+    assert run.manifest.attempts[-1].resumed_at == 10
+
+
+def test_failure_of_the_monitor_leaves_the_loop_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    module, monitor = network(), Monitor(tmp_path / "run", every_n_steps=5)
+    with monitor.watch(module, train_data=loaders()[0]):
+        plain_loop(module, monitor, steps=7)
+        module.register_buffer("odd", nn.UninitializedBuffer())  # cannot be copied
+        plain_loop(module, monitor, steps=20, first=7)
+    assert "Training goes on without it" in caplog.text
+    assert open_run(tmp_path / "run").steps[:2] == [0, 5]
+
+
+def test_switched_off_monitor_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTNING_INTERP", "0")
+    module, monitor = network(), Monitor(tmp_path / "run")
+    with monitor.watch(module):
+        plain_loop(module, monitor, steps=3)
+    assert not (tmp_path / "run").exists()
+
+
+def test_fabric_loop_is_watched_under_its_own_names(tmp_path: Path) -> None:
+    from lightning.fabric import Fabric
+
+    fabric = Fabric(accelerator="cpu", devices=1)
+    module = network()
+    wrapped, optimizer = fabric.setup(module, torch.optim.Adam(module.parameters(), 1e-2))
+    train, heldout = loaders()
+    batches = fabric.setup_dataloaders(train)
+    monitor = Monitor(tmp_path / "run", every_n_steps=2)
+    with monitor.watch(wrapped, train_data=train, heldout_data=heldout):
+        for _ in range(2):
+            for x, y in batches:
+                loss = cross_entropy(wrapped(x), y)
+                optimizer.zero_grad()
+                fabric.backward(loss)
+                optimizer.step()
+                monitor.step(train_loss=loss)
+    run = open_run(tmp_path / "run")
+    assert run.steps == [0, 2, 4, 6]
+    assert set(run.snapshot(6).weights) == set(module.state_dict())
+    assert "heldout_loss" in run.series
+
+
+def test_trainer_of_the_other_namespace_takes_the_callback(tmp_path: Path) -> None:
+    import pytorch_lightning as pl
+
+    class Classifier(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = network()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return cross_entropy(self(batch[0]), batch[1])
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", cross_entropy(self(batch[0]), batch[1]))
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters(), 1e-2)
+
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=9,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[InterpMonitor(tmp_path / "run", every_n_steps=3)],
+    )
+    trainer.fit(Classifier(), *loaders())
+    run = open_run(tmp_path / "run")
+    assert run.steps == [0, 3, 6, 9]
+    assert [record.step for record in run.all_records] == run.steps
+    assert "interp/heldout_loss" in trainer.callback_metrics
