@@ -284,7 +284,7 @@ def report_hook(_: argparse.Namespace) -> dict[str, Any]:
     empty: list[float] = []
     every = 50
     with tempfile.TemporaryDirectory() as folder:
-        monitor = InterpMonitor(Path(folder) / "run", every_n_steps=every, close_timeout=300)
+        monitor = InterpMonitor(Path(folder) / "run", every_n_steps=every, max_overhead=1.0, close_timeout=300)
         fit(cases()[0], [timed(monitor, ours), timed(Empty(), empty)], Path(folder), steps=20_000)
     without = [value for number, value in enumerate(ours, start=1) if number % every]
     snapshots = [value for number, value in enumerate(ours, start=1) if number % every == 0]
@@ -315,8 +315,9 @@ def report_soak(options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     tiny = Case("tiny", lambda: _mlp(10, 16, 3), lambda n: torch.randn(n, 10), 3, 8)
     memory, ours = Memory(1000), []
-    with tempfile.TemporaryDirectory() as folder:
-        monitor = InterpMonitor(Path(folder) / "run", every_n_steps=10, max_overhead=1.0, close_timeout=30)
+    # The analyzer has thousands of snapshots left at the end, and ends when their directory is gone.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        monitor = InterpMonitor(Path(folder) / "run", every_n_steps=10, max_overhead=1.0, close_timeout=10)
         fit(tiny, [timed(monitor, ours), memory], Path(folder), steps=options.soak_steps)
     late = memory.rows[len(memory.rows) // 4 :]
     slope = _slope([step for step, _ in late], [size for _, size in late]) * 1e5

@@ -207,11 +207,12 @@ class InterpMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Take a snapshot if one is due; fires more often than the optimizer steps, and mostly there is nothing to do."""
-        if self._monitor is None:
+        monitor = self._monitor
+        if monitor is None:
             return
         entered = time.perf_counter()
         step = trainer.global_step
-        if not self._monitor.is_idle(step):
+        if step >= monitor.next_step or entered >= monitor.next_look:
             self._after_step(trainer, pl_module, step, entered)
 
     @_shielded

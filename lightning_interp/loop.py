@@ -92,7 +92,7 @@ class Monitor(RunMonitor):
         """
         entered = time.perf_counter()
         self._step = self._step + 1 if step is None else step
-        if self._closed or self.is_idle(self._step):
+        if self._closed or (self._step < self.next_step and entered < self.next_look):
             return
         try:
             self.after_step(self._module, step=self._step, epoch=epoch, scalars=lambda: scalars, entered=entered)

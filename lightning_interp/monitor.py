@@ -56,6 +56,10 @@ class RunMonitor:
 
     probe: ProbeKeeper
     """Takes the batches that pass, where the probe is made of them."""
+    next_step: int = 0
+    next_look: float = 0.0
+    """`after_step` has nothing to do at an optimizer step under `next_step` as long as `time.perf_counter()` is under
+    `next_look`: looked up by the caller, since most steps are such and a call costs more than the look."""
 
     def __init__(
         self,
@@ -70,7 +74,7 @@ class RunMonitor:
         self._open = ExitStack()  # what must be let go, in reverse order of opening
         self._closed = True
         self._analysis_failed = False
-        self._next_look = self._next_drain = 0.0
+        self._next_drain = 0.0
 
     @property
     def run_dir(self) -> Path:
@@ -112,14 +116,11 @@ class RunMonitor:
             self._open_stages(module, training, resolved, progress if self._start.resumed else None)
             opened.pop_all()
         self._closed = False
+        self.next_step, self.next_look = 0, 0.0
         atexit.register(self.close, timeout=5.0)
         self._announce(module, resolved, training)
         if not self._start.resumed:
             self.snapshot(module, step=training.step, epoch=training.epoch, scalars={})
-
-    def is_idle(self, step: int) -> bool:
-        """Whether nothing is to be done at this optimizer step; all that happens at most steps."""
-        return step < self._pace.next_step and time.monotonic() < self._next_look
 
     def after_step(
         self,
@@ -148,8 +149,9 @@ class RunMonitor:
                 self.snapshot(module, step=step, epoch=epoch, scalars=scalars())
             else:
                 self._recorder.drop(step, "max_overhead: the monitor takes more of the wall time than it may")
-        if time.monotonic() >= self._next_look:
+        if started >= self.next_look:
             self._look(step, check_s=started - (started if entered is None else entered))
+        self.next_step = self._pace.next_step
         self._pace.overhead.spend(time.perf_counter() - started)
 
     def snapshot(self, module: nn.Module, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]) -> None:
@@ -288,8 +290,8 @@ class RunMonitor:
 
     def _look(self, step: int, *, check_s: float) -> None:
         """Every half second: what the monitor costs; every two: results to loggers."""
-        now = time.monotonic()
-        self._next_look = now + LOOK_S
+        now = time.perf_counter()
+        self.next_look = now + LOOK_S
         works = self._delivery.step < self._pace.last_step
         self._pace.look(step, check_s=check_s, analyzer_works=works, waiting=self._recorder.waiting)
         if now >= self._next_drain:

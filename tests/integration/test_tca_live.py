@@ -110,7 +110,7 @@ def loaders() -> tuple[DataLoader[Any], DataLoader[Any]]:
 
 
 class KillsTheAnalyzer(L.Callback):
-    """Kills the analyzer process once it has fitted components."""
+    """Kills the analyzer process once it has fitted components, and the one that takes its place before it does anything."""
 
     def __init__(self, watcher: InterpMonitor) -> None:
         self.watcher = watcher
@@ -125,6 +125,11 @@ class KillsTheAnalyzer(L.Callback):
             assert time.monotonic() < deadline, "the analyzer fitted nothing in time"
             time.sleep(0.02)
         engine: Any = self.watcher._monitor._engine
+        first = engine.pid
+        os.kill(first, signal.SIGKILL)
+        while engine.pid == first:
+            assert time.monotonic() < deadline, "no analyzer took its place"
+            time.sleep(0.02)
         os.kill(engine.pid, signal.SIGKILL)
         self.killed = True
 

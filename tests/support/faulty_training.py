@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trainings that something happens to: a measure that breaks, a logger that fails, a clock that jumps, a disk that fills.
+
+Run as ``python faulty_training.py KIND ROOT SEED...``: trains once without the monitor, then once for each seed with it and
+with a fault at a random time, and prints one JSON line a seed: whether the weights are those of the first training to the
+last bit, whether the run directory opens, and what it holds.
+"""
+
+import json
+import logging
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning as L
+import torch
+from small_training import Classifier, data
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_interp import InterpMonitor, Measure, open_run
+from lightning_interp.errors import RunError
+
+STEPS, EVERY = 240, 8
+STEP_S = 0.01
+"""Each step waits so long: the analyzer is to be at work while the training goes on."""
+
+
+class Faulty(Measure):
+    """Does what it likes with the snapshots from a step on."""
+
+    name: ClassVar[str] = "faulty"
+    names: ClassVar[tuple[str, ...]] = ("faulty",)
+    needs: ClassVar[frozenset[Any]] = frozenset({"weights"})
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def __call__(self, observation: Any) -> Mapping[str, float]:
+        return self.misbehave() if observation.snapshot.step >= self.first else {"faulty": 1.0}
+
+    def misbehave(self) -> Mapping[str, float]:
+        raise NotImplementedError
+
+
+class Raises(Faulty):
+    def misbehave(self) -> Mapping[str, float]:
+        raise ArithmeticError("as arranged")
+
+
+class GivesNaN(Faulty):
+    def misbehave(self) -> Mapping[str, float]:
+        return {"faulty": float("nan")}
+
+
+class Hangs(Faulty):
+    def misbehave(self) -> Mapping[str, float]:
+        while True:
+            time.sleep(1.0)
+
+
+class TakesAllMemory(Faulty):
+    """Asks for memory until there is no more for the process."""
+
+    def misbehave(self) -> Mapping[str, float]:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, resource.RLIM_INFINITY))
+        held = []
+        while True:
+            held.append(torch.ones(2**20))
+
+
+class IsKilledForMemory(Faulty):
+    """What the kernel does to a process of which it wants the memory back."""
+
+    def misbehave(self) -> Mapping[str, float]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("unreachable")
+
+
+class At(L.Callback):
+    """Does something once, at a step."""
+
+    def __init__(self, step: int, what: Callable[[L.Trainer], None]) -> None:
+        self.step, self.what = step, what
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        time.sleep(STEP_S)
+        if trainer.global_step == self.step:
+            self.what(trainer)
+
+
+def jump(seconds: float) -> Callable[[L.Trainer], None]:
+    """Put the wall clock of this process forward or back."""
+    real = time.time
+
+    def apply(_: L.Trainer) -> None:
+        time.time = lambda: real() + seconds
+
+    return apply
+
+
+def fill(disk: Path) -> Callable[[L.Trainer], None]:
+    """Leave no byte on the disk the run is on."""
+
+    def apply(_: L.Trainer) -> None:
+        with (disk / "filler").open("wb", buffering=0) as filler:
+            try:
+                while filler.write(b"x" * 4096):
+                    pass
+            except OSError:
+                return
+
+    return apply
+
+
+def end_wandb(trainer: L.Trainer) -> None:
+    """End the W&B run behind the logger's back: every later log raises."""
+    trainer.loggers[0].experiment.finish()  # type: ignore[attr-defined]
+
+
+MEASURES = {"raises": Raises, "nan": GivesNaN, "hangs": Hangs, "memory": TakesAllMemory, "oom-killed": IsKilledForMemory}
+KINDS = (*MEASURES, "wandb", "clock", "deleted", "disk")
+
+
+def train(root: Path, callbacks: list[Any], logger: Any = False) -> list[Tensor]:
+    """One training from the same seed; returns its weights."""
+    torch.manual_seed(0)
+    module = Classifier()
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_steps=STEPS,
+        logger=logger,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=root,
+        log_every_n_steps=1,
+        callbacks=callbacks,
+    )
+    trainer.fit(module, DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20))
+    return [tensor.clone() for tensor in module.state_dict().values()]
+
+
+def one(kind: str, root: Path, seed: int, expected: list[Tensor]) -> dict[str, Any]:
+    """A training with a fault at a random time."""
+    draw, run_dir = random.Random(seed), root / f"run{seed}"
+    step = draw.randrange(1, STEPS)
+    events: dict[str, Callable[[L.Trainer], None]] = {
+        "wandb": end_wandb,
+        "clock": jump(draw.choice((-1, 1)) * 10 ** draw.uniform(0, 7)),
+        "deleted": lambda _: shutil.rmtree(run_dir, ignore_errors=True),  # the writer may add a file meanwhile
+        "disk": fill(root),
+    }
+    measures = ["standard", MEASURES[kind](step)] if kind in MEASURES else "standard"
+    close_timeout = 3.0 if kind == "hangs" else 60.0
+    monitor = InterpMonitor(run_dir, every_n_steps=EVERY, measures=measures, close_timeout=close_timeout)
+    weights = train(root, [monitor, At(step, events.get(kind, lambda _: None))], _wandb(root) if kind == "wandb" else False)
+    found = {"seed": seed, "step": step, "same": all(map(torch.equal, weights, expected)), **contents(run_dir)}
+    (root / "filler").unlink(missing_ok=True)
+    return found
+
+
+def contents(run_dir: Path) -> dict[str, Any]:
+    """What a reader finds."""
+    try:
+        run = open_run(run_dir)
+        steps = run.steps
+        return {
+            "opens": all(run.snapshot(step).step == step for step in steps),
+            "snapshots": len(steps),
+            "records": len(run.all_records),
+            "dropped": sum(row["event"] == "dropped" for row in run.health),
+            "notices": run.analysis.get("notices", []),
+        }
+    except RunError as err:
+        return {"opens": False, "error": str(err)}
+
+
+def _wandb(root: Path) -> Any:
+    from lightning.pytorch.loggers import WandbLogger
+
+    settings = {"console": "off", "silent": True, "x_disable_stats": True}
+    return WandbLogger(project="faults", offline=True, save_dir=root, settings=settings)
+
+
+def main(arguments: list[str]) -> None:
+    """See the module's docstring."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    kind, root = arguments[0], Path(arguments[1])
+    expected = train(root, [])
+    for seed in map(int, arguments[2:]):
+        print(json.dumps(one(kind, root, seed, expected)), flush=True)
+
+
+if __name__ == "__main__":
+    # The measures must be importable by name, as a user's would be.
+    import faulty_training
+
+    faulty_training.main(sys.argv[1:])
