@@ -82,11 +82,31 @@ def read_tensors(path: Path, names: Iterable[str] | None = None) -> TensorFile:
         CorruptSnapshotError: The file is gone or truncated, or a tensor's bytes differ from what was written.
         KeyError: A name is not in the file.
     """
+    wanted = None if names is None else list(names)
+    while True:
+        before = _identity(path)
+        try:
+            return _read_once(path, wanted)
+        except CorruptSnapshotError:
+            # safetensors opens the file by name twice, for its header and for its bytes: it may have been replaced between.
+            if before is None or _identity(path) == before:
+                raise
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_mtime_ns
+
+
+def _read_once(path: Path, names: list[str] | None) -> TensorFile:
     try:
         with safe_open(path, framework="pt") as handle:
             metadata = _parsed(handle.metadata() or {})
             present = set(handle.keys())
-            wanted = list(present) if names is None else list(names)
+            wanted = list(present) if names is None else names
             missing = [name for name in wanted if name not in present]
             if missing:
                 raise KeyError(f"{path}: no tensor named {missing[0]!r}; it holds {', '.join(sorted(present)[:8])}.")
