@@ -54,8 +54,7 @@ class CopySet:
             self._scalars = {name: v.detach().clone() if isinstance(v, Tensor) else v for name, v in scalars.items()}
             for device, way in self._ways.items():
                 logged = {n: v for n, v in self._scalars.items() if isinstance(v, Tensor) and v.device == device}
-                way.send(logged)
-                self._scalars |= way.scalars
+                self._scalars |= way.send(logged)
 
     def arrived(self) -> Mapping[str, float]:
         """Wait until every value is on the host; returns the logged ones that are single numbers."""
@@ -74,13 +73,17 @@ class _WayToHost:
         self._host_bytes = torch.empty(size, dtype=torch.uint8, pin_memory=True)
         self.on_device = _views(self._device_bytes, live)
         self.on_host = _views(self._host_bytes, live)
-        self.scalars: dict[str, Tensor | float] = {}
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._cloned, self._landed = torch.cuda.Event(), torch.cuda.Event()  # type: ignore[no-untyped-call]
 
-    def send(self, scalars: Mapping[str, Tensor]) -> None:
-        """Queue the copy of the device buffer, and of single logged numbers, behind what the training's stream did last."""
+    def send(self, scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Queue the copy of the device buffer, and of single logged numbers, behind what the training's stream did last.
+
+        Returns:
+            Where the numbers will be on the host.
+        """
+        landing: dict[str, Tensor] = {}
         single = {name: value for name, value in scalars.items() if value.numel() == 1}
         logged = torch.stack([value.double().reshape(()) for value in single.values()]) if single else None
         self._cloned.record(torch.cuda.current_stream(self._device))
@@ -90,8 +93,9 @@ class _WayToHost:
             if logged is not None:
                 values = torch.empty(len(single), dtype=torch.float64, pin_memory=True).copy_(logged, non_blocking=True)
                 logged.record_stream(self._stream)
-                self.scalars = dict(zip(single, values.unbind(), strict=True))
+                landing = dict(zip(single, values.unbind(), strict=True))
             self._landed.record(self._stream)
+        return landing
 
     def wait(self) -> None:
         """Wait for the copy, on the caller's thread alone."""

@@ -12,9 +12,9 @@ from lightning_interp.tca.source import Data
 from lightning_interp.tca.sweeps import gram, normalized_, product
 from lightning_interp.tca.updates import Update, hals, least_squares
 
-SETTLED, SETTLED_NONNEGATIVE = 5e-4, 3e-5
-"""Share by which a sweep on the uncompressed tensor must lower an error for another to follow. For least squares half of
-what the compression may cost; non-negative factors leave the compressed subspace, so more is to be had on the tensor."""
+SETTLED = 5e-4
+"""Share by which a sweep on the uncompressed tensor must change an error for another to follow: half of what the compression
+may cost."""
 
 CLOSED_FORM_DOWN_TO = {torch.float32: 1e-2, torch.float64: 1e-6}
 """Relative error under which ‖X‖² − 2⟨X, X̂⟩ + ‖X̂‖² loses the digits that matter, by precision; the residual itself is
@@ -58,14 +58,11 @@ def finish(
         before: Their relative errors as far as they are known, e.g. from the compressed tensor.
         nonnegative: HALS instead of least squares.
         sweeps: Most sweeps.
-        settled: A model is left as it is once a sweep changes its error by no more than this share of itself; None: by
-            kind of model.
+        settled: A model is left as it is once a sweep changes its error by no more than this share of itself.
 
     Returns:
         The models and their errors; the error of no model rises from one sweep to the next, but for rounding.
     """
-    if settled is None:
-        settled = SETTLED_NONNEGATIVE if nonnegative else SETTLED
     update = hals if nonnegative else least_squares
     factors = tuple(factor.to(device=data.device, dtype=data.dtype) for factor in models.factors)
     models, errors, done = Models(factors, models.ranks, models.numbers), before.clone(), 0
