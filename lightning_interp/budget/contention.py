@@ -43,6 +43,13 @@ class Contention:
         """Whether turns are being taken now."""
         return self._is_paused is not None
 
+    @property
+    def certain(self) -> float | None:
+        """The slow-down where every pair of turns shows one, else 0: steps vary by more than a small one. None unmeasured."""
+        if self.slower is None or self.spread is None:
+            return None
+        return self.slower if self.spread[0] > 0 else 0.0
+
     def look(self, now: float, step: int, *, analyzer_works: bool) -> bool:
         """Called between steps, now and then.
 

@@ -84,7 +84,7 @@ class Pace:
         if analyzer_works and not self._contention.measuring:
             self.overhead.spend_beside_analyzer(now - then)
         if self._contention.look(now, step, analyzer_works=analyzer_works):
-            self.overhead.contention = self._contention.slower
+            self.overhead.contention = self._contention.certain
             self._note("contention", step=step, slower=_rounded(self._contention.slower), spread=self._contention.spread)
         if now - self._noted >= NOTE_EVERY_S:
             self._noted = now
@@ -99,7 +99,8 @@ class Pace:
         text = f"{self.overhead.hook_share:.2%} of wall time in hooks"
         slower = self.overhead.contention
         if slower is not None:
-            text += f", steps {max(0.0, slower):.1%} slower while the analyzer works"
+            found = f"steps {slower:.1%} slower" if slower > 0 else "steps not measurably slower"
+            text += f", {found} while the analyzer works"
         if self.schedule.spacing:
             text += f", schedule thinned to {self.schedule.spacing:.0%} of the step apart"
         return text

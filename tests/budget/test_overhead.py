@@ -98,6 +98,16 @@ def test_contention_is_the_slow_down_between_turns():
     assert contention.spread is not None and contention.spread[0] <= contention.slower <= contention.spread[1]
 
 
+def test_contention_that_some_pairs_do_not_show_is_not_charged():
+    contention = Contention(lambda: True, lambda: None)
+    contention._rates = {True: [100.0, 100.0, 100.0], False: [80.0, 105.0, 90.0]}
+    contention._conclude()
+    assert contention.slower == pytest.approx(100 / 90 - 1) and contention.certain == 0.0
+    contention._rates[False][1] = 95.0
+    contention._conclude()
+    assert contention.certain == contention.slower
+
+
 def test_contention_leaves_the_analyzer_working():
     contention, paused = turns()
     play(contention, paused=paused, alone=1000.0, beside=800.0, seconds=60)
