@@ -45,7 +45,7 @@ class Contention:
 
     @property
     def certain(self) -> float | None:
-        """The slow-down where every pair of turns shows one, else 0: steps vary by themselves. None before it is measured."""
+        """The slow-down where every pair of turns shows one, else 0: steps vary by themselves. None while unmeasured."""
         if self.slower is None or self.spread is None:
             return None
         return self.slower if self.spread[0] > 0 else 0.0
