@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the monitor costs a training: whole steps with and without it, paired and alternating in one process tree.
 
-Four networks, each trained in turn without a monitor, with `InterpMonitor` at its defaults, with `wandb.watch(log="all")`
-(offline) and with a plain hook that measures on the training thread. Trainings are long enough for the analyzer to start and
-work beside them. Two ways: the training on one thread, which leaves a core to the analyzer, and on all cores.
+Four networks, each trained without a monitor and with `InterpMonitor` at its defaults, in turns of some seconds
+(`lanes`); one of them also with `wandb.watch(log="all", log_freq=100)` (offline) and with a plain hook that measures on the
+training thread. The first turns hold the analyzer's start and the dense first snapshots. Two ways: the training on one
+thread, which leaves a core to the analyzer, and on all cores.
 
-A second part times the hook itself, beside an empty callback's, and a third the memory of a long training.
+A second part times the hook itself, beside an empty callback's, a third the memory of a long training, and a fourth the
+memory that snapshots take on the training process.
 
-Run as ``python benchmarks/overhead.py [--sections steps hook soak] [--seconds 15] [--rounds 3] [--json FILE]``.
+Run as ``python benchmarks/overhead.py [--sections steps hook soak memory] [--seconds 100] [--json FILE]``.
 """
 
 import argparse
 import gc
+import itertools
 import json
 import logging
 import os
@@ -20,208 +23,42 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, TensorDataset
+from lanes.networks import ALONE, DENSE, LARGE, MONITOR, OTHERS, Case, cases, mlp, train
+from lanes.turns import Lane, step_times
+from rich.console import Console
+from rich.progress import Progress
 
 from lightning_interp import InterpMonitor, open_run
+from lightning_interp.capture.recorder import QUEUE_DEPTH
 
-SECTIONS = ("steps", "hook", "soak")
-WARM_UP = 20
-"""Steps left out at the start of each training."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network and a batch for it.
-
-    Attributes:
-        name: For the table.
-        build: Makes the network.
-        inputs: Makes so many inputs.
-        classes: Number of classes.
-        batch: Examples in a batch.
-    """
-
-    name: str
-    build: Callable[[], nn.Module]
-    inputs: Callable[[int], Tensor]
-    classes: int
-    batch: int
+SECTIONS = ("steps", "hook", "soak", "memory")
 
 
-class Transformer(nn.Module):
-    """Embedding, encoder layers, readout of the last token."""
-
-    def __init__(self, tokens: int, width: int, layers: int, heads: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(tokens, width)
-        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
-        self.readout = nn.Linear(width, tokens)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of the last token's class."""
-        out: Tensor = self.readout(self.encoder(self.embedding(tokens))[:, -1])
-        return out
-
-
-def cases() -> list[Case]:
-    """From a step of about a millisecond to one of a second."""
-    mlp = Case("MLP, 0.1 M", lambda: _mlp(100, 256, 10), lambda n: torch.randn(n, 100), 10, 64)
-    addition = Case(
-        "modular-addition transformer, 0.2 M",
-        lambda: Transformer(114, 128, 1, 4),
-        lambda n: torch.randint(114, (n, 3)),
-        113,
-        512,
-    )
-    cnn = Case("CNN, 0.1 M", _cnn, lambda n: torch.randn(n, 3, 32, 32), 10, 32)
-    large = Case("transformer, 10 M", lambda: Transformer(1000, 384, 5, 6), lambda n: torch.randint(1000, (n, 32)), 1000, 8)
-    return [mlp, addition, cnn, large]
-
-
-def _mlp(inputs: int, width: int, classes: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, classes))
-
-
-def _cnn() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(4),
-        nn.Flatten(),
-        nn.Linear(1024, 64),
-        nn.ReLU(),
-        nn.Linear(64, 10),
-    )
-
-
-class Classifier(L.LightningModule):
-    """Cross-entropy on a network."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
-        out: Tensor = self.net(x)
-        return out
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Mean cross-entropy."""
-        return cross_entropy(self(batch[0]), batch[1])
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Held-out cross-entropy."""
-        self.log("val_loss", cross_entropy(self(batch[0]), batch[1]))
-
-    def configure_optimizers(self) -> Any:
-        """AdamW."""
-        return torch.optim.AdamW(self.parameters(), 1e-3)
-
-
-class Clock(L.Callback):
-    """Time at the end of each step."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Note the time."""
-        self.ends.append(time.perf_counter())
-
-
-class WandbWatch(L.Callback):
-    """`wandb.watch` on an offline run."""
-
-    def __init__(self, root: Path) -> None:
-        import wandb
-
-        settings = wandb.Settings(console="off", silent=True, x_disable_stats=True)
-        self.run = wandb.init(project="overhead", mode="offline", dir=str(root), settings=settings)
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Watch."""
-        self.run.watch(pl_module, log="all", log_freq=100)
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Gradients' histograms are logged with the next row."""
-        self.run.log({"step": trainer.global_step})
-
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """End the run."""
-        self.run.finish()
-
-
-class SynchronousHook(L.Callback):
-    """A monitor as people write it: spectra and norms of every matrix on the training thread, every 100 steps."""
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Measure."""
-        if trainer.global_step % 100 == 0:
-            for parameter in pl_module.parameters():
-                matrix = parameter.detach().flatten(1) if parameter.ndim > 1 else parameter.detach()[None]
-                torch.linalg.svdvals(matrix).square().sum().item()
-
-
-def fit(case: Case, callbacks: list[L.Callback], root: Path, *, steps: int) -> list[float]:
-    """Seconds of each step after the first few."""
-    torch.manual_seed(0)
-    inputs, targets = case.inputs(case.batch * 8), torch.randint(case.classes, (case.batch * 8,))
-    dataset = TensorDataset(inputs, targets)
-    clock = Clock()
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        logger=False,
-        callbacks=[*callbacks, clock],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        default_root_dir=root,
-    )
-    loader = DataLoader(dataset, batch_size=case.batch)
-    trainer.fit(Classifier(case.build()), loader, DataLoader(dataset, batch_size=case.batch))
-    return [b - a for a, b in zip(clock.ends[WARM_UP:], clock.ends[WARM_UP + 1 :], strict=False)]
-
-
-def compare(case: Case, *, seconds: float, rounds: int, others: bool) -> dict[str, Any]:
-    """Mean and median step of every kind of training, one value a round."""
-    kinds: dict[str, Callable[[Path], list[L.Callback]]] = {
-        "alone": lambda _: [],
-        "InterpMonitor": lambda root: [InterpMonitor(root / "run", close_timeout=300)],
-    }
-    if others:
-        kinds["wandb.watch"] = lambda root: [WandbWatch(root)]
-        kinds["synchronous hook"] = lambda _: [SynchronousHook()]
-    found: dict[str, Any] = {kind: {"mean": [], "median": []} for kind in kinds}
-    found["costs"] = []
-    with tempfile.TemporaryDirectory() as folder:
-        trial = fit(case, [], Path(folder), steps=WARM_UP + 30)
-        steps = WARM_UP + max(50, int(seconds / statistics.median(trial)))
-        found["steps"] = steps
-        for number in range(rounds):
-            for kind in (*kinds,) if number % 2 == 0 else (*reversed(kinds),):
-                root = Path(folder) / f"{kind}-{number}"
-                gaps = fit(case, kinds[kind](root), root, steps=steps)
-                found[kind]["mean"].append(statistics.fmean(gaps))
-                found[kind]["median"].append(statistics.median(gaps))
-                if kind == "InterpMonitor":
-                    found["costs"].append(_told(root / "run"))
+def compare(case: Case, kinds: Sequence[str], options: argparse.Namespace, *, threads: int) -> dict[str, Any]:
+    """Trainings of one network in turns; for each kind the seconds of its steps, turn by turn."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        lanes = {kind: Lane(case.name, kind, Path(folder) / kind, threads) for kind in kinds}
+        rounds = max(1, round(options.seconds / options.turn))
+        for number in track(range(rounds), f"{case.name}, {threads} thread(s)", len(kinds) * options.seconds):
+            for kind in kinds if number % 2 == 0 else reversed(kinds):
+                lanes[kind].take_turn(options.turn)
+        found = {kind: {"steps": step_times(lane.end(), lane.turns)} for kind, lane in lanes.items()}
+        found[MONITOR]["told"] = _told(Path(folder) / MONITOR / "run")
     return found
+
+
+def track(rounds: Iterable[int], what: str, seconds: float) -> Iterable[int]:
+    """A progress bar, with the time it takes."""
+    progress = Progress(*Progress.get_default_columns(), console=Console(stderr=True), transient=True)
+    with progress:
+        yield from progress.track(list(rounds), description=f"{what}, {seconds:.0f} s")
 
 
 def _told(run_dir: Path) -> dict[str, Any]:
@@ -231,30 +68,57 @@ def _told(run_dir: Path) -> dict[str, Any]:
     return {"snapshots": len(run.steps), "hook_share": closed["hook_share"], "contention": closed["contention"]}
 
 
+def slower(steps: list[list[float]], alone: list[list[float]]) -> dict[str, Any]:
+    """How much longer steps take than without a monitor, in percent, from turns that follow one another.
+
+    `mean` counts everything that happened within the turns; its interval is that of turns drawn again (bootstrap, 95 %).
+    `median` is that of single steps.
+    """
+    pairs = [(with_it, without) for with_it, without in zip(steps, alone, strict=True) if with_it and without]
+    means = np.array([[statistics.fmean(with_it), statistics.fmean(without)] for with_it, without in pairs])
+    drawn = np.random.default_rng(0).integers(len(means), size=(2000, len(means)))
+    ratios = means[drawn].sum(axis=1)
+    low, high = np.quantile(ratios[:, 0] / ratios[:, 1], [0.025, 0.975])
+    mean, other = means.sum(axis=0)
+    middle, other_middle = (statistics.median(itertools.chain(*turns)) for turns in zip(*pairs, strict=True))
+    return {
+        "mean": percent(mean / other),
+        "low": percent(low),
+        "high": percent(high),
+        "median": percent(middle / other_middle),
+    }
+
+
+def percent(ratio: float) -> float:
+    """A ratio as a change in percent."""
+    return 100 * (float(ratio) - 1)
+
+
 def report_steps(options: argparse.Namespace) -> dict[str, Any]:
-    """The first part, as a table."""
+    """The first part, as a table: a row for every network and kind of monitor."""
     results: dict[str, Any] = {}
-    for threads in (1, os.cpu_count() or 1):
-        torch.set_num_threads(threads)
-        print(f"\ntraining on {threads} thread(s) of {os.cpu_count()} cores", flush=True)
+    for threads in options.threads:
+        print(f"\ntraining on {threads} thread(s) of {os.cpu_count()} cores, {options.seconds:.0f} s each, ", end="")
+        print(f"turns of {options.turn:g} s; steps slower than alone, in percent:", flush=True)
         for number, case in enumerate(cases()):
-            found = compare(case, seconds=options.seconds, rounds=options.rounds, others=number in (0, 3) and threads > 1)
-            results[f"{case.name}, {threads} threads"] = found
-            alone = found["alone"]
-            print(f"  {case.name}: {1e3 * statistics.median(alone['median']):.2f} ms a step, {found['steps']} steps")
-            for kind in (kind for kind in found if kind not in ("alone", "steps", "costs")):
-                changes = {
-                    which: sorted(100 * (a / b - 1) for a, b in zip(found[kind][which], alone[which], strict=True))
-                    for which in ("mean", "median")
-                }
-                told = [
-                    f"{which} {statistics.median(values):+.1f} % [{values[0]:+.1f} .. {values[-1]:+.1f}]"
-                    for which, values in changes.items()
-                ]
-                print(f"    {kind:<18} {'   '.join(told)}", flush=True)
-            for cost in found["costs"][-1:]:
-                print(f"    told by the monitor: {cost}", flush=True)
+            kinds = [ALONE, MONITOR, *(OTHERS if number == 0 and threads > 1 else ())]
+            found = compare(case, kinds, options, threads=threads)
+            alone = found[ALONE]["steps"]
+            row: dict[str, Any] = {"told": found[MONITOR]["told"], "ms": 1e3 * statistics.median(itertools.chain(*alone))}
+            print(f"  {case.name}: {row['ms']:.2f} ms a step")
+            for kind in kinds[1:]:
+                row[kind] = change = slower(found[kind]["steps"], alone)
+                # What is left once the analyzer has started and the dense first snapshots are taken.
+                late = len(alone) // 4
+                row[f"{kind}, later"] = later = slower(found[kind]["steps"][late:], alone[late:])
+                print(f"    {kind:<18} {_words(change)}   from the second quarter on {_words(later)}", flush=True)
+            print(f"    told by the monitor: {row['told']}", flush=True)
+            results[f"{case.name}, {threads} threads"] = row
     return results
+
+
+def _words(change: dict[str, float]) -> str:
+    return f"{change['mean']:+5.1f} [{change['low']:+.1f} .. {change['high']:+.1f}], median step {change['median']:+5.1f}"
 
 
 class Empty(L.Callback):
@@ -285,7 +149,7 @@ def report_hook(_: argparse.Namespace) -> dict[str, Any]:
     every = 50
     with tempfile.TemporaryDirectory() as folder:
         monitor = InterpMonitor(Path(folder) / "run", every_n_steps=every, max_overhead=1.0, close_timeout=300)
-        fit(cases()[0], [timed(monitor, ours), timed(Empty(), empty)], Path(folder), steps=20_000)
+        train(cases()[0], [timed(monitor, ours), timed(Empty(), empty)], Path(folder), max_steps=20_000)
     without = [value for number, value in enumerate(ours, start=1) if number % every]
     snapshots = [value for number, value in enumerate(ours, start=1) if number % every == 0]
     print("\nthe hook, us: p50, p99")
@@ -313,12 +177,12 @@ class Memory(L.Callback):
 def report_soak(options: argparse.Namespace) -> dict[str, Any]:
     """Memory and hook time of a long training with a snapshot every ten steps: slopes from the second quarter on."""
     torch.set_num_threads(1)
-    tiny = Case("tiny", lambda: _mlp(10, 16, 3), lambda n: torch.randn(n, 10), 3, 8)
+    tiny = Case("tiny", lambda: mlp(10, 16, 3), lambda n: torch.randn(n, 10), 3, 8)
     memory, ours = Memory(1000), []
     # The analyzer has thousands of snapshots left at the end, and ends when their directory is gone.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         monitor = InterpMonitor(Path(folder) / "run", every_n_steps=10, max_overhead=1.0, close_timeout=10)
-        fit(tiny, [timed(monitor, ours), memory], Path(folder), steps=options.soak_steps)
+        train(tiny, [timed(monitor, ours), memory], Path(folder), max_steps=options.soak_steps)
     late = memory.rows[len(memory.rows) // 4 :]
     slope = _slope([step for step, _ in late], [size for _, size in late]) * 1e5
     quarter = len(ours) // 4
@@ -326,6 +190,26 @@ def report_soak(options: argparse.Namespace) -> dict[str, Any]:
     print(f"\n{options.soak_steps:,} steps, a snapshot every 10: memory {slope:+.1f} MB per 100,000 steps")
     print(f"  (from {late[0][1]:.0f} to {late[-1][1]:.0f} MB); median hook by quarter {[round(m, 2) for m in medians]} us")
     return {"slope_mb_per_100k": slope, "hook_us_by_quarter": medians, "memory": memory.rows}
+
+
+def report_memory(options: argparse.Namespace) -> dict[str, Any]:
+    """Peak memory of a training process with and without the monitor, for a large snapshot at every step."""
+    sizes = {}
+    for kind in (ALONE, DENSE):
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            lane = Lane(LARGE, kind, Path(folder) / kind, threads=1)
+            lane.take_turn(options.seconds)
+            lane.end()
+            sizes[kind] = lane.peak_mb
+    (case,) = [case for case in cases() if case.name == LARGE]
+    snapshot = sum(parameter.nbytes for parameter in case.build().parameters()) / 1e6
+    extra = sizes[DENSE] - sizes[ALONE]
+    print(f"\npeak memory of the training process, {case.name}, a snapshot every step:")
+    print(
+        f"  {sizes[ALONE]:.0f} MB alone, {sizes[DENSE]:.0f} MB with "
+        f"the monitor: {extra:+.0f} MB, {extra / snapshot:.1f} snapshots of {snapshot:.0f} MB (a queue holds {QUEUE_DEPTH})"
+    )
+    return {"alone_mb": sizes[ALONE], "monitor_mb": sizes[DENSE], "snapshot_mb": snapshot}
 
 
 def _slope(x: Sequence[float], y: Sequence[float]) -> float:
@@ -341,8 +225,9 @@ def main() -> None:
     """Measure, print tables, write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="what to measure")
-    parser.add_argument("--seconds", type=float, default=15.0, help="length of each training")
-    parser.add_argument("--rounds", type=int, default=3, help="alternating trainings of each kind")
+    parser.add_argument("--seconds", type=float, default=100.0, help="length of each training")
+    parser.add_argument("--turn", type=float, default=2.5, help="seconds until another training has its turn")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="threads of the trainings")
     parser.add_argument("--soak-steps", type=int, default=100_000, help="length of the long training")
     parser.add_argument("--json", type=Path, help="write every number to this file")
     options = parser.parse_args()
@@ -350,7 +235,7 @@ def main() -> None:
     for name in ("lightning.pytorch", "lightning_interp", "lightning", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, Lightning {L.__version__}")
-    parts = {"steps": report_steps, "hook": report_hook, "soak": report_soak}
+    parts = {"steps": report_steps, "hook": report_hook, "soak": report_soak, "memory": report_memory}
     results = {section: parts[section](options) for section in options.sections}
     if options.json:
         options.json.write_text(json.dumps(results))

@@ -58,7 +58,7 @@ class Delivery:
             self._loggers.log(row)
             self.latest = row.metrics
             self._step = int(row.metrics[STEP_KEY])
-        if update.timeline is not None and update.timeline != self.timeline:
+        if update.timeline is not None and update.timeline is not self.timeline:
             self.timeline = update.timeline
             for change in phase_changes(self._announced, update.timeline):
                 self._tell(change)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the phase detector says about a run: phases, alarms, intensities, verdict and the evidence for them. Plain values."""
 
+import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,7 +81,8 @@ class Timeline:
         verdict: One of `VERDICTS`, about the history so far.
         phases: Contiguous, in order; only the last can be open.
         alarms: In the order they were raised.
-        intensities: By process, (optimizer step, value in [0, 1]) for each update.
+        intensities: By process, (optimizer step, value in [0, 1]) wherever it was judged anew; a value holds until the next.
+            The last point is that of the last update.
         evidence: Why, in plain values: chance level and its source, the steps that decided, clauses, series present.
     """
 
@@ -99,6 +102,12 @@ class Timeline:
         """First of three held-out evaluations with accuracy of at least .95, in optimizer steps; None if there is none."""
         step = self.evidence.get("grokking_step")
         return step if isinstance(step, int) else None
+
+    def intensity(self, name: str, step: int) -> float:
+        """A process's intensity at an optimizer step, in [0, 1]; NaN before the first one and for a name that has none."""
+        points = self.intensities.get(name, ())
+        at = bisect_right(points, step, key=lambda point: point[0])
+        return points[at - 1][1] if at else math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """The timeline as plain JSON values: what phases.json holds."""

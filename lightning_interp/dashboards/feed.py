@@ -4,6 +4,7 @@
 import json
 import math
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from lightning_interp.store.recordlog import standing
 from lightning_interp.timeline import INTENSITY_NAMES, PHASE_NAMES, Timeline
 
 POLL_S = 0.5
+SHARE = 0.002
+"""Most of the time that reading may take, live: while it parses, the training's own thread cannot run python."""
 PREFIX = "interp/"
 STEP_KEY = "interp/step"
 PHASE_KEY = "interp/phase"
@@ -52,11 +55,10 @@ class ResultFeed:
     """
 
     def __init__(self, run_dir: Path, names: tuple[str, ...], *, delivered_step: int = -1) -> None:
-        self._run_dir, self._names, self._delivered_step = run_dir, names, delivered_step
+        self._run_dir, self._names, self._seen_step = run_dir, names, delivered_step
         self._manifest = read_manifest(run_dir)
         self._offset = 0
         self._waiting: list[Record] = []
-        self._released: set[int] = set()
         self._rows: deque[Row] = deque()
         self._timeline: Timeline | None = None
         self._notices: list[str] = []
@@ -92,8 +94,11 @@ class ResultFeed:
         self._thread.join(5.0)
 
     def _follow(self) -> None:
-        while not self._stop.wait(POLL_S):
+        pause = POLL_S
+        while not self._stop.wait(pause):
+            started = time.thread_time()
             self.read_now()
+            pause = max(POLL_S, (time.thread_time() - started) / SHARE)
 
     def _read(self) -> None:
         lines, self._offset = read_lines(self._run_dir / RECORDS, self._offset)
@@ -105,23 +110,25 @@ class ResultFeed:
             self._release(self._timeline)
 
     def _is_new(self, record: Record) -> bool:
-        """Whether loggers have no row of this step yet. A record without values (a damaged snapshot) makes no row."""
-        new = bool(record.values) and record.step > self._delivered_step and record.step not in self._released
-        self._released |= {record.step} if new else set()
+        """Whether loggers have no row of this step yet; records come in their steps' order.
+
+        A record without values (a damaged snapshot) makes no row.
+        """
+        new = bool(record.values) and record.step > self._seen_step
+        self._seen_step = record.step if new else self._seen_step
         return new
 
     def _release(self, timeline: Timeline) -> None:
         """Turn records into rows as soon as the timeline covers their step: it is committed after the record."""
-        points = {name: dict(timeline.intensities.get(name, ())) for name in INTENSITY_NAMES}
-        covered = max((step for series in points.values() for step in series), default=-1)
+        covered = max((series[-1][0] for series in timeline.intensities.values() if series), default=-1)
         for record in self._waiting:
             if record.step <= covered:
-                self._rows.append(Row(record.step, self._metrics(record, timeline, points)))
+                self._rows.append(Row(record.step, self._metrics(record, timeline)))
         self._waiting = [record for record in self._waiting if record.step > covered]
 
-    def _metrics(self, record: Record, timeline: Timeline, points: dict[str, dict[int, float]]) -> dict[str, float]:
+    def _metrics(self, record: Record, timeline: Timeline) -> dict[str, float]:
         metrics = {PREFIX + name: record.values.get(name, math.nan) for name in self._names}
-        metrics |= {f"{PREFIX}intensity_{name}": points[name].get(record.step, math.nan) for name in INTENSITY_NAMES}
+        metrics |= {f"{PREFIX}intensity_{name}": timeline.intensity(name, record.step) for name in INTENSITY_NAMES}
         return {**metrics, PHASE_KEY: _phase_code(timeline, record.step), STEP_KEY: float(record.step)}
 
     def _read_notices(self) -> None:

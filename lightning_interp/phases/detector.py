@@ -15,6 +15,8 @@ from lightning_interp.phases.table import rows_of
 from lightning_interp.phases.verdict import Milestones, verdict
 from lightning_interp.timeline import INTENSITY_NAMES, Alarm, Timeline
 
+EVERY_POINT = 1000
+"""Updates of which each gets a point of its own in the intensities; a run with more records keeps its timeline small."""
 _CURVES = frozenset(CURVES)
 _TRACKED = frozenset(TRACKED)
 
@@ -43,6 +45,7 @@ class PhaseDetector:
         self._raised: set[str] = set()
         self._points: tuple[list[tuple[int, float]], ...] = ([], [], [])
         self._latest = (0.0, 0.0, 0.0)
+        self._held = False  # the last point only repeats the value before it
         self._step: int | None = None
         self._due = -math.inf
 
@@ -65,10 +68,10 @@ class PhaseDetector:
             if name in _TRACKED:
                 observed.add(step, name, value)
         observed.points += not _CURVES.isdisjoint(values)
-        if step >= self._due or observed.nonfinite:
+        evaluated = step >= self._due or observed.nonfinite
+        if evaluated:
             self._evaluate(step)
-        for points, value in zip(self._points, self._latest, strict=True):
-            points.append((step, value))
+        self._add_points(step, held=not evaluated)
 
     @property
     def timeline(self) -> Timeline:
@@ -81,6 +84,15 @@ class PhaseDetector:
             intensities=dict(zip(INTENSITY_NAMES, map(tuple, self._points), strict=True)),
             evidence=evidence(verdict_now, self._observed, self._rules, self._milestones),
         )
+
+    def _add_points(self, step: int, *, held: bool) -> None:
+        """Of a stretch in which intensities keep their value only the ends are kept, once there are many points."""
+        again = held and self._held and len(self._points[0]) > EVERY_POINT
+        for points, value in zip(self._points, self._latest, strict=True):
+            if again:
+                points.pop()
+            points.append((step, value))
+        self._held = held
 
     def _check(self, step: int, values: Mapping[str, float]) -> None:
         if step < 0 or (self._step is not None and step <= self._step):

@@ -13,7 +13,7 @@ import pytest
 
 from lightning_interp import open_run
 from lightning_interp.analysis.heartbeat import read_heartbeat
-from lightning_interp.store.layout import SNAPSHOTS, committed_steps
+from lightning_interp.store.layout import RECORDS, SNAPSHOTS, committed_steps
 
 MAX_STEPS = 100_000
 """More than a training reaches before its test ends it."""
@@ -27,14 +27,19 @@ def start_training(root: Path, tmp: Path) -> "subprocess.Popen[str]":
 
 
 def analyzer_of(root: Path, training: "subprocess.Popen[str]") -> int:
-    """Process id of the analyzer, once it has written records."""
+    """Process id of the analyzer, once it has written a record."""
     deadline = time.monotonic() + PATIENCE
-    while not (root / "run" / "records.jsonl").exists() or max(committed_steps(root / "run" / SNAPSHOTS), default=0) < 60:
+    while not recorded(root / "run") or max(committed_steps(root / "run" / SNAPSHOTS), default=0) < 60:
         assert training.poll() is None and time.monotonic() < deadline, "the training ended or did not start"
         time.sleep(0.02)
     beat = read_heartbeat(root / "run")
     assert beat is not None
     return beat.pid
+
+
+def recorded(run_dir: Path) -> bool:
+    """Whether a whole line is on disk: the file is there before its first."""
+    return (run_dir / RECORDS).exists() and b"\n" in (run_dir / RECORDS).read_bytes()
 
 
 def has_ended(pid: int) -> bool:

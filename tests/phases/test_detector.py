@@ -2,6 +2,8 @@
 """The online detector: causal, stable, fast, and the same as the fold over a finished history."""
 
 import itertools
+import math
+import random
 import subprocess
 import sys
 
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_interp.errors import MetricsError
-from lightning_interp.phases import PhaseDetector, detect_phases
+from lightning_interp.phases import PhaseDetector, detect_phases, detector
 from lightning_interp.phases.detector import fold
 
 
@@ -70,6 +72,23 @@ def test_intensities_have_one_value_in_the_unit_interval_for_each_update(online,
     steps = [[step for step, _ in points] for points in intensities.values()]
     inside = all(0 <= value <= 1 for points in intensities.values() for _, value in points)
     assert (inside, steps) == (True, [table["step"]] * 3)
+
+
+def test_long_histories_keep_their_intensities_in_few_points(monkeypatch):
+    rng = random.Random(0)
+    rows = [(step, {"train_loss": 3 / (1 + step / 500) + 0.1 * rng.random()}) for step in range(0, 60_000, 10)]
+    few, every = PhaseDetector(n_classes=10), PhaseDetector(n_classes=10)
+    for step, values in rows:
+        few.update(step, values)
+    monkeypatch.setattr(detector, "EVERY_POINT", len(rows))
+    for step, values in rows:
+        every.update(step, values)
+    counts = {name: len(points) for name, points in few.timeline.intensities.items()}
+    assert max(counts.values()) < 0.5 * len(rows) == 0.5 * len(every.timeline.intensities["cleanup"])
+    for name, points in every.timeline.intensities.items():
+        assert [few.timeline.intensity(name, step) for step, _ in points[:3000:7]] == [value for _, value in points[:3000:7]]
+        assert few.timeline.intensities[name][-1] == points[-1]
+    assert math.isnan(few.timeline.intensity("cleanup", -1))
 
 
 @settings(max_examples=4, deadline=None)

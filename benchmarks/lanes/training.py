@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training that takes turns with others: ``python -m lanes.training CASE KIND FOLDER THREADS``, started by `Lane`.
+
+It halts itself before it trains and is let go by its starter. While it is halted its clocks stand still, so that the
+monitor's own measurements see only time in which the training could run.
+"""
+
+import logging
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+import warnings
+from array import array
+from pathlib import Path
+from typing import Any
+
+SHARED_BYTES = 16
+"""Two doubles: seconds spent halted so far, and whether to end."""
+
+
+def main(arguments: list[str]) -> None:
+    """Train until told to end, and leave the time of every step's end in the folder."""
+    name, kind, folder, threads = arguments[0], arguments[1], Path(arguments[2]), int(arguments[3])
+    with (folder / "shared").open("r+b") as file:
+        shared = mmap.mmap(file.fileno(), SHARED_BYTES)
+    for clock in ("perf_counter", "monotonic"):
+        setattr(time, clock, lambda: time.clock_gettime(time.CLOCK_MONOTONIC) - struct.unpack_from("d", shared)[0])
+    # Only now: whoever takes a clock when it is imported is to take this one.
+    import lightning as L
+    import torch
+
+    from lanes.networks import MONITORS, cases, train
+
+    class Clock(L.Callback):
+        """The time at the end of every step, and the end of the training."""
+
+        def __init__(self) -> None:
+            self.ends = array("d")
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.ends.append(time.clock_gettime(time.CLOCK_MONOTONIC))
+            if struct.unpack_from("d", shared, 8)[0]:
+                trainer.should_stop = True
+
+    warnings.simplefilter("ignore")
+    for logger in ("lightning.pytorch", "lightning_interp", "lightning"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    torch.set_num_threads(threads)
+    (case,) = [case for case in cases() if case.name == name]
+    clock = Clock()
+    callbacks = [clock, *MONITORS[kind](folder)]
+    os.kill(os.getpid(), signal.SIGSTOP)
+    train(case, callbacks, folder)
+    (folder / "peak_kb").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+    (folder / "ends").write_bytes(clock.ends.tobytes())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
