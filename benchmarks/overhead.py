@@ -232,8 +232,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every number to this file")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    for name in ("lightning.pytorch", "lightning_interp", "lightning", "pytorch_lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, Lightning {L.__version__}")
     parts = {"steps": report_steps, "hook": report_hook, "soak": report_soak, "memory": report_memory}
     results = {section: parts[section](options) for section in options.sections}

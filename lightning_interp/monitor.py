@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lightning_interp.analysis.engines import Engine, start_engine
 from lightning_interp.analysis_order import start_order
 from lightning_interp.announcements import plan_lines, result_line, waiting_line
-from lightning_interp.budget import Pace
+from lightning_interp.budget import Contention, Pace
 from lightning_interp.capture import Recorder, changed_since, mark_plain_tensors, take_snapshot
 from lightning_interp.capture.disk_budget import DiskBudget
 from lightning_interp.capture.recorder import BEHIND
@@ -145,7 +145,7 @@ class RunMonitor:
         """
         started = time.perf_counter()
         if step >= self._pace.next_step:
-            if self._pace.may_take(step):
+            if self._pace.may_take(step, waiting=self._recorder.waiting):
                 self.snapshot(module, step=step, epoch=epoch, scalars=scalars())
             else:
                 self._recorder.drop(step, "max_overhead: the monitor takes more of the wall time than it may")
@@ -220,6 +220,7 @@ class RunMonitor:
                 status=status,
                 analyzer_finished=finished,
                 hook_share=round(cost.hook_share, 6),
+                share=round(cost.share, 6),
                 contention=cost.contention,
             )
             self._write_status(status)
@@ -275,9 +276,9 @@ class RunMonitor:
             make_schedule(self.config, training.max_steps),
             limit=math.inf if self.config.background == "inline" else self.config.max_overhead,  # slow because asked for
             last_step=self._start.last_step,
-            pause=self._engine.pause,
-            resume=self._engine.resume,
+            contention=Contention(self._engine.pause, self._engine.resume),
             note=self._recorder.note,
+            writer=self._recorder.cost,
         )
         self._open.callback(self._pace.stop)
 

@@ -56,7 +56,7 @@ class Transformer(nn.Module):
 
 def cases() -> list[Case]:
     """From a step of about a millisecond to one of a second."""
-    mlp = Case("MLP, 0.1 M", lambda: mlp(100, 256, 10), lambda n: torch.randn(n, 100), 10, 64)
+    small = Case("MLP, 0.1 M", lambda: mlp(100, 256, 10), lambda n: torch.randn(n, 100), 10, 64)
     addition = Case(
         "modular-addition transformer, 0.2 M",
         lambda: Transformer(114, 128, 1, 4),
@@ -66,7 +66,7 @@ def cases() -> list[Case]:
     )
     cnn = Case("CNN, 0.1 M", _cnn, lambda n: torch.randn(n, 3, 32, 32), 10, 32)
     large = Case(LARGE, lambda: Transformer(1000, 384, 5, 6), lambda n: torch.randint(1000, (n, 32)), 1000, 8)
-    return [mlp, addition, cnn, large]
+    return [small, addition, cnn, large]
 
 
 def mlp(inputs: int, width: int, classes: int) -> nn.Module:

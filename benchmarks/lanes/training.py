@@ -47,8 +47,7 @@ def main(arguments: list[str]) -> None:
                 trainer.should_stop = True
 
     warnings.simplefilter("ignore")
-    for logger in ("lightning.pytorch", "lightning_interp", "lightning"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)
     torch.set_num_threads(threads)
     (case,) = [case for case in cases() if case.name == name]
     clock = Clock()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The share of wall time the monitor costs: time in its hooks, and what the analyzer takes from the training's cores."""
+"""The share of wall time the monitor costs: time in its hooks, and what writer and analyzer take from its cores."""
 
 import time
 from collections import deque
@@ -21,6 +21,7 @@ class Overhead:
     def __init__(self, limit: float, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self.limit = limit
         self.in_hooks = 0.0
+        self.in_writing = 0.0
         self.in_contention = 0.0
         self.contention: float | None = None
         self._clock = clock
@@ -34,8 +35,13 @@ class Overhead:
 
     @property
     def share(self) -> float:
-        """Share of the wall time spent so far: in hooks, and lost to the analyzer as far as that was measured."""
-        return (self.in_hooks + self.in_contention) / self.wall
+        """Share of the wall time spent so far: in hooks, and lost to writer and analyzer as far as that was measured."""
+        return self.spent / self.wall
+
+    @property
+    def spent(self) -> float:
+        """Seconds spent so far."""
+        return self.in_hooks + self.in_writing + self.in_contention
 
     @property
     def hook_share(self) -> float:
@@ -55,8 +61,12 @@ class Overhead:
         slower = max(0.0, self.contention or 0.0)
         self.in_contention += seconds * slower / (1 + slower)
 
-    def affords_snapshot(self) -> bool:
-        """Whether one more snapshot, as dear as recent ones, keeps the share under the limit."""
+    def affords_snapshot(self, *, to_write_s: float = 0.0) -> bool:
+        """Whether one more snapshot, as dear as recent ones, keeps the share under the limit.
+
+        Args:
+            to_write_s: What writing it, and those that wait before it, will take from the training.
+        """
         recent = sorted(self._snapshots)
         next_one = recent[len(recent) // 2] if recent else 0.0
-        return self.in_hooks + self.in_contention + next_one <= self.limit * self.wall + ALLOWANCE_S
+        return self.spent + next_one + to_write_s <= self.limit * self.wall + ALLOWANCE_S

@@ -11,8 +11,11 @@ from lightning_interp.budget.contention import Contention
 from lightning_interp.budget.overhead import Overhead
 from lightning_interp.budget.thinning import ThinnedSchedule
 from lightning_interp.capture.schedule import Schedule
+from lightning_interp.capture.writer_cost import WriterCost
 
 NOTE_EVERY_S = 30.0
+WORTH_TELLING = 0.0005
+"""Share of the wall time from which on the writer is named in the closing words."""
 _SAMPLES = 101
 
 
@@ -23,9 +26,9 @@ class Pace:
         schedule: The schedule asked for.
         limit: Most of the wall time the monitor may take, as a share.
         last_step: Latest step already captured, -1 for none.
-        pause: Halts the analyzer for a moment; False where that cannot be.
-        resume: Lets it go on.
+        contention: Measures how much the analyzer slows the training.
         note: Puts a line into the health log.
+        writer: What the writer takes from the training, as far as it is known.
         clock: Seconds from any origin.
     """
 
@@ -38,24 +41,30 @@ class Pace:
         *,
         limit: float,
         last_step: int,
-        pause: Callable[[], bool],
-        resume: Callable[[], None],
+        contention: Contention,
         note: Callable[..., Any],
+        writer: WriterCost,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.schedule = ThinnedSchedule(schedule)
         self.overhead = Overhead(limit, clock=clock)
         self.last_step = last_step
         self.next_step = self.schedule.next_after(last_step)
-        self._contention = Contention(pause, resume)
-        self._note = note
+        self._contention = contention
+        self._note, self._writer = note, writer
         self._looked = (0.0, 0)
         self._noted = 0.0
         self._checks: deque[float] = deque(maxlen=_SAMPLES)
 
-    def may_take(self, step: int) -> bool:
-        """Whether the snapshot that is due is affordable; where not, the schedule is thinned from here on."""
-        if self.overhead.affords_snapshot():
+    def may_take(self, step: int, *, waiting: int) -> bool:
+        """Whether the snapshot that is due is affordable; where not, the schedule is thinned from here on.
+
+        Args:
+            step: Optimizer step.
+            waiting: Snapshots that wait for the writer.
+        """
+        self.overhead.in_writing = self._writer.taken_s
+        if self.overhead.affords_snapshot(to_write_s=(waiting + 1) * self._writer.per_snapshot_s):
             return True
         self.schedule.thin()
         self._note("thinned", step=step, spacing=self.schedule.spacing, **self._figures())
@@ -80,6 +89,7 @@ class Pace:
         then, step_then = self._looked
         self._looked = (now, step)
         self._checks.append(check_s)
+        self.overhead.in_writing = self._writer.taken_s
         self.overhead.spend(max(0, step - step_then) * statistics.median(self._checks) if step_then else 0.0)
         if analyzer_works and not self._contention.measuring:
             self.overhead.spend_beside_analyzer(now - then)
@@ -97,6 +107,9 @@ class Pace:
     def summary(self) -> str:
         """What it cost, in words for the user."""
         text = f"{self.overhead.hook_share:.2%} of wall time in hooks"
+        writing = self.overhead.in_writing / self.overhead.wall
+        if writing >= WORTH_TELLING:
+            text += f", {writing:.2%} for writing on cores that were all busy"
         slower = self.overhead.contention
         if slower is not None:
             found = f"steps {slower:.1%} slower" if slower > 0 else "steps not measurably slower"
@@ -109,6 +122,7 @@ class Pace:
         overhead = self.overhead
         return {
             "hook_share": _rounded(overhead.hook_share),
+            "writer_share": _rounded(overhead.in_writing / overhead.wall),
             "share": _rounded(overhead.share),
             "contention": _rounded(overhead.contention),
         }

@@ -13,6 +13,7 @@ from typing import Any
 from lightning_interp.capture.buffers import SnapshotBuffers
 from lightning_interp.capture.clone import RawSnapshot
 from lightning_interp.capture.disk_budget import DiskBudget
+from lightning_interp.capture.writer_cost import WriterCost
 from lightning_interp.records import Snapshot
 from lightning_interp.store.jsonl import append_line, cut_torn_tail
 from lightning_interp.store.layout import HEALTH, SNAPSHOTS, sweep_temporary
@@ -38,6 +39,7 @@ class Recorder:
     def __init__(self, run_dir: Path, *, attempt: int, warn: Callable[[str], None], disk: DiskBudget | None = None) -> None:
         self.run_dir = run_dir
         self.buffers = SnapshotBuffers(QUEUE_DEPTH - 1)
+        self.cost = WriterCost()
         self.written = 0
         self.bytes_written = 0
         self.dropped: list[int] = []
@@ -107,7 +109,7 @@ class Recorder:
             self._write_notes()
 
     def _write_next(self, raw: RawSnapshot) -> None:
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.thread_time()
         try:
             size = self._write(raw)
         except Exception as err:  # training must go on whatever the disk or a tensor does
@@ -116,6 +118,7 @@ class Recorder:
             return
         finally:
             self.buffers.give_back(raw.copies)
+            self.cost.wrote(time.thread_time() - busy)
         if size is None:
             self.drop(raw.step, f"max_disk: {self._disk.cap} bytes are used, and nothing observed may go")
             return

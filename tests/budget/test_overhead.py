@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+import sys
+import time
+from collections.abc import Callable
+
 import pytest
 
 from lightning_interp.budget import Contention, Overhead, Pace, ThinnedSchedule
 from lightning_interp.budget.contention import LEAST_STEPS, PAIRS, WINDOW_S
 from lightning_interp.budget.overhead import ALLOWANCE_S
 from lightning_interp.capture import EveryNSteps, LogSpaced
+from lightning_interp.capture.writer_cost import ENOUGH_CORES, WriterCost, core_seconds_free
+from lightning_interp.capture.writer_cost import WINDOW_S as WRITER_WINDOW_S
 
 
 class Clock:
@@ -135,14 +142,17 @@ def test_contention_without_anything_to_pause_is_never_measured():
     assert contention.slower is None
 
 
-def pace(clock: Clock, notes: list[tuple[str, dict]], *, limit: float = 0.02) -> Pace:
+def pace(
+    clock: Clock, notes: list[tuple[str, dict]], *, limit: float = 0.02, free: Callable[[], float | None] | None = None
+) -> Pace:
+    """All cores are free unless told otherwise."""
     return Pace(
         EveryNSteps(1),
         limit=limit,
         last_step=-1,
-        pause=lambda: False,
-        resume=lambda: None,
+        contention=Contention(lambda: False, lambda: None),
         note=lambda event, **fields: notes.append((event, fields)),
+        writer=WriterCost(free or clock, clock=clock),
         clock=clock,
     )
 
@@ -153,7 +163,7 @@ def test_pace_thins_and_notes_it_where_snapshots_are_too_dear():
     taken = []
     for step in range(2000):
         clock.now += 0.01
-        if step >= kept.next_step and kept.may_take(step):
+        if step >= kept.next_step and kept.may_take(step, waiting=0):
             kept.overhead.note_snapshot(0.02)
             kept.overhead.spend(0.02)
             kept.move_on(step)
@@ -162,6 +172,50 @@ def test_pace_thins_and_notes_it_where_snapshots_are_too_dear():
     assert len(taken) > 10
     assert [event for event, _ in notes] == ["thinned"] * len(notes) and notes
     assert "thinned to" in kept.summary()
+
+
+@pytest.mark.parametrize("free", [lambda: 0.0, lambda: None], ids=["busy", "unknown"])
+def test_pace_thins_where_writing_takes_the_trainings_cores(free):
+    clock, notes = Clock(), []
+    kept = pace(clock, notes, free=free)
+    taken = 0
+    for step in range(2000):
+        clock.now += 0.01
+        if step >= kept.next_step and kept.may_take(step, waiting=0):
+            kept._writer.wrote(0.02)
+            kept.move_on(step)
+            taken += 1
+    assert taken > 10 and taken * 0.02 <= 0.02 * 20 + ALLOWANCE_S + 0.02 * (WRITER_WINDOW_S / 0.01)
+    assert kept.overhead.hook_share == 0.0 and "for writing on cores that were all busy" in kept.summary()
+
+
+def test_writing_is_free_where_a_core_is():
+    clock, notes = Clock(), []
+    kept = pace(clock, notes)
+    for step in range(2000):
+        clock.now += 0.01
+        assert kept.may_take(step, waiting=0)
+        kept._writer.wrote(0.02)
+        kept.move_on(step)
+    assert kept.overhead.share == 0.0 and not notes
+
+
+def test_writing_counts_in_part_where_cores_are_free_at_times():
+    clock = Clock()
+    cost = WriterCost(lambda: ENOUGH_CORES / 4 * clock.now, clock=clock)
+    clock.now += 2 * WRITER_WINDOW_S
+    cost.wrote(0.1)
+    assert cost.taken_s == pytest.approx(0.075)
+    assert cost.per_snapshot_s == pytest.approx(0.075)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_idle_cores_are_seen():
+    before, started = core_seconds_free(), time.perf_counter()
+    time.sleep(0.3)
+    after, passed = core_seconds_free(), time.perf_counter() - started
+    assert before is not None and after is not None
+    assert 0 <= after - before <= 1.2 * passed * len(os.sched_getaffinity(0)) + 0.1
 
 
 def test_pace_counts_the_checks_of_steps_without_a_snapshot():
