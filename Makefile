@@ -37,7 +37,7 @@ bench: ## run every benchmark, one script per claim (about half an hour)
 
 verify: ## run the full counts; goes on where it stopped (up to 75 minutes)
 	@.ci/venv test
-	@$(BIN)/python -m pytest -v -m verify --resume-file=verify-results/passed.json --durations=8
+	@$(BIN)/python -m pytest -v -n 2 -m verify --resume-file=verify-results/passed.json --durations=8
 
 clean: ## remove .venv and everything built
 	rm -rf .venv site build verify-results .pytest_cache .mypy_cache .ruff_cache .hypothesis

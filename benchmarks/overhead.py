@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the monitor costs a training: whole steps with and without it, paired and alternating in one process tree.
 
-Four networks, each trained without a monitor and with `InterpMonitor` at its defaults, in turns of some seconds
-(`lanes`); one of them also with `wandb.watch(log="all", log_freq=100)` (offline) and with a plain hook that measures on the
-training thread. The first turns hold the analyzer's start and the dense first snapshots. Two ways: the training on one
-thread, which leaves a core to the analyzer, and on all cores.
+Four networks, each watched by `InterpMonitor` at its defaults in every second of many short turns (`lanes`); one of them
+also by a plain hook that measures on the training thread and, beside a second training of the same, by
+`wandb.watch(log="all", log_freq=100)` (offline). The first quarter holds the analyzer's start and the dense first snapshots.
+Two ways: the training on one thread, which leaves a core to the analyzer, and on all cores.
 
 A second part times the hook itself, beside an empty callback's, a third the memory of a long training, and a fourth the
 memory that snapshots take on the training process.
@@ -30,7 +30,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lanes.networks import ALONE, DENSE, LARGE, MONITOR, OTHERS, Case, cases, mlp, train
+from lanes.networks import ALONE, DENSE, LARGE, MONITOR, SYNCHRONOUS, WANDB, Case, cases, mlp, train
 from lanes.turns import Lane, step_times
 from rich.console import Console
 from rich.progress import Progress
@@ -41,31 +41,52 @@ from lightning_interp.capture.recorder import QUEUE_DEPTH
 SECTIONS = ("steps", "hook", "soak", "memory")
 
 
-def compare(case: Case, kinds: Sequence[str], options: argparse.Namespace, *, threads: int) -> dict[str, Any]:
-    """Trainings of one network in turns; for each kind the seconds of its steps, turn by turn."""
+def watched_in_turns(case: Case, kind: str, options: argparse.Namespace, *, threads: int) -> dict[str, Any]:
+    """One training, watched in every second turn: how much slower its steps are then."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        lanes = {kind: Lane(case.name, kind, Path(folder) / kind, threads) for kind in kinds}
-        rounds = max(1, round(options.seconds / options.turn))
-        for number in track(range(rounds), f"{case.name}, {threads} thread(s)", len(kinds) * options.seconds):
-            for kind in kinds if number % 2 == 0 else reversed(kinds):
-                lanes[kind].take_turn(options.turn)
-        found = {kind: {"steps": step_times(lane.end(), lane.turns)} for kind, lane in lanes.items()}
-        found[MONITOR]["told"] = _told(Path(folder) / MONITOR / "run")
-    return found
+        lane = Lane(case.name, kind, Path(folder) / "lane", threads)
+        for _ in track(options, f"{case.name}, {kind}"):
+            lane.take_turns(options.turn)
+        ends = lane.end()
+        told = _told(Path(folder) / "lane" / "run") if kind == MONITOR else {}
+    return _compared(step_times(ends, lane.turns), step_times(ends, lane.turns_alone)) | {"told": told}
 
 
-def track(rounds: Iterable[int], what: str, seconds: float) -> Iterable[int]:
-    """A progress bar, with the time it takes."""
-    progress = Progress(*Progress.get_default_columns(), console=Console(stderr=True), transient=True)
-    with progress:
-        yield from progress.track(list(rounds), description=f"{what}, {seconds:.0f} s")
+def side_by_side(case: Case, kind: str, options: argparse.Namespace, *, threads: int) -> dict[str, Any]:
+    """Two trainings that take turns, one of them watched: for what cannot be switched off. Luck of a process shows, too."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        watched, alone = (Lane(case.name, each, Path(folder) / each, threads) for each in (kind, ALONE))
+        for number in track(options, f"{case.name}, {kind}"):
+            for lane in (watched, alone) if number % 2 else (alone, watched):
+                lane.take_turn(options.turn)
+        ends, ends_alone = watched.end(), alone.end()
+    return _compared(step_times(ends, watched.turns), step_times(ends_alone, alone.turns))
+
+
+def _compared(steps: list[list[float]], alone: list[list[float]]) -> dict[str, Any]:
+    """For all turns, and without the first quarter: the analyzer's start and the dense first snapshots."""
+    late = len(alone) // 4
+    milliseconds = 1e3 * statistics.median(itertools.chain(*alone))
+    return {"ms": milliseconds, "all": slower(steps, alone), "later": slower(steps[late:], alone[late:])}
+
+
+def track(options: argparse.Namespace, what: str) -> Iterable[int]:
+    """Pairs of turns, with a progress bar."""
+    pairs = max(2, round(options.seconds / options.turn / 2))
+    with Progress(*Progress.get_default_columns(), console=Console(stderr=True), transient=True) as progress:
+        yield from progress.track(range(pairs), description=what)
 
 
 def _told(run_dir: Path) -> dict[str, Any]:
     """What the monitor itself says it cost."""
     run = open_run(run_dir)
     (closed,) = [row for row in run.health if row["event"] == "closed"]
-    return {"snapshots": len(run.steps), "hook_share": closed["hook_share"], "contention": closed["contention"]}
+    return {
+        "snapshots": len(run.steps),
+        "hook_share": closed["hook_share"],
+        "share": closed["share"],
+        "contention": closed["contention"],
+    }
 
 
 def slower(steps: list[list[float]], alone: list[list[float]]) -> dict[str, Any]:
@@ -98,22 +119,20 @@ def report_steps(options: argparse.Namespace) -> dict[str, Any]:
     """The first part, as a table: a row for every network and kind of monitor."""
     results: dict[str, Any] = {}
     for threads in options.threads:
-        print(f"\ntraining on {threads} thread(s) of {os.cpu_count()} cores, {options.seconds:.0f} s each, ", end="")
-        print(f"turns of {options.turn:g} s; steps slower than alone, in percent:", flush=True)
+        print(
+            f"\ntraining on {threads} thread(s) of {os.cpu_count()} cores, {options.seconds:.0f} s each, every second turn of"
+        )
+        print(f"{options.turn:g} s watched; how much slower steps are then, in percent (mean, 95 % interval, median step):")
         for number, case in enumerate(cases()):
-            kinds = [ALONE, MONITOR, *(OTHERS if number == 0 and threads > 1 else ())]
-            found = compare(case, kinds, options, threads=threads)
-            alone = found[ALONE]["steps"]
-            row: dict[str, Any] = {"told": found[MONITOR]["told"], "ms": 1e3 * statistics.median(itertools.chain(*alone))}
-            print(f"  {case.name}: {row['ms']:.2f} ms a step")
-            for kind in kinds[1:]:
-                row[kind] = change = slower(found[kind]["steps"], alone)
-                # What is left once the analyzer has started and the dense first snapshots are taken.
-                late = len(alone) // 4
-                row[f"{kind}, later"] = later = slower(found[kind]["steps"][late:], alone[late:])
-                print(f"    {kind:<18} {_words(change)}   from the second quarter on {_words(later)}", flush=True)
-            print(f"    told by the monitor: {row['told']}", flush=True)
-            results[f"{case.name}, {threads} threads"] = row
+            ways = {MONITOR: watched_in_turns}
+            if number == 0:
+                ways |= {SYNCHRONOUS: watched_in_turns, WANDB: side_by_side, ALONE: side_by_side}
+            for kind, way in ways.items():
+                found = results[f"{case.name}, {kind}, {threads} threads"] = way(case, kind, options, threads=threads)
+                print(f"  {case.name} ({found['ms']:.2f} ms a step), {kind if kind != ALONE else 'nothing (control)'}:")
+                print(f"    {_words(found['all'])}   without the first quarter {_words(found['later'])}")
+                if kind == MONITOR:
+                    print(f"    told by the monitor: {found['told']}", flush=True)
     return results
 
 

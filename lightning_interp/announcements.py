@@ -2,9 +2,11 @@
 """What the monitor tells the user at the start and at the end of a training, as lines of text."""
 
 from itertools import islice
+from pathlib import Path
 
 from lightning_interp.capture import Recorder, Schedule
 from lightning_interp.configuration import Resolved
+from lightning_interp.store.layout import MANIFEST
 from lightning_interp.training import Training
 
 _MOST_COUNTED = 100_000
@@ -34,6 +36,13 @@ def plan_lines(
 def waiting_line(reached: int, last_step: int) -> str:
     """How far the analysis is while the end of the training waits for it."""
     return f"waiting for the analysis: {f'at step {reached:,} of {last_step:,}' if reached >= 0 else 'starting'}"
+
+
+def finish_words(run_dir: Path) -> str:
+    """How an analysis that has not finished can be finished."""
+    if not (run_dir / MANIFEST).exists():
+        return f"{run_dir} is gone, and with it every snapshot so far"
+    return f"snapshots are kept, finish the analysis with `lightning-interp analyze {run_dir} --module pkg.mod:build`"
 
 
 def result_line(recorder: Recorder, *, cost: str, after_s: float | None) -> str:

@@ -272,6 +272,11 @@ class InterpMonitor(Callback):
         status: Status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
         self._close(status, trainer, pl_module)
 
+    @property
+    def state_key(self) -> str:
+        """Name in checkpoints: monitors of one trainer, each with a `dirpath` of its own, are told apart by it."""
+        return "InterpMonitor" if self.config.dirpath is None else f"InterpMonitor({str(self.config.dirpath)!r})"
+
     def state_dict(self) -> dict[str, Any]:
         """Where the run is and how far it was captured, in plain values."""
         if self._monitor is not None:

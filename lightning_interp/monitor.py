@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lightning_interp.analysis.engines import Engine, start_engine
 from lightning_interp.analysis_order import start_order
-from lightning_interp.announcements import plan_lines, result_line, waiting_line
+from lightning_interp.announcements import finish_words, plan_lines, result_line, waiting_line
 from lightning_interp.budget import Contention, Pace
 from lightning_interp.capture import Recorder, changed_since, mark_plain_tensors, take_snapshot
 from lightning_interp.capture.disk_budget import DiskBudget
@@ -311,10 +311,7 @@ class RunMonitor:
         self._recorder.note("analyzer_failed", reason=failure)
         if self.config.strict:
             raise InterpError(f"strict: {failure}")
-        warn(
-            f"{failure}. Training goes on and snapshots are kept; finish the analysis with "
-            f"`lightning-interp analyze {self.run_dir} --module pkg.mod:build`."
-        )
+        warn(f"{failure}. Training goes on; {finish_words(self.run_dir)}.")
 
     def _announce(self, module: nn.Module, resolved: Resolved, training: Training) -> None:
         size = sum(t.numel() * t.element_size() for t in module.state_dict().values() if isinstance(t, Tensor))
@@ -346,7 +343,7 @@ class RunMonitor:
         if self._engine.goes_on:
             say("the analysis goes on in the background and writes to the run directory; its late rows stay there")
         else:
-            say(f"the analysis is unfinished: run `lightning-interp analyze {self.run_dir} --module pkg.mod:build`")
+            say(f"the analysis is unfinished: {finish_words(self.run_dir)}")
 
     def _say_result(self, module: nn.Module | None, after_s: float | None) -> None:
         if module is not None and (changed := changed_since(self._plain_tensors, module)):

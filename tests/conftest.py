@@ -46,7 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Start remembering where ``--resume-file`` is given."""
     if path := config.getoption("--resume-file"):
-        config.pluginmanager.register(Resume(path.absolute(), source_hash()), "lightning_interp_resume")
+        resume = Resume(path.absolute(), source_hash(), writes=not hasattr(config, "workerinput"))
+        config.pluginmanager.register(resume, "lightning_interp_resume")
 
 
 def source_hash() -> str:
@@ -67,11 +68,13 @@ class Resume:
     Args:
         path: JSON file ``{"sources": hash, "passed": [nodeid, ...]}``.
         sources: Hash of the sources now.
+        writes: Whether to write: of the processes of `-n 2` only the one that hears of every test does.
     """
 
-    def __init__(self, path: Path, sources: str) -> None:
+    def __init__(self, path: Path, sources: str, *, writes: bool = True) -> None:
         self.path = path
         self.sources = sources
+        self.writes = writes
         self.passed = self._load()
         self.called: set[str] = set()
         self.skipped = 0
@@ -103,6 +106,8 @@ class Resume:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Write the test down once its call and its clean-up passed."""
+        if not self.writes:
+            return
         if report.when == "call" and report.passed:
             self.called.add(report.nodeid)
         elif report.when == "teardown" and report.passed and report.nodeid in self.called:

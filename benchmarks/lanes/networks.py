@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_interp import InterpMonitor
+from lightning_interp import InterpMonitor, LogSpaced, Schedule
 
 ALONE, MONITOR, DENSE = "alone", "InterpMonitor", "InterpMonitor, every step"
-OTHERS = ("wandb.watch", "synchronous hook")
+WANDB, SYNCHRONOUS = "wandb.watch", "synchronous hook"
 LARGE = "transformer, 10 M"
 
 
@@ -147,12 +147,23 @@ class SynchronousHook(L.Callback):
                 torch.linalg.svdvals(matrix).square().sum().item()
 
 
+class HalfOfTheSteps(Schedule):
+    """The default schedule of a training of which the monitor sees every second turn only."""
+
+    def __init__(self) -> None:
+        self._seen = LogSpaced()
+
+    def next_after(self, step: int) -> int:
+        """The first scheduled step after `step`."""
+        return 2 * self._seen.next_after(step // 2)
+
+
 MONITORS: dict[str, Callable[[Path], list[L.Callback]]] = {
     ALONE: lambda _: [],
-    MONITOR: lambda folder: [InterpMonitor(folder / "run", close_timeout=1.0)],
+    MONITOR: lambda folder: [InterpMonitor(folder / "run", schedule=HalfOfTheSteps(), close_timeout=1.0)],
     DENSE: lambda folder: [InterpMonitor(folder / "run", every_n_steps=1, max_overhead=1.0, close_timeout=1.0)],
-    "wandb.watch": lambda folder: [WandbWatch(folder)],
-    "synchronous hook": lambda _: [SynchronousHook()],
+    WANDB: lambda folder: [WandbWatch(folder)],
+    SYNCHRONOUS: lambda _: [SynchronousHook()],
 }
 """What watches a training, made for a folder."""
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training that takes turns with others: ``python -m lanes.training CASE KIND FOLDER THREADS``, started by `Lane`.
+"""One training that is watched in turns: ``python -m lanes.training CASE KIND FOLDER THREADS``, started by `Lane`.
 
-It halts itself before it trains and is let go by its starter. While it is halted its clocks stand still, so that the
-monitor's own measurements see only time in which the training could run.
+It halts itself before it trains and is let go by its starter. While it is halted or not watched its clocks stand still, so
+that the monitor's own measurements see only time in which it was at work.
 """
 
 import logging
@@ -18,8 +18,8 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-SHARED_BYTES = 16
-"""Two doubles: seconds spent halted so far, and whether to end."""
+SHARED_BYTES = 24
+"""Three doubles: seconds its clocks stood still so far, whether to end, whether it is not watched now."""
 
 
 def main(arguments: list[str]) -> None:
@@ -51,11 +51,25 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(threads)
     (case,) = [case for case in cases() if case.name == name]
     clock = Clock()
-    callbacks = [clock, *MONITORS[kind](folder)]
+    watching = MONITORS[kind](folder)
+    for callback in watching:
+        switch(callback, shared)
+    callbacks = [clock, *watching]
     os.kill(os.getpid(), signal.SIGSTOP)
     train(case, callbacks, folder)
     (folder / "peak_kb").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
     (folder / "ends").write_bytes(clock.ends.tobytes())
+
+
+def switch(callback: Any, shared: mmap.mmap) -> None:
+    """Let the callback's hook be called only while the training is to be watched."""
+    hook = callback.on_train_batch_end
+
+    def on_train_batch_end(*arguments: Any) -> None:
+        if not struct.unpack_from("d", shared, 16)[0]:
+            hook(*arguments)
+
+    callback.on_train_batch_end = on_train_batch_end
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings side by side in short turns: whatever slows the machine for seconds or minutes slows all of them alike.
+"""Trainings in short turns, watched and not watched: whatever slows the machine for seconds or minutes slows both alike.
 
-While one training runs, the others are halted with every process they started, an analyzer among them.
+Either one training is watched in every second turn, or several trainings take turns, the others being halted with every
+process they started. Two processes of the same training differ by some percent for as long as they live (where their memory
+happens to lie), so that small differences show only within one.
 """
 
 import itertools
@@ -14,7 +16,7 @@ import sys
 import time
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,7 +41,7 @@ class Lane:
         (folder / "shared").write_bytes(bytes(SHARED_BYTES))
         with (folder / "shared").open("r+b") as file:
             self._shared = mmap.mmap(file.fileno(), SHARED_BYTES)
-        self.folder, self.turns = folder, list[Turn]()
+        self.folder, self.turns, self.turns_alone = folder, list[Turn](), list[Turn]()
         here = Path(__file__).parents[1]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lanes.training", case, kind, str(folder), str(threads)],
@@ -49,19 +51,30 @@ class Lane:
         self._halted_at, self._halted = _now(), [self._process.pid]
 
     def take_turn(self, seconds: float) -> None:
-        """Run for so long."""
-        started = _now()
-        struct.pack_into("d", self._shared, 0, struct.unpack_from("d", self._shared)[0] + started - self._halted_at)
-        self._let_go()
+        """Run for so long, all other lanes being halted."""
+        started = self._go_on()
         time.sleep(seconds)
         self.turns.append((started, _now()))
-        self._halt()
+        self._halt(_with_children(self._process.pid))
+
+    def take_turns(self, seconds: float) -> None:
+        """Run for so long watched, then as long not watched: without the monitor's hook, the processes it started halted."""
+        started = self._go_on()
+        time.sleep(seconds)
+        self.turns.append((started, _now()))
+        struct.pack_into("d", self._shared, 16, 1.0)
+        self._halt(_children(self._process.pid))
+        started = _now()
+        time.sleep(seconds)
+        self.turns_alone.append((started, _now()))
+        self._go_on()
+        struct.pack_into("d", self._shared, 16, 0.0)
 
     def end(self) -> list[float]:
         """End the training and whatever it leaves behind; returns when each of its steps ended."""
         struct.pack_into("d", self._shared, 8, 1.0)
         left = list(_with_children(self._process.pid))
-        self._let_go()
+        self._go_on()
         self._process.wait()
         for pid in left:
             with suppress(ProcessLookupError):
@@ -75,18 +88,25 @@ class Lane:
         """Most memory the training process had at a time, once it has ended."""
         return int((self.folder / "peak_kb").read_text()) / 1024
 
-    def _halt(self) -> None:
+    def _halt(self, pids: Iterable[int]) -> None:
         self._halted_at, self._halted = _now(), []
-        for pid in _with_children(self._process.pid):
+        for pid in pids:
             with suppress(ProcessLookupError, FileNotFoundError):
                 if _state(pid) != "T":  # the monitor halts its analyzer at times; that one is its own to let go
                     os.kill(pid, signal.SIGSTOP)
                     self._halted.append(pid)
 
-    def _let_go(self) -> None:
+    def _go_on(self) -> float:
+        """Let go what was halted; returns the time. Clocks of the training go on where they were."""
+        now = _now()
+        if self._halted:
+            still = struct.unpack_from("d", self._shared)[0] + now - self._halted_at
+            struct.pack_into("d", self._shared, 0, still)
         for pid in reversed(self._halted):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+        self._halted = []
+        return now
 
 
 def step_times(ends: list[float], turns: list[Turn]) -> list[list[float]]:
@@ -100,6 +120,10 @@ def step_times(ends: list[float], turns: list[Turn]) -> list[list[float]]:
 
 def _with_children(pid: int) -> Iterator[int]:
     yield pid
+    yield from _children(pid)
+
+
+def _children(pid: int) -> Iterator[int]:
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(FileNotFoundError, ProcessLookupError):
             for child in task.read_text().split():

@@ -14,7 +14,7 @@ from lightning_interp.cli.tca_arguments import at_least
 if TYPE_CHECKING:
     from lightning_interp.neutrality import Difference, NeutralityReport, OnProgress
 
-EXIT_CODES = {"neutral": 0, "differs": 1, "not_deterministic": 2}
+EXIT_CODES = {"neutral": 0, "differs": 1, "not_watched": 2, "not_deterministic": 2}
 _MOST_SHOWN = 12
 
 DESCRIPTION = """\
@@ -103,7 +103,7 @@ def _progress(steps: int) -> "Iterator[OnProgress]":
 def _show(report: "NeutralityReport", *, as_json: bool) -> None:
     from lightning_interp.console import printable
 
-    stream = sys.stderr if as_json or report.verdict == "not_deterministic" else sys.stdout
+    stream = sys.stderr if as_json or EXIT_CODES[report.verdict] == 2 else sys.stdout
     for line in report_lines(report):
         print(printable(line), file=stream)
 
@@ -132,12 +132,12 @@ def report_lines(report: "NeutralityReport") -> list[str]:
             *_rest(report.differences[1:]),
             f"The training differs with the monitor; without it, it is the same twice ({compared}).",
         ]
-    lines = [f"neutral: 0 bits differ ({compared}; the monitor analyzed {report.observed} steps meanwhile)"]
-    if report.observed == 0:
-        lines.append(
-            "The analysis failed or had no time, so this says little: train as always and see what the monitor says."
-        )
-    return lines
+    if report.verdict == "not_watched":
+        return [
+            f"error: cannot be judged: 0 bits differ ({compared}), but the monitor analyzed no step meanwhile.",
+            "Its analysis failed or had no time: train as always and see what the monitor says.",
+        ]
+    return [f"neutral: 0 bits differ ({compared}; the monitor analyzed {report.observed} steps meanwhile)"]
 
 
 def _where(difference: "Difference") -> str:

@@ -3,8 +3,11 @@
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
@@ -41,12 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the program's name; those of the process where None.
 
     Returns:
-        Exit code: 0 done, 1 failed, 2 bad input, 130 interrupted.
+        Exit code: 0 done, 1 failed, 2 bad input, 130 interrupted, 143 ended by SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = build_parser(arguments).parse_args(arguments)
-        code = int(args.run(args))
+        with _ended_by_sigterm():
+            code = int(args.run(args))
         sys.stdout.flush()
         return code
     except SystemExit as stop:  # argparse: --help is 0, a bad argument 2
@@ -60,6 +64,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Meanwhile SIGTERM unwinds as Ctrl-C does, so that temporary folders and child processes go, too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

@@ -21,7 +21,7 @@ from lightning_interp.neutrality.process import Moment, TrainingOrder, TrainingR
 Kind = Literal["tensor", "output", "optimizer", "random state", "length"]
 """What may differ: a tensor of the module's state_dict, a value that training_step returned, an entry of an optimizer, a
 random state, the number of steps."""
-Verdict = Literal["neutral", "differs", "not_deterministic"]
+Verdict = Literal["neutral", "differs", "not_watched", "not_deterministic"]
 OnProgress = Callable[[str, int], None]
 
 KINDS: tuple[Kind, ...] = ("tensor", "output", "optimizer", "random state")
@@ -72,7 +72,8 @@ class NeutralityReport:
     verdict: Verdict = field(init=False)
 
     def __post_init__(self) -> None:
-        verdict = "not_deterministic" if self.control else "differs" if self.differences else "neutral"
+        equal = "neutral" if self.observed else "not_watched"
+        verdict = "not_deterministic" if self.control else "differs" if self.differences else equal
         object.__setattr__(self, "verdict", verdict)
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,12 +2,17 @@
 """The `check-neutral` command on real trainings, each of which is a process of its own."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import noisy_training
 import pytest
 
-from lightning_interp.cli.check_neutral import report_lines
+from lightning_interp.cli.check_neutral import EXIT_CODES, report_lines
 from lightning_interp.cli.main import main
 from lightning_interp.neutrality import Difference, NeutralityReport, check_neutral
 
@@ -141,8 +146,25 @@ def test_text_of_a_neutral_training_says_what_was_compared():
     ]
 
 
-def test_text_says_when_the_analysis_had_no_result():
-    assert "this says little" in report_lines(report())[1]
+def test_training_the_monitor_did_not_watch_is_no_proof():
+    assert report().verdict == "not_watched" and EXIT_CODES["not_watched"] == 2
+    assert "the monitor analyzed no step" in report_lines(report())[0]
+
+
+def test_sigterm_leaves_no_scratch_folder(tmp_path):
+    support = str(Path(noisy_training.__file__).parent)
+    environment = os.environ | {"TMPDIR": str(tmp_path / "scratch"), "PYTHONPATH": support}
+    (tmp_path / "scratch").mkdir()
+    command = [sys.executable, "-m", "lightning_interp.cli.main", "check-neutral", "factories_of_this_test:undisturbed"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "scratch").glob("interp-neutral-*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert list((tmp_path / "scratch").glob("interp-neutral-*")) == []
 
 
 def test_text_of_a_difference_gives_step_name_and_size():

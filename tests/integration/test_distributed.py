@@ -12,8 +12,9 @@ from lightning_interp.errors import ConfigError
 
 
 @pytest.mark.filterwarnings("ignore")  # fork beside threads, and Lightning's advice on distributed validation
-def test_ddp_writes_one_run_directory_from_rank_zero(tmp_path: Path) -> None:
-    fit(tmp_path, InterpMonitor(every_n_steps=2), max_steps=6, strategy="ddp_fork", devices=2)
+@pytest.mark.parametrize("strategy", ["ddp_fork", "ddp_spawn"])  # "ddp", which runs the script again: test_neutrality
+def test_ddp_writes_one_run_directory_from_rank_zero(tmp_path: Path, strategy: str) -> None:
+    fit(tmp_path, InterpMonitor(every_n_steps=2), max_steps=6, strategy=strategy, devices=2)
     (directory,) = (tmp_path / "interp_runs").iterdir()
     run = open_run(directory)
     assert run.steps == [0, 2, 4, 6]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import faulty_training
 import pytest
-from faulty_training import EVERY, KINDS, STEPS
+from faulty_training import EVERY, KINDS, QUOTA_STEPS, STEPS
 
 from lightning_interp.analysis.heartbeat import read_heartbeat
 
@@ -55,6 +55,8 @@ def check(kind: str, played: list[dict]) -> None:
         assert row["snapshots"] + row["dropped"] >= SNAPSHOTS, "a scheduled step is neither on disk nor recorded as dropped"
         if kind in ("raises", "nan", "memory", "wandb", "clock"):
             assert row["records"] == row["snapshots"] == SNAPSHOTS
+        if kind == "quota":
+            assert row["records"] == row["snapshots"] and row["dropped"] <= QUOTA_STEPS // EVERY + 1
         if kind == "oom-killed":  # the second death is final
             assert 1 <= row["records"] <= SNAPSHOTS
 

@@ -78,7 +78,7 @@ def test_killed_training_resumes_its_run_directory(tmp_path: Path) -> None:
 
 @pytest.mark.verify
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(1, 21))
+@pytest.mark.parametrize("seed", range(1, 31))
 def test_training_killed_at_random_times(tmp_path: Path, seed: int) -> None:
     kill_training_and_resume(tmp_path, seed)
 
@@ -151,7 +151,7 @@ def test_killed_analyzer_is_started_again_once_and_analyze_finishes(tmp_path: Pa
 
 @pytest.mark.verify
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", range(1, 31))
 def test_analyzer_killed_at_other_times(tmp_path: Path, seed: int) -> None:
     kill_analyzer_and_finish(tmp_path, seed, times=1 + seed % 2)
 

@@ -7,7 +7,7 @@ import pytest
 from lightning.pytorch.cli import LightningCLI
 from small_training import Classifier
 
-from lightning_interp import TCA, CyclicGroupTask, EveryNSteps
+from lightning_interp import TCA, CyclicGroupTask, EveryNSteps, open_run
 
 CONFIG = """
 seed_everything: 0
@@ -47,6 +47,23 @@ trainer:
 """
 
 
+OTHER = """
+seed_everything: 0
+trainer:
+  accelerator: cpu
+  max_steps: 9
+  logger: false
+  enable_checkpointing: false
+  enable_progress_bar: false
+  default_root_dir: {root}
+  callbacks:
+    - class_path: lightning_interp.InterpMonitor
+      init_args:
+        dirpath: {root}/run
+        every_n_steps: 3
+"""
+
+
 @pytest.mark.filterwarnings("ignore")  # what LightningCLI and jsonargparse say about themselves
 def test_yaml_configures_the_monitor(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
@@ -75,3 +92,16 @@ def test_yaml_asks_for_components_in_short(tmp_path: Path, text: str, expected: 
     cli = LightningCLI(Classifier, args=["--config", str(tmp_path / "config.yaml")], run=False, save_config_callback=None)
     (monitor,) = [callback for callback in cli.trainer.callbacks if type(callback).__name__ == "InterpMonitor"]
     assert monitor.config.tca == expected
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_yaml_of_the_other_namespace_trains_with_the_monitor(tmp_path: Path) -> None:
+    """`pytorch_lightning`'s own LightningCLI, from a file to a finished run."""
+    from other_namespace import Classifier, Data
+    from pytorch_lightning.cli import LightningCLI
+
+    (tmp_path / "config.yaml").write_text(OTHER.format(root=tmp_path))
+    arguments = ["fit", "--config", str(tmp_path / "config.yaml")]
+    LightningCLI(Classifier, Data, args=arguments, save_config_callback=None)
+    run = open_run(tmp_path / "run")
+    assert run.steps == [0, 3, 6, 9] and [record.step for record in run.all_records] == run.steps

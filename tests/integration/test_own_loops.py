@@ -116,23 +116,7 @@ def test_fabric_loop_is_watched_under_its_own_names(tmp_path: Path) -> None:
 
 def test_trainer_of_the_other_namespace_takes_the_callback(tmp_path: Path) -> None:
     import pytorch_lightning as pl
-
-    class Classifier(pl.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = network()
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.net(x)
-
-        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-            return cross_entropy(self(batch[0]), batch[1])
-
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            self.log("val_loss", cross_entropy(self(batch[0]), batch[1]))
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.Adam(self.parameters(), 1e-2)
+    from other_namespace import Classifier
 
     trainer = pl.Trainer(
         accelerator="cpu",

@@ -93,9 +93,15 @@ class At(L.Callback):
         self.step, self.what = step, what
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        time.sleep(STEP_S)
         if trainer.global_step == self.step:
             self.what(trainer)
+
+
+class Slowly(L.Callback):
+    """Lengthens every step."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        time.sleep(STEP_S)
 
 
 def jump(seconds: float) -> Callable[[L.Trainer], None]:
@@ -122,13 +128,25 @@ def fill(disk: Path) -> Callable[[L.Trainer], None]:
     return apply
 
 
+def limit_files(trainer: L.Trainer) -> None:
+    """As a quota that is reached: no file of this process may grow beyond a kilobyte until `lift_limit`."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
+
+
+def lift_limit(trainer: L.Trainer) -> None:
+    """There is room again."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
 def end_wandb(trainer: L.Trainer) -> None:
     """End the W&B run behind the logger's back: every later log raises."""
     trainer.loggers[0].experiment.finish()  # type: ignore[attr-defined]
 
 
 MEASURES = {"raises": Raises, "nan": GivesNaN, "hangs": Hangs, "memory": TakesAllMemory, "oom-killed": IsKilledForMemory}
-KINDS = (*MEASURES, "wandb", "clock", "deleted", "disk")
+KINDS = (*MEASURES, "wandb", "clock", "deleted", "disk", "quota")
+QUOTA_STEPS = 40
+"""Steps for which the quota is reached: five snapshots."""
 
 
 def train(root: Path, callbacks: list[Any], *, kind: str) -> list[Tensor]:
@@ -163,12 +181,14 @@ def one(kind: str, root: Path, seed: int, expected: list[Tensor]) -> dict[str, A
         "clock": jump(draw.choice((-1, 1)) * 10 ** draw.uniform(0, 7)),
         "deleted": lambda _: shutil.rmtree(run_dir, ignore_errors=True),  # the writer may add a file meanwhile
         "disk": fill(root),
+        "quota": limit_files,
     }
     measures = ["standard", MEASURES[kind](step)] if kind in MEASURES else "standard"
     close_timeout = 3.0 if kind == "hangs" else 60.0
     # Every scheduled step is counted on: a busy machine must not thin the schedule.
     monitor = InterpMonitor(run_dir, every_n_steps=EVERY, measures=measures, close_timeout=close_timeout, max_overhead=1.0)
-    weights = train(root, [monitor, At(step, events.get(kind, lambda _: None))], kind=kind)
+    happens = [At(step, events.get(kind, lambda _: None)), At(min(step + QUOTA_STEPS, STEPS), lift_limit), Slowly()]
+    weights = train(root, [monitor, *happens], kind=kind)
     found = {"seed": seed, "step": step, "same": all(map(torch.equal, weights, expected)), **contents(run_dir)}
     (root / "filler").unlink(missing_ok=True)
     return found

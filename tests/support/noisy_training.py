@@ -6,6 +6,7 @@ Run as a script it is the training that tests kill and resume: ``python noisy_tr
 
 import argparse
 import json
+import os
 import random
 import sys
 import warnings
@@ -103,8 +104,9 @@ def train(
     compiled: str | None = None,
     max_steps: int = 300,
     accumulate: int = 1,
+    devices: int = 1,
 ) -> Outcome:
-    """One training from the same seed."""
+    """One training from the same seed; on several devices each process trains its share, started as a script again."""
     torch._dynamo.reset()
     L.seed_everything(7, verbose=False)
     module = NoisyAddition()
@@ -112,8 +114,9 @@ def train(
         module.attention = torch.compile(module.attention, backend=compiled)  # type: ignore[assignment]
         module.compile(backend=compiled)
     log = LossLog()
+    arguments = {"strategy": "ddp", "devices": devices} if devices > 1 else {}
     trainer = quiet_trainer(
-        root, [*callbacks, log], max_steps=max_steps, precision=precision, accumulate_grad_batches=accumulate
+        root, [*callbacks, log], max_steps=max_steps, precision=precision, accumulate_grad_batches=accumulate, **arguments
     )
     trainer.fit(module, *loaders())
     states = trainer.optimizers[0].state_dict()["state"]
@@ -146,20 +149,12 @@ def build() -> NoisyAddition:
     return NoisyAddition()
 
 
-def compare(
-    root: Path, *, precision: Any, compiled: str | None, accumulate: int, max_steps: int, stray: bool, components: bool
-) -> list[str]:
+def compare(root: Path, *, stray: bool, components: bool, **arguments: Any) -> list[str]:
     """What differs between the same training with the monitor and without it (or, for control, with one stray draw)."""
     tca = TCA(ranks="1:3", every=5, restarts=2) if components else None
-    arguments: dict[str, Any] = {
-        "precision": precision,
-        "compiled": compiled,
-        "accumulate": accumulate,
-        "max_steps": max_steps,
-    }
     extra = StrayDraw() if stray else InterpMonitor(root / "run", task=CyclicGroupTask(P, "add"), every_n_steps=20, tca=tca)
     watched = train(root, [extra], **arguments)
-    assert len(watched.losses) == max_steps * accumulate
+    assert len(watched.losses) == arguments["max_steps"] * arguments["accumulate"]
     return watched.differences(train(root, [], **arguments))
 
 
@@ -177,12 +172,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--max-steps", type=int, default=600)
-    parser.add_argument("--compare", metavar="JSON", help="print what differs with and without the monitor")
+    parser.add_argument("--compare", metavar="JSON", help="write down what differs with and without the monitor")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.compare:
         differences = compare(options.root, max_steps=options.max_steps, **json.loads(options.compare))
-        print(json.dumps(differences), flush=True)
+        rank = os.environ.get("LOCAL_RANK", "0")
+        (options.root / f"differences_{rank}.json").write_text(json.dumps(differences))
     else:
         resumable(options.root, resume=options.resume, max_steps=options.max_steps)
 

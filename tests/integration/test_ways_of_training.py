@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""More ways people train: precisions, compiled modules, part of the data, validation between fits, notebooks."""
+
+import copy
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from noisy_training import quiet_trainer
+from small_training import Classifier, data, fit
+from torch.utils.data import DataLoader
+
+from lightning_interp import InterpMonitor, Run, open_run
+
+
+def loaders() -> tuple[DataLoader[Any], DataLoader[Any]]:
+    return DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20)
+
+
+def all_recorded(run: Run) -> bool:
+    return [record.step for record in run.all_records] == run.steps and "heldout_loss" in run.series
+
+
+class Half(Classifier):
+    """In a precision of 16 bits the user's own step moves its batch along."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x.to(self.net[0].weight.dtype)).float()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true", "64-true"])
+def test_precisions_keep_their_own_dtype_in_snapshots(tmp_path: Path, precision: Any) -> None:
+    trainer = fit(tmp_path, InterpMonitor(tmp_path / "run", every_n_steps=4), Half(), max_steps=8, precision=precision)
+    run = open_run(tmp_path / "run")
+    assert run.steps == [0, 4, 8] and all_recorded(run)
+    state = trainer.lightning_module.state_dict()
+    assert {name: tensor.dtype for name, tensor in run.snapshot(8).weights.items()} == {n: t.dtype for n, t in state.items()}
+    assert all(torch.equal(tensor, state[name]) for name, tensor in run.snapshot(8).weights.items())
+
+
+def test_fp16_mixed_is_watched_as_the_trainer_runs_it(tmp_path: Path) -> None:
+    """On a CPU Lightning itself takes bfloat16 instead, and warns."""
+    with pytest.warns(UserWarning, match="16-mixed"):
+        fit(tmp_path, InterpMonitor(tmp_path / "run", every_n_steps=4), max_steps=8, precision="16-mixed")
+    assert open_run(tmp_path / "run").steps == [0, 4, 8] and all_recorded(open_run(tmp_path / "run"))
+
+
+def test_module_compiled_as_a_whole_is_watched_under_its_own_names(tmp_path: Path) -> None:
+    torch._dynamo.reset()
+    module = torch.compile(Classifier(), backend="aot_eager")
+    fit(tmp_path, InterpMonitor(tmp_path / "run", every_n_steps=4), module, max_steps=8)  # type: ignore[arg-type]
+    run = open_run(tmp_path / "run")
+    assert run.steps == [0, 4, 8] and all_recorded(run)
+    assert set(run.snapshot(8).weights) == set(Classifier().state_dict())
+
+
+def test_overfitting_a_batch_takes_its_probe_from_it(tmp_path: Path) -> None:
+    fit(tmp_path, InterpMonitor(tmp_path / "run", every_n_steps=4), max_steps=8, overfit_batches=1)
+    run = open_run(tmp_path / "run")
+    assert run.steps == [0, 4, 8] and all_recorded(run)
+    assert run.manifest.probe["examples"]["train"] == 32
+
+
+def test_validation_and_test_between_fits_add_nothing(tmp_path: Path) -> None:
+    monitor = InterpMonitor(tmp_path / "run", every_n_steps=5)
+    trainer = fit(tmp_path, monitor, max_steps=10)
+    train, heldout = loaders()
+    before = [path.name for path in sorted((tmp_path / "run").rglob("*")) if path.is_file()]
+    trainer.validate(trainer.lightning_module, heldout, verbose=False)
+    trainer.predict(trainer.lightning_module, heldout)
+    assert [path.name for path in sorted((tmp_path / "run").rglob("*")) if path.is_file()] == before
+    trainer.fit_loop.epoch_loop.max_steps = 20
+    trainer.fit(trainer.lightning_module, train, heldout)
+    assert open_run(tmp_path / "run").steps == [0, 5, 10, 15, 20]
+
+
+def test_two_monitors_of_one_trainer_keep_to_their_own_runs(tmp_path: Path) -> None:
+    names = ("weights", "activations")
+
+    def monitors() -> list[InterpMonitor]:
+        return [InterpMonitor(tmp_path / name, every_n_steps=every) for name, every in zip(names, (4, 6), strict=True)]
+
+    torch.manual_seed(0)
+    checkpoint = ModelCheckpoint(tmp_path / "checkpoints", every_n_train_steps=10, save_last=True)
+    trainer = quiet_trainer(tmp_path, [*monitors(), checkpoint], max_steps=10, enable_checkpointing=True)
+    trainer.fit(Classifier(), *loaders())
+    trainer = quiet_trainer(tmp_path, monitors(), max_steps=20)
+    trainer.fit(Classifier(), *loaders(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    first, second = (open_run(tmp_path / name) for name in names)
+    assert first.steps == [0, 4, 8, 10, 12, 16, 20] and second.steps == [0, 6, 10, 12, 18, 20]
+    for run in (first, second):
+        assert all_recorded(run)
+        assert [attempt.resumed_at for attempt in run.manifest.attempts] == [None, 10]
+
+
+def test_a_copy_of_the_callback_is_another_monitor(tmp_path: Path) -> None:
+    """As sweeps and spawned processes copy trainers' callbacks."""
+    monitor = InterpMonitor(every_n_steps=5)
+    fit(tmp_path, copy.deepcopy(monitor), max_steps=5)
+    assert monitor.run_dir is None
+    fit(tmp_path, monitor, max_steps=5)
+    assert len(list((tmp_path / "interp_runs").iterdir())) == 2
+
+
+NOTEBOOK = """
+import lightning as L, torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from lightning_interp import InterpMonitor
+x = torch.randn(96, 10); data = DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), batch_size=32)
+# ---
+class Net(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 2))
+    def forward(self, x):
+        return self.net(x)
+    def training_step(self, batch, index):
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+    def validation_step(self, batch, index):
+        self.log("val_loss", nn.functional.cross_entropy(self(batch[0]), batch[1]))
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), 1e-2)
+# ---
+monitor = InterpMonitor("run", every_n_steps=4)
+trainer = L.Trainer(accelerator="cpu", max_steps=12, logger=False, enable_checkpointing=False, callbacks=[monitor])
+trainer.fit(Net(), data, data)
+# ---
+monitor.timeline.verdict
+"""
+
+
+def test_notebook_defines_its_module_in_a_cell(tmp_path: Path) -> None:
+    """In a real kernel: the module's class lives in no file, and the progress bar is the notebook's."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    cells = [nbformat.v4.new_code_cell(textwrap.dedent(text).strip()) for text in NOTEBOOK.split("# ---")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    run = open_run(tmp_path / "run")
+    assert run.steps == [0, 4, 8, 12] and all_recorded(run)
+    assert run.timeline is not None and repr(run.timeline.verdict) in notebook.cells[-1].outputs[0]["data"]["text/plain"]
