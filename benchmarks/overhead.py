@@ -9,7 +9,7 @@ Two ways: the training on one thread, which leaves a core to the analyzer, and o
 A second part times the hook itself, beside an empty callback's, a third the memory of a long training, and a fourth the
 memory that snapshots take on the training process.
 
-Run as ``python benchmarks/overhead.py [--sections steps hook soak memory] [--seconds 100] [--json FILE]``.
+Run as ``python benchmarks/overhead.py [--sections steps hook soak memory] [--seconds 60] [--json FILE]``.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def watched_in_turns(case: Case, kind: str, options: argparse.Namespace, *, thre
 def side_by_side(case: Case, kind: str, options: argparse.Namespace, *, threads: int) -> dict[str, Any]:
     """Two trainings that take turns, one of them watched: for what cannot be switched off. Luck of a process shows, too."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        watched, alone = (Lane(case.name, each, Path(folder) / each, threads) for each in (kind, ALONE))
+        watched, alone = (Lane(case.name, each, Path(folder) / str(n), threads) for n, each in enumerate((kind, ALONE)))
         for number in track(options, f"{case.name}, {kind}"):
             for lane in (watched, alone) if number % 2 else (alone, watched):
                 lane.take_turn(options.turn)
@@ -81,12 +81,8 @@ def _told(run_dir: Path) -> dict[str, Any]:
     """What the monitor itself says it cost."""
     run = open_run(run_dir)
     (closed,) = [row for row in run.health if row["event"] == "closed"]
-    return {
-        "snapshots": len(run.steps),
-        "hook_share": closed["hook_share"],
-        "share": closed["share"],
-        "contention": closed["contention"],
-    }
+    shares = {name: closed[name] for name in ("hook_share", "share", "contention")}
+    return {"snapshots": len(run.steps), **shares}
 
 
 def slower(steps: list[list[float]], alone: list[list[float]]) -> dict[str, Any]:
@@ -120,9 +116,11 @@ def report_steps(options: argparse.Namespace) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for threads in options.threads:
         print(
-            f"\ntraining on {threads} thread(s) of {os.cpu_count()} cores, {options.seconds:.0f} s each, every second turn of"
+            f"\ntraining on {threads} thread(s) of {os.cpu_count()} cores, {options.seconds:.0f} s each, every second turn"
         )
-        print(f"{options.turn:g} s watched; how much slower steps are then, in percent (mean, 95 % interval, median step):")
+        print(
+            f"of {options.turn:g} s watched; how much slower steps are then, in percent (mean, 95 % interval, median step):"
+        )
         for number, case in enumerate(cases()):
             ways = {MONITOR: watched_in_turns}
             if number == 0:
@@ -244,8 +242,8 @@ def main() -> None:
     """Measure, print tables, write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="what to measure")
-    parser.add_argument("--seconds", type=float, default=100.0, help="length of each training")
-    parser.add_argument("--turn", type=float, default=2.5, help="seconds until another training has its turn")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of each training")
+    parser.add_argument("--turn", type=float, default=2.5, help="seconds until it is watched, or not watched any more")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="threads of the trainings")
     parser.add_argument("--soak-steps", type=int, default=100_000, help="length of the long training")
     parser.add_argument("--json", type=Path, help="write every number to this file")
