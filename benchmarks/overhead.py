@@ -45,8 +45,8 @@ def watched_in_turns(case: Case, kind: str, options: argparse.Namespace, *, thre
     """One training, watched in every second turn: how much slower its steps are then."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         lane = Lane(case.name, kind, Path(folder) / "lane", threads)
-        for _ in track(options, f"{case.name}, {kind}"):
-            lane.take_turns(options.turn)
+        for _ in track(case, kind, seconds=options.seconds):
+            lane.take_turns(case.turn)
         ends = lane.end()
         told = _told(Path(folder) / "lane" / "run") if kind == MONITOR else {}
     return _compared(step_times(ends, lane.turns), step_times(ends, lane.turns_alone)) | {"told": told}
@@ -56,9 +56,9 @@ def side_by_side(case: Case, kind: str, options: argparse.Namespace, *, threads:
     """Two trainings that take turns, one of them watched: for what cannot be switched off. Luck of a process shows, too."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         watched, alone = (Lane(case.name, each, Path(folder) / str(n), threads) for n, each in enumerate((kind, ALONE)))
-        for number in track(options, f"{case.name}, {kind}"):
+        for number in track(case, kind, seconds=options.seconds):
             for lane in (watched, alone) if number % 2 else (alone, watched):
-                lane.take_turn(options.turn)
+                lane.take_turn(case.turn)
         ends, ends_alone = watched.end(), alone.end()
     return _compared(step_times(ends, watched.turns), step_times(ends_alone, alone.turns))
 
@@ -70,11 +70,11 @@ def _compared(steps: list[list[float]], alone: list[list[float]]) -> dict[str, A
     return {"ms": milliseconds, "all": slower(steps, alone), "later": slower(steps[late:], alone[late:])}
 
 
-def track(options: argparse.Namespace, what: str) -> Iterable[int]:
+def track(case: Case, kind: str, *, seconds: float) -> Iterable[int]:
     """Pairs of turns, with a progress bar."""
-    pairs = max(2, round(options.seconds / options.turn / 2))
+    pairs = max(4, round(seconds / case.turn / 2))
     with Progress(*Progress.get_default_columns(), console=Console(stderr=True), transient=True) as progress:
-        yield from progress.track(range(pairs), description=what)
+        yield from progress.track(range(pairs), description=f"{case.name}, {kind}")
 
 
 def _told(run_dir: Path) -> dict[str, Any]:
@@ -88,27 +88,29 @@ def _told(run_dir: Path) -> dict[str, Any]:
 def slower(steps: list[list[float]], alone: list[list[float]]) -> dict[str, Any]:
     """How much longer steps take than without a monitor, in percent, from turns that follow one another.
 
-    `mean` counts everything that happened within the turns; its interval is that of turns drawn again (bootstrap, 95 %).
-    `median` is that of single steps.
+    `mean` counts everything that happened within the turns. `middle` is the mean of the middle half of all steps, which the
+    machine's own pauses do not move: what slows every step shows there, the few steps with a snapshot do not, and what those
+    cost is counted in the hook. Intervals are those of pairs of turns drawn again (bootstrap, 95 %).
     """
-    pairs = [(with_it, without) for with_it, without in zip(steps, alone, strict=True) if with_it and without]
-    means = np.array([[statistics.fmean(with_it), statistics.fmean(without)] for with_it, without in pairs])
-    drawn = np.random.default_rng(0).integers(len(means), size=(2000, len(means)))
-    ratios = means[drawn].sum(axis=1)
-    low, high = np.quantile(ratios[:, 0] / ratios[:, 1], [0.025, 0.975])
-    mean, other = means.sum(axis=0)
-    middle, other_middle = (statistics.median(itertools.chain(*turns)) for turns in zip(*pairs, strict=True))
-    return {
-        "mean": percent(mean / other),
-        "low": percent(low),
-        "high": percent(high),
-        "median": percent(middle / other_middle),
-    }
+    pairs = [pair for pair in zip(steps, alone, strict=True) if all(pair)]
+    drawn = np.random.default_rng(0).integers(len(pairs), size=(400, len(pairs)))
+    samples = [range(len(pairs)), *drawn]
+    found: dict[str, Any] = {}
+    for name, average in (("mean", np.mean), ("middle", _middle_mean)):
+        with_it, without = ([_average(average, [pair[n] for pair in pairs], sample) for sample in samples] for n in (0, 1))
+        changes = 100 * (np.array(with_it) / np.array(without) - 1)
+        low, high = np.quantile(changes[1:], [0.025, 0.975])
+        found |= {name: float(changes[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
+    return found
 
 
-def percent(ratio: float) -> float:
-    """A ratio as a change in percent."""
-    return 100 * (float(ratio) - 1)
+def _average(average: Callable[[Any], Any], turns: list[list[float]], sample: Iterable[int]) -> float:
+    return float(average(np.concatenate([turns[number] for number in sample])))
+
+
+def _middle_mean(values: Any) -> Any:
+    quarter = len(values) // 4
+    return np.sort(values)[quarter : len(values) - quarter].mean()
 
 
 def report_steps(options: argparse.Namespace) -> dict[str, Any]:
@@ -118,9 +120,7 @@ def report_steps(options: argparse.Namespace) -> dict[str, Any]:
         print(
             f"\ntraining on {threads} thread(s) of {os.cpu_count()} cores, {options.seconds:.0f} s each, every second turn"
         )
-        print(
-            f"of {options.turn:g} s watched; how much slower steps are then, in percent (mean, 95 % interval, median step):"
-        )
+        print("watched: how much slower steps are then, in percent, with 95 % intervals")
         for number, case in enumerate(cases()):
             ways = {MONITOR: watched_in_turns}
             if number == 0:
@@ -128,14 +128,17 @@ def report_steps(options: argparse.Namespace) -> dict[str, Any]:
             for kind, way in ways.items():
                 found = results[f"{case.name}, {kind}, {threads} threads"] = way(case, kind, options, threads=threads)
                 print(f"  {case.name} ({found['ms']:.2f} ms a step), {kind if kind != ALONE else 'nothing (control)'}:")
-                print(f"    {_words(found['all'])}   without the first quarter {_words(found['later'])}")
+                print(f"    {_words(found['all'])}")
+                print(f"    without the first quarter: {_words(found['later'])}")
                 if kind == MONITOR:
                     print(f"    told by the monitor: {found['told']}", flush=True)
     return results
 
 
 def _words(change: dict[str, float]) -> str:
-    return f"{change['mean']:+5.1f} [{change['low']:+.1f} .. {change['high']:+.1f}], median step {change['median']:+5.1f}"
+    ranges = [(change[name], change[f"{name}_low"], change[f"{name}_high"]) for name in ("mean", "middle")]
+    told = (f"{value:+5.1f} [{low:+.1f} .. {high:+.1f}]" for value, low, high in ranges)
+    return ", middle half of the steps ".join(told)
 
 
 class Empty(L.Callback):
@@ -243,7 +246,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="what to measure")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of each training")
-    parser.add_argument("--turn", type=float, default=2.5, help="seconds until it is watched, or not watched any more")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="threads of the trainings")
     parser.add_argument("--soak-steps", type=int, default=100_000, help="length of the long training")
     parser.add_argument("--json", type=Path, help="write every number to this file")

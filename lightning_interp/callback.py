@@ -3,17 +3,16 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_interp.analysis.engines import Background
-from lightning_interp.batch_transfer import batch_transfer
 from lightning_interp.batches import to_cpu
 from lightning_interp.capture import is_map_style
 from lightning_interp.capture.schedule import Schedule
@@ -24,21 +23,25 @@ from lightning_interp.delivery import PhaseCallback
 from lightning_interp.errors import ConfigError, InterpError
 from lightning_interp.loop import Monitor
 from lightning_interp.measures import CyclicGroupTask, MeasureSpec
-from lightning_interp.namespaces import is_overridden
 from lightning_interp.records import Batch, Probe, ProbeStep, Split
-from lightning_interp.run_start import Progress, choose_directory
+from lightning_interp.run_start import Progress, choose_directory, state_of_run
 from lightning_interp.store.manifest import Status
 from lightning_interp.tca_settings import TCA
 from lightning_interp.timeline import PHASE_NAMES, Timeline
-from lightning_interp.training import Training
+from lightning_interp.trainer_view import (
+    SANITY_BATCHES,
+    built_later,
+    check_strategy,
+    first_loader,
+    logged_values,
+    sanity_was_whole,
+    training_of,
+)
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 else:
     from lightning_interp.namespaces import Callback
-
-_SANITY_BATCHES = 8
-_SHARDING_STRATEGIES = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}
 
 
 def _shielded(hook: Callable[..., None]) -> Callable[..., None]:
@@ -172,14 +175,14 @@ class InterpMonitor(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the whole configuration; nothing is written yet."""
         if stage == "fit" and not self._inactive(trainer):
-            _check_strategy(trainer)
+            check_strategy(trainer)
             check_arguments(self.config)
-            if not _built_later(pl_module):
+            if not built_later(pl_module):
                 resolve(self.config, pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check layers and parameters of a module that is only now complete."""
-        if not self._inactive(trainer) and _built_later(pl_module):
+        if not self._inactive(trainer) and built_later(pl_module):
             resolve(self.config, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -219,7 +222,7 @@ class InterpMonitor(Callback):
     def _after_step(self, trainer: Trainer, pl_module: LightningModule, step: int, entered: float) -> None:
         assert self._monitor is not None, "the hook looked"
         self._monitor.after_step(
-            pl_module, step=step, epoch=trainer.current_epoch, scalars=lambda: _logged(trainer), entered=entered
+            pl_module, step=step, epoch=trainer.current_epoch, scalars=lambda: logged_values(trainer), entered=entered
         )
         self._publish(trainer, self._monitor)
 
@@ -257,7 +260,7 @@ class InterpMonitor(Callback):
         """Take the last snapshot."""
         if self._monitor is not None:
             self._monitor.last_snapshot(
-                pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=_logged(trainer)
+                pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=logged_values(trainer)
             )
 
     @_shielded
@@ -276,6 +279,12 @@ class InterpMonitor(Callback):
     def state_key(self) -> str:
         """Name in checkpoints: monitors of one trainer, each with a `dirpath` of its own, are told apart by it."""
         return "InterpMonitor" if self.config.dirpath is None else f"InterpMonitor({str(self.config.dirpath)!r})"
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """A run directory that had another name when the checkpoint was made is known by its run."""
+        states = checkpoint.get("callbacks") or {}
+        if self.config.dirpath is not None and self.state_key not in states:
+            self.load_state_dict(state_of_run(states, Path(self.config.dirpath)))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is and how far it was captured, in plain values."""
@@ -299,7 +308,7 @@ class InterpMonitor(Callback):
         self._directory = directory
         monitor = Monitor(config=self.config, on_phase=self._on_phase)
         try:
-            monitor.start(module, _training(trainer, module), directory=directory, progress=progress)
+            monitor.start(module, training_of(trainer, module), directory=directory, progress=progress)
         except Exception as err:
             monitor.abandon()
             if self.config.strict or isinstance(err, InterpError):
@@ -307,7 +316,7 @@ class InterpMonitor(Callback):
             warn(f"the monitor could not start ({type(err).__name__}: {err}). Training goes on without it.")
             return None
         self._monitor = monitor
-        monitor.probe.offer_sanity(self._sanity, whole=_sanity_was_whole(trainer, len(self._sanity)))
+        monitor.probe.offer_sanity(self._sanity, whole=sanity_was_whole(trainer, len(self._sanity)))
         self._sanity.clear()
         return None
 
@@ -336,63 +345,8 @@ class InterpMonitor(Callback):
 
     def _wants_sanity(self, trainer: Trainer) -> bool:
         """Whether the sanity check shows batches that may become the probe: the first ones, where none can be indexed."""
-        wanted = trainer.sanity_checking and trainer.is_global_zero and len(self._sanity) < _SANITY_BATCHES
-        return wanted and not self._inactive(trainer) and not is_map_style(_first(trainer.val_dataloaders))
+        wanted = trainer.sanity_checking and trainer.is_global_zero and len(self._sanity) < SANITY_BATCHES
+        return wanted and not self._inactive(trainer) and not is_map_style(first_loader(trainer.val_dataloaders))
 
     def _inactive(self, trainer: Trainer) -> bool:
         return switched_off() or bool(getattr(trainer, "fast_dev_run", False))
-
-
-def _check_strategy(trainer: Trainer) -> None:
-    """Refuse strategies that split parameters over processes; by name, so that none of them is imported."""
-    sharding = {base.__name__ for base in type(trainer.strategy).__mro__} & _SHARDING_STRATEGIES
-    if sharding:
-        raise ConfigError(
-            f"InterpMonitor: {sharding.pop()} shards parameters, which this version does not capture. "
-            "Remove the monitor from this run, or train with one device or DDP."
-        )
-
-
-def _built_later(module: LightningModule) -> bool:
-    """Whether the module may make its layers in hooks that come after the callbacks' `setup`."""
-    return is_overridden("setup", module) or is_overridden("configure_model", module)
-
-
-def _training(trainer: Trainer, module: LightningModule) -> Training:
-    steps = trainer.estimated_stepping_batches
-    heldout = trainer.val_dataloaders
-    return Training(
-        root=Path(trainer.default_root_dir),
-        step=trainer.global_step,
-        epoch=trainer.current_epoch,
-        max_steps=int(steps) if steps != float("inf") else None,
-        device=str(module.device),
-        train_data=_first(trainer.train_dataloader),
-        heldout_data=_first(heldout) if trainer.enable_validation else None,
-        transfer=batch_transfer(trainer, module),
-        loggers=trainer.loggers,
-        most_batches={
-            "train": trainer.num_training_batches,
-            "heldout": next(iter(trainer.num_val_batches), float("inf")),
-        },
-    )
-
-
-def _sanity_was_whole(trainer: Trainer, seen: int) -> bool:
-    """Whether the sanity check showed every validation batch: as many as there are, or fewer than it would have taken."""
-    if not 0 < seen <= _SANITY_BATCHES:
-        return False
-    ran_out = seen < min(trainer.num_sanity_val_batches[0], _SANITY_BATCHES)
-    return ran_out or seen == trainer.num_val_batches[0]
-
-
-def _first(loaders: Any) -> Any:
-    """The loader, or the first of several."""
-    if isinstance(loaders, Mapping):
-        loaders = list(loaders.values())
-    return next(iter(loaders), None) if isinstance(loaders, list | tuple) else loaders
-
-
-def _logged(trainer: Trainer) -> dict[str, Tensor | float]:
-    """What the user's code logged, without our own names."""
-    return {name: value for name, value in trainer.callback_metrics.items() if not name.startswith("interp/")}

@@ -76,6 +76,15 @@ class RunStart:
     resumed: bool
 
 
+def state_of_run(states: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Of the states a checkpoint holds, by callback, the one of the run in a directory; empty where there is none."""
+    if not holds_run(directory):
+        return {}
+    run_id = read_manifest(directory).run_id
+    ours = (state for name, state in states.items() if name.startswith("InterpMonitor"))
+    return next((dict(state) for state in ours if state.get("run_id") == run_id), {})
+
+
 def default_directory(root: Path) -> Path:
     """A new directory under `interp_runs/`, named by UTC time and six random hexadecimal digits."""
     # `secrets` draws from the operating system: no random stream of the training moves.

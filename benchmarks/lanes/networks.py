@@ -29,6 +29,7 @@ class Case:
         inputs: Makes so many inputs.
         classes: Number of classes.
         batch: Examples in a batch.
+        turn: Seconds of a turn: ten steps or more.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Case:
     inputs: Callable[[int], Tensor]
     classes: int
     batch: int
+    turn: float = 0.5
 
 
 class Transformer(nn.Module):
@@ -65,7 +67,7 @@ def cases() -> list[Case]:
         512,
     )
     cnn = Case("CNN, 0.1 M", _cnn, lambda n: torch.randn(n, 3, 32, 32), 10, 32)
-    large = Case(LARGE, lambda: Transformer(1000, 384, 5, 6), lambda n: torch.randint(1000, (n, 32)), 1000, 8)
+    large = Case(LARGE, lambda: Transformer(1000, 384, 5, 6), lambda n: torch.randint(1000, (n, 32)), 1000, 8, 2.5)
     return [small, addition, cnn, large]
 
 

@@ -59,7 +59,7 @@ class WriterCost:
 def core_seconds_free() -> float | None:
     """Seconds since the machine's start that cores this process may use were idle or ran niced processes, which make room.
 
-    Linux only (/proc/stat, see proc(5): user, nice, system, idle); None elsewhere.
+    Linux only (/proc/stat, see proc(5): user, nice, system, idle); None elsewhere. The quota of a container is not seen.
     """
     try:
         allowed = {f"cpu{number}" for number in os.sched_getaffinity(0)}

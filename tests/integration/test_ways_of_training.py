@@ -96,6 +96,19 @@ def test_two_monitors_of_one_trainer_keep_to_their_own_runs(tmp_path: Path) -> N
         assert [attempt.resumed_at for attempt in run.manifest.attempts] == [None, 10]
 
 
+def test_a_moved_run_directory_is_resumed_under_its_new_name(tmp_path: Path) -> None:
+    first = InterpMonitor(every_n_steps=5)
+    checkpoint = ModelCheckpoint(tmp_path / "checkpoints", save_last=True, every_n_train_steps=10)
+    torch.manual_seed(0)
+    trainer = quiet_trainer(tmp_path, [first, checkpoint], max_steps=10, enable_checkpointing=True)
+    trainer.fit(Classifier(), *loaders())
+    assert first.run_dir is not None
+    moved = first.run_dir.rename(tmp_path / "moved")
+    trainer = quiet_trainer(tmp_path, [InterpMonitor(moved, every_n_steps=5)], max_steps=20)
+    trainer.fit(Classifier(), *loaders(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert open_run(moved).steps == [0, 5, 10, 15, 20] and all_recorded(open_run(moved))
+
+
 def test_a_copy_of_the_callback_is_another_monitor(tmp_path: Path) -> None:
     """As sweeps and spawned processes copy trainers' callbacks."""
     monitor = InterpMonitor(every_n_steps=5)

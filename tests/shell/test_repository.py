@@ -22,7 +22,7 @@ CORE = {"errors", "shapes", "records", "timeline", "batches", "names", "imports"
 MATHEMATICS = {"measures", "tca", "phases"}
 SHELL_FLOOR = 3
 
-LIGHTNING = {"batch_transfer.py", "callback.py", "dashboards/loggers.py"}
+LIGHTNING = {"batch_transfer.py", "callback.py", "trainer_view.py", "dashboards/loggers.py"}
 """The only files outside `demo/` that may import Lightning."""
 WANDB = {"dashboards/wandb.py"}
 FILE_FORMATS = {"safetensors", "lightning", "pytorch_lightning", "wandb", "plotly", "pathlib", "tempfile", "shutil"}
