@@ -87,5 +87,5 @@ def fit(
     trainer = quiet_trainer(root, [monitor], max_steps=max_steps, **arguments)
     train = DataLoader(data(), batch_size=32) if train is None else train
     heldout = DataLoader(data(40), batch_size=20) if isinstance(heldout, str) else heldout
-    trainer.fit(module or Classifier(), train, heldout)
+    trainer.fit(Classifier() if module is None else module, train, heldout)
     return trainer
