@@ -24,6 +24,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,20 @@ SECTIONS = ("steps", "hook", "soak", "memory")
 def watched_in_turns(case: Case, kind: str, options: argparse.Namespace, *, threads: int) -> dict[str, Any]:
     """One training, watched in every second turn: how much slower its steps are then."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        lane = Lane(case.name, kind, Path(folder) / "lane", threads)
-        for _ in track(case, kind, seconds=options.seconds):
-            lane.take_turns(case.turn)
-        ends = lane.end()
+        with Lane(case.name, kind, Path(folder) / "lane", threads) as lane:
+            for number in track(case, kind, seconds=options.seconds):
+                lane.take_turns(case.turn, watched_first=number % 2 == 0)
+            ends = lane.end()
         told = _told(Path(folder) / "lane" / "run") if kind == MONITOR else {}
     return _compared(step_times(ends, lane.turns), step_times(ends, lane.turns_alone)) | {"told": told}
 
 
 def side_by_side(case: Case, kind: str, options: argparse.Namespace, *, threads: int) -> dict[str, Any]:
     """Two trainings that take turns, one of them watched: for what cannot be switched off. Luck of a process shows, too."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        watched, alone = (Lane(case.name, each, Path(folder) / str(n), threads) for n, each in enumerate((kind, ALONE)))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, ExitStack() as lanes:
+        root = Path(folder)
+        watched = lanes.enter_context(Lane(case.name, kind, root / "watched", threads))
+        alone = lanes.enter_context(Lane(case.name, ALONE, root / "alone", threads))
         for number in track(case, kind, seconds=options.seconds):
             for lane in (watched, alone) if number % 2 else (alone, watched):
                 lane.take_turn(case.turn)
@@ -124,7 +127,7 @@ def report_steps(options: argparse.Namespace) -> dict[str, Any]:
         for number, case in enumerate(cases()):
             ways = {MONITOR: watched_in_turns}
             if number == 0:
-                ways |= {SYNCHRONOUS: watched_in_turns, WANDB: side_by_side, ALONE: side_by_side}
+                ways |= {SYNCHRONOUS: watched_in_turns, ALONE: watched_in_turns, WANDB: side_by_side}
             for kind, way in ways.items():
                 found = results[f"{case.name}, {kind}, {threads} threads"] = way(case, kind, options, threads=threads)
                 print(f"  {case.name} ({found['ms']:.2f} ms a step), {kind if kind != ALONE else 'nothing (control)'}:")
@@ -217,9 +220,9 @@ def report_memory(options: argparse.Namespace) -> dict[str, Any]:
     sizes = {}
     for kind in (ALONE, DENSE):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            lane = Lane(LARGE, kind, Path(folder) / kind, threads=1)
-            lane.take_turn(options.seconds)
-            lane.end()
+            with Lane(LARGE, kind, Path(folder) / "lane", threads=1) as lane:
+                lane.take_turn(options.seconds)
+                lane.end()
             sizes[kind] = lane.peak_mb
     (case,) = [case for case in cases() if case.name == LARGE]
     snapshot = sum(parameter.nbytes for parameter in case.build().parameters()) / 1e6

@@ -82,8 +82,9 @@ class InterpMonitor(Callback):
         module: Factory of the module, or ``pkg.mod:fn``, used where the module cannot be pickled.
         background: ``"process"``; ``"thread"`` and ``"inline"`` are for debugging and not bitwise neutral.
         device: Where to analyze: ``"auto"``, ``"cpu"``, ``"cuda:1"``.
-        max_overhead: Most of the wall time the monitor may take, as a share: time in its hooks, and what the analyzer takes
-            from the training's cores as far as that can be measured. Over it, the schedule is thinned in log(step).
+        max_overhead: Most of the wall time the monitor may take, as a share: time in its hooks, and what writing and
+            analyzing take from the training's cores as far as that can be measured. Over it, the schedule is thinned in
+            log(step).
         max_disk: Most that snapshots and stored activations may take on disk: ``"5GB"``, bytes, None for no limit.
         retention: Which observed snapshots stay: ``"log"`` as many as `max_disk` allows, evenly in log(step); ``"all"``;
             ``"last:20"``. The first and the latest stay in any case, as do all records.
@@ -278,13 +279,15 @@ class InterpMonitor(Callback):
     @property
     def state_key(self) -> str:
         """Name in checkpoints: monitors of one trainer, each with a `dirpath` of its own, are told apart by it."""
-        return "InterpMonitor" if self.config.dirpath is None else f"InterpMonitor({str(self.config.dirpath)!r})"
+        name = type(self).__qualname__
+        return name if self.config.dirpath is None else f"{name}({str(self.config.dirpath)!r})"
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """A run directory that had another name when the checkpoint was made is known by its run."""
+        """A run that had another `dirpath` when the checkpoint was made: known by its directory, or as the only one."""
         states = checkpoint.get("callbacks") or {}
-        if self.config.dirpath is not None and self.state_key not in states:
-            self.load_state_dict(state_of_run(states, Path(self.config.dirpath)))
+        if self.state_key not in states and not self._inactive(trainer):
+            alone = sum(isinstance(callback, InterpMonitor) for callback in getattr(trainer, "callbacks", ())) == 1
+            self.load_state_dict(state_of_run(states, self.config.dirpath, alone=alone))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is and how far it was captured, in plain values."""

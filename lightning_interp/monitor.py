@@ -220,6 +220,7 @@ class RunMonitor:
                 status=status,
                 analyzer_finished=finished,
                 hook_share=round(cost.hook_share, 6),
+                writer_share=round(cost.in_writing / cost.wall, 6),
                 share=round(cost.share, 6),
                 contention=cost.contention,
             )

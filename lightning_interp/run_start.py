@@ -76,13 +76,19 @@ class RunStart:
     resumed: bool
 
 
-def state_of_run(states: Mapping[str, Any], directory: Path) -> dict[str, Any]:
-    """Of the states a checkpoint holds, by callback, the one of the run in a directory; empty where there is none."""
-    if not holds_run(directory):
-        return {}
-    run_id = read_manifest(directory).run_id
-    ours = (state for name, state in states.items() if name.startswith("InterpMonitor"))
-    return next((dict(state) for state in ours if state.get("run_id") == run_id), {})
+def state_of_run(states: Mapping[str, Any], dirpath: str | os.PathLike[str] | None, *, alone: bool) -> dict[str, Any]:
+    """A monitor's state in a checkpoint that holds none under its name; empty where none fits.
+
+    Args:
+        states: What callbacks left in the checkpoint, by their names.
+        dirpath: Directory asked for: the state of the run in it fits.
+        alone: Whether this is the trainer's only monitor: then the checkpoint's only one fits, too.
+    """
+    ours = [state for state in states.values() if isinstance(state, Mapping) and {"run_id", "version"} <= state.keys()]
+    if dirpath is not None and holds_run(Path(dirpath)):
+        run_id = read_manifest(Path(dirpath)).run_id
+        return next((dict(state) for state in ours if state["run_id"] == run_id), {})
+    return dict(ours[0]) if alone and len(ours) == 1 else {}
 
 
 def default_directory(root: Path) -> Path:

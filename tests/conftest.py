@@ -11,6 +11,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Start remembering where ``--resume-file`` is given."""
     if path := config.getoption("--resume-file"):
-        resume = Resume(path.absolute(), source_hash(), writes=not hasattr(config, "workerinput"))
+        # Processes of `-n 2` take the same tests out as the one that started them, also one that takes another's place.
+        given = getattr(config, "workerinput", {}).get("resume_passed")
+        resume = Resume(path.absolute(), source_hash(), passed=given)
         config.pluginmanager.register(resume, "lightning_interp_resume")
 
 
@@ -68,14 +71,15 @@ class Resume:
     Args:
         path: JSON file ``{"sources": hash, "passed": [nodeid, ...]}``.
         sources: Hash of the sources now.
-        writes: Whether to write: of the processes of `-n 2` only the one that hears of every test does.
+        passed: What passed before as another process read it; this one then writes nothing. None: read and write the file.
     """
 
-    def __init__(self, path: Path, sources: str, *, writes: bool = True) -> None:
+    def __init__(self, path: Path, sources: str, *, passed: list[str] | None = None) -> None:
         self.path = path
         self.sources = sources
-        self.writes = writes
-        self.passed = self._load()
+        self.writes = passed is None
+        self.passed = self._load() if passed is None else passed
+        self.passed_before = list(self.passed)
         self.called: set[str] = set()
         self.skipped = 0
 
@@ -93,6 +97,11 @@ class Resume:
         if done:
             config.hook.pytest_deselected(items=done)
             items[:] = [item for item in items if item not in done]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a process of `-n 2` what to take out."""
+        node.workerinput["resume_passed"] = self.passed_before
 
     def pytest_report_collectionfinish(self) -> str:
         """One line that says what is not run again."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_interp import InterpMonitor, LogSpaced, Schedule
+from lightning_interp import InterpMonitor
 
 ALONE, MONITOR, DENSE = "alone", "InterpMonitor", "InterpMonitor, every step"
 WANDB, SYNCHRONOUS = "wandb.watch", "synchronous hook"
@@ -149,20 +149,9 @@ class SynchronousHook(L.Callback):
                 torch.linalg.svdvals(matrix).square().sum().item()
 
 
-class HalfOfTheSteps(Schedule):
-    """The default schedule of a training of which the monitor sees every second turn only."""
-
-    def __init__(self) -> None:
-        self._seen = LogSpaced()
-
-    def next_after(self, step: int) -> int:
-        """The first scheduled step after `step`."""
-        return 2 * self._seen.next_after(step // 2)
-
-
 MONITORS: dict[str, Callable[[Path], list[L.Callback]]] = {
     ALONE: lambda _: [],
-    MONITOR: lambda folder: [InterpMonitor(folder / "run", schedule=HalfOfTheSteps(), close_timeout=1.0)],
+    MONITOR: lambda folder: [InterpMonitor(folder / "run", close_timeout=1.0)],
     DENSE: lambda folder: [InterpMonitor(folder / "run", every_n_steps=1, max_overhead=1.0, close_timeout=1.0)],
     WANDB: lambda folder: [WandbWatch(folder)],
     SYNCHRONOUS: lambda _: [SynchronousHook()],
@@ -184,7 +173,8 @@ def train(case: Case, callbacks: list[L.Callback], root: Path, *, max_steps: int
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        limit_val_batches=0,
+        check_val_every_n_epoch=10**9,
+        num_sanity_val_steps=0,
         default_root_dir=root,
     )
     loader = DataLoader(dataset, batch_size=case.batch)

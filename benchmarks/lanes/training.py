@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One training that is watched in turns: ``python -m lanes.training CASE KIND FOLDER THREADS``, started by `Lane`.
 
-It halts itself before it trains and is let go by its starter. While it is halted or not watched its clocks stand still, so
-that the monitor's own measurements see only time in which it was at work.
+It halts itself before it trains and is let go by its starter. While it is halted or not watched its clocks stand still, and
+steps that are not watched are not counted, so that the monitor sees a training that consists of the watched turns only.
 """
 
 import logging
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 SHARED_BYTES = 24
-"""Three doubles: seconds its clocks stood still so far, whether to end, whether it is not watched now."""
+"""Three doubles: seconds its clocks stood still so far, whether to end, since when it is not watched (0: it is)."""
 
 
 def main(arguments: list[str]) -> None:
@@ -27,8 +27,12 @@ def main(arguments: list[str]) -> None:
     name, kind, folder, threads = arguments[0], arguments[1], Path(arguments[2]), int(arguments[3])
     with (folder / "shared").open("r+b") as file:
         shared = mmap.mmap(file.fileno(), SHARED_BYTES)
-    for clock in ("perf_counter", "monotonic"):
-        setattr(time, clock, lambda: time.clock_gettime(time.CLOCK_MONOTONIC) - struct.unpack_from("d", shared)[0])
+
+    def watched_seconds() -> float:
+        still, _, unwatched_since = struct.unpack_from("3d", shared)
+        return (unwatched_since or time.clock_gettime(time.CLOCK_MONOTONIC)) - still
+
+    time.perf_counter = time.monotonic = watched_seconds
     # Only now: whoever takes a clock when it is imported is to take this one.
     import lightning as L
     import torch
@@ -61,13 +65,31 @@ def main(arguments: list[str]) -> None:
     (folder / "ends").write_bytes(clock.ends.tobytes())
 
 
+class Seen:
+    """A trainer as the monitor sees it: only steps that were watched count.
+
+    Args:
+        trainer: The trainer.
+        steps: Number of watched steps.
+    """
+
+    def __init__(self, trainer: Any, steps: int) -> None:
+        self._trainer, self.global_step = trainer, steps
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trainer, name)
+
+
 def switch(callback: Any, shared: mmap.mmap) -> None:
     """Let the callback's hook be called only while the training is to be watched."""
     hook = callback.on_train_batch_end
+    steps = 0
 
-    def on_train_batch_end(*arguments: Any) -> None:
+    def on_train_batch_end(trainer: Any, *arguments: Any) -> None:
+        nonlocal steps
         if not struct.unpack_from("d", shared, 16)[0]:
-            hook(*arguments)
+            steps += 1
+            hook(Seen(trainer, steps), *arguments)
 
     callback.on_train_batch_end = on_train_batch_end
 

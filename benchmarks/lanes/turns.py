@@ -22,6 +22,8 @@ from pathlib import Path
 
 from lanes.training import SHARED_BYTES
 
+SETTLE_S = 0.15
+"""Time between a watched turn and one that is not, for what is still to be written."""
 Turn = tuple[float, float]
 """From when to when a training ran, on the machine's monotonic clock."""
 
@@ -48,32 +50,49 @@ class Lane:
             env=os.environ | {"PYTHONPATH": str(here), "OMP_NUM_THREADS": str(threads), "TMPDIR": str(folder)},
         )
         os.waitpid(self._process.pid, os.WUNTRACED)  # it halts before it trains
-        self._halted_at, self._halted = _now(), [self._process.pid]
+        self._halted_at, self._halted, self._standing = _now(), [self._process.pid], True
+
+    def __enter__(self) -> "Lane":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left behind, halted or not, however the measurement ended."""
+        left = list(_children(self._process.pid))
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def take_turn(self, seconds: float) -> None:
         """Run for so long, all other lanes being halted."""
-        started = self._go_on()
-        time.sleep(seconds)
-        self.turns.append((started, _now()))
+        self._go_on()
+        self.turns.append(_sleep(seconds))
         self._halt(_with_children(self._process.pid))
 
-    def take_turns(self, seconds: float) -> None:
-        """Run for so long watched, then as long not watched: without the monitor's hook, the processes it started halted."""
-        started = self._go_on()
-        time.sleep(seconds)
-        self.turns.append((started, _now()))
-        struct.pack_into("d", self._shared, 16, 1.0)
+    def take_turns(self, seconds: float, *, watched_first: bool) -> None:
+        """Run for so long watched and for as long not watched: without the hook, the processes it started halted."""
+        for watched in (watched_first, not watched_first):
+            if watched:
+                self._go_on()
+                self.turns.append(_sleep(seconds))
+            else:
+                self._look_away()
+                self.turns_alone.append(_sleep(seconds))
+
+    def _look_away(self) -> None:
+        """What was handed to the writer is written before the turn without it begins."""
+        if self._standing:
+            return
+        struct.pack_into("d", self._shared, 16, _now())
         self._halt(_children(self._process.pid))
-        started = _now()
-        time.sleep(seconds)
-        self.turns_alone.append((started, _now()))
-        self._go_on()
-        struct.pack_into("d", self._shared, 16, 0.0)
+        _sleep(SETTLE_S)
 
     def end(self) -> list[float]:
-        """End the training and whatever it leaves behind; returns when each of its steps ended."""
+        """End the training; returns when each of its steps ended."""
         struct.pack_into("d", self._shared, 8, 1.0)
-        left = list(_with_children(self._process.pid))
+        left = list(_children(self._process.pid))
         self._go_on()
         self._process.wait()
         for pid in left:
@@ -89,24 +108,30 @@ class Lane:
         return int((self.folder / "peak_kb").read_text()) / 1024
 
     def _halt(self, pids: Iterable[int]) -> None:
-        self._halted_at, self._halted = _now(), []
+        self._halted_at, self._halted, self._standing = _now(), [], True
         for pid in pids:
             with suppress(ProcessLookupError, FileNotFoundError):
                 if _state(pid) != "T":  # the monitor halts its analyzer at times; that one is its own to let go
                     os.kill(pid, signal.SIGSTOP)
                     self._halted.append(pid)
 
-    def _go_on(self) -> float:
-        """Let go what was halted; returns the time. Clocks of the training go on where they were."""
-        now = _now()
-        if self._halted:
-            still = struct.unpack_from("d", self._shared)[0] + now - self._halted_at
-            struct.pack_into("d", self._shared, 0, still)
+    def _go_on(self) -> None:
+        """Let go what was halted. Clocks of the training go on where they stood."""
+        if not self._standing:
+            return
+        still = struct.unpack_from("d", self._shared)[0] + _now() - self._halted_at
+        struct.pack_into("d", self._shared, 0, still)
+        struct.pack_into("d", self._shared, 16, 0.0)
         for pid in reversed(self._halted):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        self._halted = []
-        return now
+        self._halted, self._standing = [], False
+
+
+def _sleep(seconds: float) -> Turn:
+    started = _now()
+    time.sleep(seconds)
+    return started, _now()
 
 
 def step_times(ends: list[float], turns: list[Turn]) -> list[list[float]]:

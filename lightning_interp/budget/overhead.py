@@ -26,12 +26,17 @@ class Overhead:
         self.contention: float | None = None
         self._clock = clock
         self._started = clock()
+        self._ended: float | None = None
         self._snapshots: deque[float] = deque(maxlen=_RECENT)
 
     @property
     def wall(self) -> float:
-        """Seconds since the training started."""
-        return max(1e-9, self._clock() - self._started)
+        """Seconds from the start of the training to its end, or until now."""
+        return max(1e-9, (self._clock() if self._ended is None else self._ended) - self._started)
+
+    def stop(self) -> None:
+        """The training ended: what comes now is waiting for results. Idempotent."""
+        self._ended = self._clock() if self._ended is None else self._ended
 
     @property
     def share(self) -> float:

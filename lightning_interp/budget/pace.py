@@ -101,8 +101,10 @@ class Pace:
             self._note("overhead", step=step, waiting=waiting, **self._figures())
 
     def stop(self) -> None:
-        """Let the analyzer go on."""
+        """The training ended: let the analyzer go on, and count no further."""
         self._contention.stop()
+        self.overhead.in_writing = self._writer.taken_s
+        self.overhead.stop()
 
     def summary(self) -> str:
         """What it cost, in words for the user."""

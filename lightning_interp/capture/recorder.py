@@ -107,9 +107,11 @@ class Recorder:
             with suppress(queue.Empty):  # nothing came: time to look at the notes and at `stop`
                 self._write_next(self._queue.get(timeout=_POLL_S))
             self._write_notes()
+            self.cost.settle()
 
     def _write_next(self, raw: RawSnapshot) -> None:
         started, busy = time.perf_counter(), time.thread_time()
+        self.cost.begin()
         try:
             size = self._write(raw)
         except Exception as err:  # training must go on whatever the disk or a tensor does

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lightning_interp.demo.run import DemoResult
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+DONE, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
             result = _train(out, args, console)
             if not args.json:
                 _show(result, console)
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into SystemExit
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit
         print(f"Stopped. What was captured is in {out / 'run'}.", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(stop, SystemExit) and stop.code == TERMINATED else INTERRUPTED
     if args.json:
         print(json.dumps(_summary(result)))
     if not result.grokked:

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from lightning_interp.errors import ConfigError, InterpError, MetricsError, RunError, ShapeError
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 BAD_INPUT_ERRORS = (ConfigError, RunError, MetricsError, ShapeError)
 """What the user gave cannot be used; any other error of ours is a failure of the work itself."""
@@ -69,14 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
     """Meanwhile SIGTERM unwinds as Ctrl-C does, so that temporary folders and child processes go, too."""
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or before != signal.SIG_DFL:
         yield
         return
 
     def end(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
+        signal.signal(number, signal.SIG_IGN)  # a second one must not break off the cleaning up
+        raise SystemExit(TERMINATED)
 
-    before = signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:

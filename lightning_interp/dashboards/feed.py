@@ -21,6 +21,8 @@ from lightning_interp.timeline import INTENSITY_NAMES, PHASE_NAMES, Timeline
 POLL_S = 0.5
 SHARE = 0.002
 """Most of the time that reading may take, live: while it parses, the training's own thread cannot run python."""
+LONGEST_PAUSE_S = 5.0
+"""What an analyzer has found is read by then, however much there was to read before."""
 PREFIX = "interp/"
 STEP_KEY = "interp/step"
 PHASE_KEY = "interp/phase"
@@ -98,7 +100,7 @@ class ResultFeed:
         while not self._stop.wait(pause):
             started = time.thread_time()
             self.read_now()
-            pause = max(POLL_S, (time.thread_time() - started) / SHARE)
+            pause = min(LONGEST_PAUSE_S, max(POLL_S, (time.thread_time() - started) / SHARE))
 
     def _read(self) -> None:
         lines, self._offset = read_lines(self._run_dir / RECORDS, self._offset)

@@ -57,6 +57,7 @@ def check(kind: str, played: list[dict]) -> None:
             assert row["records"] == row["snapshots"] == SNAPSHOTS
         if kind == "quota":
             assert row["records"] == row["snapshots"] and row["dropped"] <= QUOTA_STEPS // EVERY + 1
+            assert row["dropped"] or row["step"] > STEPS - 2 * EVERY, "the quota kept nothing from being written"
         if kind == "oom-killed":  # the second death is final
             assert 1 <= row["records"] <= SNAPSHOTS
 

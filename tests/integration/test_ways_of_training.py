@@ -24,6 +24,10 @@ def all_recorded(run: Run) -> bool:
     return [record.step for record in run.all_records] == run.steps and "heldout_loss" in run.series
 
 
+def content_of(directory: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+
+
 class Half(Classifier):
     """In a precision of 16 bits the user's own step moves its batch along."""
 
@@ -38,6 +42,7 @@ def test_precisions_keep_their_own_dtype_in_snapshots(tmp_path: Path, precision:
     assert run.steps == [0, 4, 8] and all_recorded(run)
     state = trainer.lightning_module.state_dict()
     assert {name: tensor.dtype for name, tensor in run.snapshot(8).weights.items()} == {n: t.dtype for n, t in state.items()}
+    assert all(tensor.isfinite().all() for tensor in run.snapshot(0).weights.values())
     for name, tensor in run.snapshot(8).weights.items():
         torch.testing.assert_close(tensor, state[name], rtol=0, atol=0, equal_nan=True)  # Adam overflows in float16
 
@@ -69,9 +74,9 @@ def test_validation_between_fits_adds_nothing(tmp_path: Path) -> None:
     monitor = InterpMonitor(tmp_path / "run", every_n_steps=5)
     trainer = fit(tmp_path, monitor, max_steps=10)
     train, heldout = loaders()
-    before = [path.name for path in sorted((tmp_path / "run").rglob("*")) if path.is_file()]
+    before = content_of(tmp_path / "run")
     trainer.validate(trainer.lightning_module, heldout, verbose=False)
-    assert [path.name for path in sorted((tmp_path / "run").rglob("*")) if path.is_file()] == before
+    assert content_of(tmp_path / "run") == before
     trainer.fit_loop.epoch_loop.max_steps = 20
     trainer.fit(trainer.lightning_module, train, heldout)
     assert open_run(tmp_path / "run").steps == [0, 5, 10, 15, 20]
@@ -111,6 +116,29 @@ def test_a_moved_run_directory_is_resumed_under_its_new_name(tmp_path: Path) -> 
     trainer = quiet_trainer(tmp_path, [InterpMonitor(moved, every_n_steps=5)], max_steps=20)
     trainer.fit(Classifier(), *loaders(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
     assert open_run(moved).steps == [0, 5, 10, 15, 20] and all_recorded(open_run(moved))
+
+
+class Subclass(InterpMonitor):
+    pass
+
+
+@pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint")
+@pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint")
+@pytest.mark.parametrize("kind", [InterpMonitor, Subclass])
+@pytest.mark.parametrize("named", ["no longer", "from elsewhere"])
+def test_a_run_is_resumed_though_its_directory_is_named_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[InterpMonitor], named: str
+) -> None:
+    checkpoint = ModelCheckpoint(tmp_path / "checkpoints", save_last=True, every_n_train_steps=10)
+    torch.manual_seed(0)
+    monkeypatch.chdir(tmp_path)
+    trainer = quiet_trainer(tmp_path, [kind("run", every_n_steps=5), checkpoint], max_steps=10, enable_checkpointing=True)
+    trainer.fit(Classifier(), *loaders())
+    again = kind(None if named == "no longer" else tmp_path / "run", every_n_steps=5)
+    trainer = quiet_trainer(tmp_path, [again], max_steps=20)
+    trainer.fit(Classifier(), *loaders(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert open_run(tmp_path / "run").steps == [0, 5, 10, 15, 20]
+    assert not (tmp_path / "interp_runs").exists()
 
 
 def test_a_copy_of_the_callback_is_another_monitor(tmp_path: Path) -> None:
