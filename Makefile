@@ -35,7 +35,7 @@ bench: ## run every benchmark, one script per claim (about half an hour)
 	@.ci/venv bench
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
 
-verify: ## run the full counts; goes on where it stopped (up to 75 minutes)
+verify: ## run the full counts; goes on where it stopped (about 50 minutes)
 	@.ci/venv test
 	@$(BIN)/python -m pytest -v -n 2 -m verify --resume-file=verify-results/passed.json --durations=8
 
