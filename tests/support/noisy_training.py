@@ -118,7 +118,7 @@ def train(
     trainer = quiet_trainer(
         root, [*callbacks, log], max_steps=max_steps, precision=precision, accumulate_grad_batches=accumulate, **arguments
     )
-    trainer.fit(module, *loaders())
+    trainer.fit(module, *loaders(32 // devices))
     states = trainer.optimizers[0].state_dict()["state"]
     optimizer = [value for entry in states.values() for value in entry.values() if isinstance(value, Tensor)]
     randomness = [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
