@@ -120,8 +120,8 @@ class Lane:
         if not self._standing:
             return
         still = struct.unpack_from("d", self._shared)[0] + _now() - self._halted_at
-        struct.pack_into("d", self._shared, 0, still)
-        struct.pack_into("d", self._shared, 16, 0.0)
+        ends = struct.unpack_from("d", self._shared, 8)[0]
+        struct.pack_into("3d", self._shared, 0, still, ends, 0.0)  # at once: between the two the clock would jump
         for pid in reversed(self._halted):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
