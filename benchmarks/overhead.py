@@ -9,7 +9,7 @@ Two ways: the training on one thread, which leaves a core to the analyzer, and o
 A second part times the hook itself, beside an empty callback's, a third the memory of a long training, and a fourth the
 memory that snapshots take on the training process.
 
-Run as ``python benchmarks/overhead.py [--sections steps hook soak memory] [--seconds 60] [--json FILE]``.
+Run as ``python benchmarks/overhead.py [--sections steps hook soak memory] [--seconds 60] [--networks 0 3] [--json FILE]``.
 """
 
 import argparse
@@ -125,8 +125,10 @@ def report_steps(options: argparse.Namespace) -> dict[str, Any]:
         )
         print("watched: how much slower steps are then, in percent, with 95 % intervals")
         for number, case in enumerate(cases()):
+            if number not in options.networks:
+                continue
             ways = {MONITOR: watched_in_turns}
-            if number == 0:
+            if number == 0 and not options.only_ours:
                 ways |= {SYNCHRONOUS: watched_in_turns, ALONE: watched_in_turns, WANDB: side_by_side}
             for kind, way in ways.items():
                 found = results[f"{case.name}, {kind}, {threads} threads"] = way(case, kind, options, threads=threads)
@@ -249,6 +251,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="what to measure")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of each training")
+    named = ", ".join(f"{number}: {case.name}" for number, case in enumerate(cases()))
+    parser.add_argument("--networks", type=int, nargs="+", default=range(len(cases())), help=f"which ({named})")
+    parser.add_argument("--only-ours", action="store_true", help="leave other monitors and the control out")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="threads of the trainings")
     parser.add_argument("--soak-steps", type=int, default=100_000, help="length of the long training")
     parser.add_argument("--json", type=Path, help="write every number to this file")

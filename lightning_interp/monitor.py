@@ -163,12 +163,13 @@ class RunMonitor:
             self._recorder.drop(step, BEHIND)
             return
         self._recorder.submit(raw)
+        self._pace.captured(step)
         self._pace.overhead.note_snapshot(time.perf_counter() - started)
         self._engine.snapshot_taken()
 
     def last_snapshot(self, module: nn.Module, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]) -> None:
-        """The snapshot of the last step, if it is not there already."""
-        if step > self._pace.last_step:
+        """The snapshot of the last step, if it is not there already: also where it was due and given up."""
+        if step > self._pace.last_captured:
             self.snapshot(module, step=step, epoch=epoch, scalars=scalars)
 
     def progress(self) -> Progress:
@@ -294,8 +295,8 @@ class RunMonitor:
         """Every half second: what the monitor costs; every two: results to loggers."""
         now = time.perf_counter()
         self.next_look = now + LOOK_S
-        works = self._delivery.step < self._pace.last_step
-        self._pace.look(step, check_s=check_s, analyzer_works=works, waiting=self._recorder.waiting)
+        observed = step if self.config.background == "inline" else self._delivery.step
+        self._pace.look(step, check_s=check_s, observed=observed, waiting=self._recorder.waiting)
         if now >= self._next_drain:
             self._next_drain = now + DRAIN_S
             self._delivery.deliver()

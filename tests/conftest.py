@@ -8,24 +8,34 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).parents[1]
 SOURCES = ("lightning_interp", "tests", "examples", "pyproject.toml", "constraints.txt")
 
+# At import, so that what a whole module shares has it, too. Analyzers of tests that run side by side do not take turns, as
+# those of a sweep would, and W&B's service may take longer to start than users would wait.
+os.environ |= {"LIGHTNING_INTERP_ANALYZERS": "1000", "WANDB__SERVICE_WAIT": "300"}
+
+# Jobs that a shell starts with `&` ignore Ctrl-C, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes is the machine's business.
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")
+
 
 @pytest.fixture(autouse=True)
 def untouched_environment() -> Iterator[None]:
-    """Put every environment variable back; WandbLogger(offline=True), for one, sets WANDB_MODE and leaves it.
-
-    Analyzers of tests that run side by side do not take turns, as those of a sweep would.
-    """
-    os.environ["LIGHTNING_INTERP_ANALYZERS"] = "1000"
+    """Put every environment variable back; WandbLogger(offline=True), for one, sets WANDB_MODE and leaves it."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():

@@ -109,9 +109,9 @@ class ProcessEngine(Engine):
             self._letters.clear()
 
     def pause(self) -> bool:
-        """Stop the process for a moment; False once it was told to finish or has ended.
+        """Stop the process for a while; False once it was told to finish or has ended.
 
-        Short beside the limit of an observation, which goes on meanwhile. The process dies or goes on with its training.
+        The limit of an observation goes on meanwhile. The process dies or goes on with its training.
         """
         with self._lock:
             return not (self._finishing or self._over.is_set()) and self._worker.signal(signal.SIGSTOP)

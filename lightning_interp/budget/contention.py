@@ -1,27 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much slower the training's steps are while the analyzer works: it is paused and let go on in short turns.
+"""The analyzer works in turns: to measure how much slower the training's steps are beside it, and to hold the budget.
 
-Nothing else tells: on a machine with a core to spare the analyzer costs nothing, on a full one it may cost as much as it
-takes, and steps differ among themselves more than by that.
+Nothing else tells what it costs: on a machine with a core to spare the analyzer costs nothing, on a full one, or where cores
+share their memory's bandwidth, it may cost as much as it takes. And nothing else bounds it: what is not captured is lost,
+what is not yet analyzed is analyzed later.
 """
 
-import statistics
 from collections.abc import Callable
+
+from lightning_interp.budget.slow_down import SlowDown
 
 WINDOW_S = 0.5
 """Least length of a turn, in seconds."""
-LEAST_STEPS = 10
+LEAST_STEPS = 4
 """Least steps in a turn; slow steps make long turns."""
+LONGEST_WINDOW_S = 10.0
+"""A turn ends by then, and tells nothing where it has not seen enough steps."""
 PAIRS = 6
-"""Turns of each kind in one measurement."""
+"""Least turns of each kind in one measurement; it goes on until their spread allows an answer."""
 PAUSE_BETWEEN_S = 60.0
 """Seconds to the second measurement; each further one waits twice as long."""
-LONGEST_WINDOW_S = 5.0
-"""A turn that has not seen enough steps by then is given up, and with it the measurement: pausing would hold up results."""
+MOST_HALTED = 17
+"""Turns in a row that it may be halted: an observation then takes 18 times as long, within the twenty of its limit."""
 
 
 class Contention:
-    """Takes turns of steps with the analyzer paused and working, and compares their speed.
+    """Halts the analyzer and lets it go on, turn by turn, and compares the speed of the steps.
 
     Args:
         pause: Halts the analyzer; False where that is not possible.
@@ -29,78 +33,86 @@ class Contention:
         first_s: Seconds of training before the first measurement.
     """
 
-    def __init__(self, pause: Callable[[], bool], resume: Callable[[], None], *, first_s: float = 5.0) -> None:
-        self.slower: float | None = None
-        self.spread: tuple[float, float] | None = None
+    def __init__(self, pause: Callable[[], bool], resume: Callable[[], None], *, first_s: float = 2.0) -> None:
+        self.slow_down = SlowDown()
+        self.halted = False
         self._pause, self._resume = pause, resume
+        self._can_halt_from = 0.0
         self._next_s, self._wait_s = first_s, PAUSE_BETWEEN_S
-        self._rates: dict[bool, list[float]] = {True: [], False: []}
-        self._is_paused: bool | None = None  # None: no measurement is going on
-        self._since: tuple[float, int] = (0.0, 0)
+        self._to_measure = 0  # turns that are still to alternate
+        self._new_pairs = 0  # since the last measurement began
+        self._turn: tuple[float, int] | None = None  # when and at which step it began
+        self._halted_in_a_row = 0
+        self._before: tuple[bool, float] | None = None  # the turn before, where no pair has it yet
 
-    @property
-    def measuring(self) -> bool:
-        """Whether turns are being taken now."""
-        return self._is_paused is not None
-
-    @property
-    def certain(self) -> float | None:
-        """The slow-down where every pair of turns shows one, else 0: steps vary by themselves. None while unmeasured."""
-        if self.slower is None or self.spread is None:
-            return None
-        return self.slower if self.spread[0] > 0 else 0.0
-
-    def look(self, now: float, step: int, *, analyzer_works: bool) -> bool:
+    def look(self, now: float, step: int, *, analyzer_works: bool, may_work: bool) -> bool:
         """Called between steps, now and then.
 
         Args:
             now: Seconds of training.
             step: Optimizer step.
             analyzer_works: Whether the analyzer has anything to do.
+            may_work: Whether the budget has room for it.
 
         Returns:
             Whether a measurement just ended.
         """
-        if self._is_paused is None:
-            if analyzer_works and now >= self._next_s:
-                self._turn(now, step, paused=True)
+        if not analyzer_works or now < self._can_halt_from:
+            self.stop()  # a measurement goes on with its other turns when there is work again
             return False
-        seconds, steps = now - self._since[0], step - self._since[1]
-        if not analyzer_works or seconds > LONGEST_WINDOW_S:
-            self._stop(now)
+        if self._turn is None:
+            self._begin(now, step, halted=self._next(now, may_work=may_work))
             return False
-        if seconds < WINDOW_S or steps < LEAST_STEPS:
+        seconds, steps = now - self._turn[0], step - self._turn[1]
+        if seconds < WINDOW_S or (steps < LEAST_STEPS and seconds < LONGEST_WINDOW_S):
             return False
-        self._rates[self._is_paused].append(steps / seconds)
-        if len(self._rates[False]) == PAIRS:
-            self._conclude()
-            self._stop(now)
-            return True
-        self._turn(now, step, paused=not self._is_paused)
-        return False
+        if steps < LEAST_STEPS:
+            self._give_up(now)
+        else:
+            self._tell(steps / seconds)
+        was_measuring = self._to_measure > 0
+        if self._to_measure > 1 or self.slow_down.known:
+            self._to_measure = max(0, self._to_measure - 1)
+        self._begin(now, step, halted=self._next(now, may_work=may_work))
+        return was_measuring and not self._to_measure
 
     def stop(self) -> None:
         """Let the analyzer go on, whatever was being measured."""
-        if self._is_paused is not None:
-            self._stop(self._since[0])
-
-    def _turn(self, now: float, step: int, *, paused: bool) -> None:
-        if not paused:
+        if self.halted:
             self._resume()
-        elif not self._pause():
-            self._next_s = float("inf")  # nothing to pause: an analyzer in a thread, or none any more
+        self.halted, self._turn, self._before, self._halted_in_a_row = False, None, None, 0
+
+    def _next(self, now: float, *, may_work: bool) -> bool:
+        """Whether the next turn is one without the analyzer."""
+        if not self._to_measure and now >= self._next_s:
+            # Turns that hold the budget tell as well.
+            self._to_measure = 2 * PAIRS if self._new_pairs < PAIRS else 0
+            self._new_pairs, self._next_s, self._wait_s = 0, now + self._wait_s, 2 * self._wait_s
+        if self._to_measure and (may_work or self.slow_down.slower is None):
+            return not self.halted
+        return not may_work and self._halted_in_a_row < MOST_HALTED
+
+    def _begin(self, now: float, step: int, *, halted: bool) -> None:
+        if halted and not self.halted and not self._pause():  # an analyzer in a thread, or none just now
+            self._can_halt_from = now + PAUSE_BETWEEN_S
+            self.stop()
             return
-        self._is_paused, self._since = paused, (now, step)
+        if self.halted and not halted:
+            self._resume()
+        self.halted, self._turn = halted, (now, step)
+        self._halted_in_a_row = self._halted_in_a_row + 1 if halted else 0
 
-    def _stop(self, now: float) -> None:
-        self._resume()
-        self._is_paused = None
-        self._rates = {True: [], False: []}
-        self._next_s, self._wait_s = now + self._wait_s, 2 * self._wait_s
+    def _tell(self, rate: float) -> None:
+        """A turn ended. Only neighbours are compared, so that a training that changes its pace does not count."""
+        if self._before is None or self._before[0] == self.halted:
+            self._before = (self.halted, rate)
+            return
+        alone, beside = (rate, self._before[1]) if self.halted else (self._before[1], rate)
+        self.slow_down.add(alone, beside)
+        self._new_pairs += 1
+        self._before = None
 
-    def _conclude(self) -> None:
-        """Median over pairs of neighbouring turns, so that a training that changes its pace does not count."""
-        pairs = zip(self._rates[True], self._rates[False], strict=True)
-        slower = sorted(alone / beside - 1 for alone, beside in pairs)
-        self.slower = statistics.median(slower)
-        self.spread = (slower[0], slower[-1])
+    def _give_up(self, now: float) -> None:
+        """Steps are too slow to compare: measuring would only hold up results."""
+        self._to_measure, self._before = 0, None
+        self._next_s = max(self._next_s, now + PAUSE_BETWEEN_S)

@@ -5,8 +5,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-ALLOWANCE_S = 0.5
-"""Seconds over the share that may be spent: the first snapshots come close together, before the run is long."""
+from lightning_interp.budget.slow_down import ASSUMED
+
+FOR_CAPTURE = 0.5
+"""Part of the share that capturing may use up. Else the analyzer would never get to what was captured."""
+CAPTURE_ALLOWANCE_S = 0.5
+"""Seconds over its part that capturing may take: the first snapshots come close together, before the run is long."""
+ALLOWANCE_S = 0.75
+"""Seconds over the share that may be spent in all."""
+CATCH_UP_S = 60.0
+"""Least seconds of training that the analyzer is given to catch up, before fewer snapshots are taken."""
 _RECENT = 9
 
 
@@ -23,6 +31,7 @@ class Overhead:
         self.in_hooks = 0.0
         self.in_writing = 0.0
         self.in_contention = 0.0
+        self.beside_analyzer = 0.0
         self.contention: float | None = None
         self._clock = clock
         self._started = clock()
@@ -62,16 +71,35 @@ class Overhead:
         self._snapshots.append(seconds)
 
     def spend_beside_analyzer(self, seconds: float) -> None:
-        """Wall time in which the analyzer worked: part of it was the training's, as far as that was measured."""
-        slower = max(0.0, self.contention or 0.0)
-        self.in_contention += seconds * slower / (1 + slower)
+        """Wall time in which the analyzer worked: part of it was the training's."""
+        self.beside_analyzer += seconds
+        self.in_contention += self.lost_beside(seconds)
 
-    def affords_snapshot(self, *, to_write_s: float = 0.0) -> bool:
-        """Whether one more snapshot, as dear as recent ones, keeps the share under the limit.
+    def lost_beside(self, seconds: float) -> float:
+        """What the training loses in so many seconds beside the analyzer, as far as that is known."""
+        slower = max(0.0, ASSUMED if self.contention is None else self.contention)
+        return seconds * slower / (1 + slower)
+
+    @property
+    def affords_analyzer(self) -> bool:
+        """Whether the analyzer may work now; where not, it works later."""
+        return self.spent <= self.limit * self.wall + ALLOWANCE_S
+
+    def affords_snapshot(self, *, to_write_s: float = 0.0, to_analyze_s: float = 0.0, times: int = 1) -> bool:
+        """Whether one more snapshot, as dear as recent ones, is within what capturing may cost.
+
+        What the analyzer has cost is no reason to lose a snapshot now: it waits until that is made up for.
 
         Args:
             to_write_s: What writing it, and those that wait before it, will take from the training.
+            to_analyze_s: How long the analyzer will work for it and for those that wait before it. It may do so in as much
+                time again as has passed, a minute at least.
+            times: Whether it still would if all this were so many times as dear.
         """
         recent = sorted(self._snapshots)
-        next_one = recent[len(recent) // 2] if recent else 0.0
-        return self.spent + next_one + to_write_s <= self.limit * self.wall + ALLOWANCE_S
+        capture_s = times * (to_write_s + (recent[len(recent) // 2] if recent else 0.0))
+        captures = self.in_hooks + self.in_writing + capture_s
+        if captures > FOR_CAPTURE * self.limit * self.wall + CAPTURE_ALLOWANCE_S:
+            return False
+        later = self.wall + max(self.wall, CATCH_UP_S)
+        return self.spent + times * self.lost_beside(to_analyze_s) <= self.limit * later + ALLOWANCE_S

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from lightning_interp.budget.backlog import Backlog
 from lightning_interp.budget.contention import Contention
 from lightning_interp.budget.overhead import Overhead
 from lightning_interp.budget.thinning import ThinnedSchedule
@@ -16,6 +17,8 @@ from lightning_interp.capture.writer_cost import WriterCost
 NOTE_EVERY_S = 30.0
 WORTH_TELLING = 0.0005
 """Share of the wall time from which on the writer is named in the closing words."""
+AMPLE = 4
+"""Snapshots this many times as dear must be affordable before they are taken at half the distance again."""
 _SAMPLES = 101
 
 
@@ -46,9 +49,10 @@ class Pace:
         writer: WriterCost,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self._backlog = Backlog()
         self.schedule = ThinnedSchedule(schedule)
         self.overhead = Overhead(limit, clock=clock)
-        self.last_step = last_step
+        self.last_step = self.last_captured = last_step
         self.next_step = self.schedule.next_after(last_step)
         self._contention = contention
         self._note, self._writer = note, writer
@@ -57,14 +61,17 @@ class Pace:
         self._checks: deque[float] = deque(maxlen=_SAMPLES)
 
     def may_take(self, step: int, *, waiting: int) -> bool:
-        """Whether the snapshot that is due is affordable; where not, the schedule is thinned from here on.
+        """Whether the snapshot that is due is affordable; where not, the schedule is thinned until there is room again.
 
         Args:
             step: Optimizer step.
             waiting: Snapshots that wait for the writer.
         """
         self.overhead.in_writing = self._writer.taken_s
-        if self.overhead.affords_snapshot(to_write_s=(waiting + 1) * self._writer.per_snapshot_s):
+        to_write_s, to_analyze_s = (waiting + 1) * self._writer.per_snapshot_s, self._backlog.to_do_s(1)
+        if self.overhead.affords_snapshot(to_write_s=to_write_s, to_analyze_s=to_analyze_s):
+            if self.overhead.affords_snapshot(to_write_s=to_write_s, to_analyze_s=to_analyze_s, times=AMPLE):
+                self.schedule.relax()
             return True
         self.schedule.thin()
         self._note("thinned", step=step, spacing=self.schedule.spacing, **self._figures())
@@ -72,17 +79,22 @@ class Pace:
         return False
 
     def move_on(self, step: int) -> None:
-        """A step was captured, or given up: the next one is due after it."""
+        """A step is captured now, or given up: the next one is due after it."""
         self.last_step = step
         self.next_step = self.schedule.next_after(step)
 
-    def look(self, step: int, *, check_s: float, analyzer_works: bool, waiting: int) -> None:
+    def captured(self, step: int) -> None:
+        """There is a snapshot of the step, and the analyzer has it to do."""
+        self.last_captured = step
+        self._backlog.captured(step)
+
+    def look(self, step: int, *, check_s: float, observed: int, waiting: int) -> None:
         """Called every half second or so.
 
         Args:
             step: Optimizer step.
             check_s: Seconds one look at whether anything is due takes, measured now.
-            analyzer_works: Whether the analyzer has anything to do.
+            observed: Step of the latest snapshot that the analyzer is known to be done with.
             waiting: Snapshots that wait for the writer.
         """
         now = self.overhead.wall
@@ -91,11 +103,17 @@ class Pace:
         self._checks.append(check_s)
         self.overhead.in_writing = self._writer.taken_s
         self.overhead.spend(max(0, step - step_then) * statistics.median(self._checks) if step_then else 0.0)
-        if analyzer_works and not self._contention.measuring:
+        worked = len(self._backlog) > 0
+        works = self._backlog.analyzed(observed)
+        if worked and not self._contention.halted:
             self.overhead.spend_beside_analyzer(now - then)
-        if self._contention.look(now, step, analyzer_works=analyzer_works):
-            self.overhead.contention = self._contention.certain
-            self._note("contention", step=step, slower=_rounded(self._contention.slower), spread=self._contention.spread)
+            self._backlog.worked(now - then)
+        may_work = self.overhead.affords_analyzer
+        measured = self._contention.look(now, step, analyzer_works=works, may_work=may_work)
+        found = self._contention.slow_down
+        self.overhead.contention = found.certain
+        if measured:
+            self._note("contention", step=step, slower=_rounded(found.slower), interval=found.interval)
         if now - self._noted >= NOTE_EVERY_S:
             self._noted = now
             self._note("overhead", step=step, waiting=waiting, **self._figures())
@@ -112,10 +130,11 @@ class Pace:
         writing = self.overhead.in_writing / self.overhead.wall
         if writing >= WORTH_TELLING:
             text += f", {writing:.2%} for writing on cores that were all busy"
-        slower = self.overhead.contention
-        if slower is not None:
-            found = f"steps {slower:.1%} slower" if slower > 0 else "steps not measurably slower"
-            text += f", {found} while the analyzer works"
+        slower = self._contention.slow_down.slower
+        if slower is not None and self.overhead.contention is not None:
+            found = f"steps {slower:.1%} slower" if self.overhead.contention else "steps not measurably slower"
+            share = self.overhead.beside_analyzer / self.overhead.wall
+            text += f", {found} while the analyzer works ({share:.0%} of the time)"
         if self.schedule.spacing:
             text += f", schedule thinned to {self.schedule.spacing:.0%} of the step apart"
         return text
@@ -127,6 +146,8 @@ class Pace:
             "writer_share": _rounded(overhead.in_writing / overhead.wall),
             "share": _rounded(overhead.share),
             "contention": _rounded(overhead.contention),
+            "analyzer_share": _rounded(overhead.beside_analyzer / overhead.wall),
+            "backlog": len(self._backlog),
         }
 
 

@@ -5,7 +5,7 @@ import math
 
 from lightning_interp.capture.schedule import Schedule
 
-FIRST_SPACING, LARGEST_SPACING = 0.04, 4.0
+FIRST_SPACING, LARGEST_SPACING = 0.04, 0.32
 """Least growth of the step from one snapshot to the next, as a share of the step, at the first thinning and at most."""
 
 
@@ -23,6 +23,10 @@ class ThinnedSchedule(Schedule):
     def thin(self) -> None:
         """Double the least spacing."""
         self.spacing = min(LARGEST_SPACING, max(FIRST_SPACING, 2 * self.spacing))
+
+    def relax(self) -> None:
+        """Halve the least spacing, down to the schedule as it was asked for."""
+        self.spacing = self.spacing / 2 if self.spacing > FIRST_SPACING else 0.0
 
     def next_after(self, step: int) -> int:
         """The first scheduled step that is at least the spacing away."""

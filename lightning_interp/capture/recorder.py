@@ -115,8 +115,8 @@ class Recorder:
         try:
             size = self._write(raw)
         except Exception as err:  # training must go on whatever the disk or a tensor does
-            self.drop(raw.step, f"{type(err).__name__}: {err}")
             self._warn_once(f"the snapshot of step {raw.step} was not written ({err})")
+            self.drop(raw.step, f"{type(err).__name__}: {err}")
             return
         finally:
             self.buffers.give_back(raw.copies)
@@ -156,8 +156,8 @@ class Recorder:
     def drop(self, step: int, reason: str) -> None:
         """Record that the snapshot of a step is not written."""
         self.dropped.append(step)
-        self._pending.pop(step, None)
         self.note("dropped", step=step, reason=reason)
+        self._pending.pop(step, None)  # last: `flush` waits for this
 
     def _warn_once(self, reason: str) -> None:
         if not self._warned:

@@ -26,7 +26,7 @@ from lightning_interp.store.layout import RECORDS
 PATIENCE = 200.0
 """Seconds two processes may take to import torch and observe four small snapshots, on a machine that is busy otherwise."""
 LIMIT_S = 5.0
-"""Many times what an observation of the small module takes."""
+"""Least limit of an observation; as long as nobody knows how long one takes, five times as much."""
 
 DEADLY = """
 import ctypes, os, resource, signal, time
@@ -83,7 +83,7 @@ if sys.argv[3] == "pause":
 heir = os.fork() if sys.argv[3] == "fork" else 0  # as a loader's worker, which inherits the pipes and outlives the training
 if sys.argv[3] != "fork" or heir:
     print(engine.pid, heir, flush=True)
-time.sleep(10_000)
+time.sleep(300)
 """
 
 
@@ -175,12 +175,13 @@ def test_a_measure_that_leaves_the_process_is_no_success(prepare, deadly):
 @pytest.mark.parametrize("does", ["sleeps", "holds_the_interpreter"])
 def test_a_measure_that_hangs_costs_its_snapshot_only(prepare, deadly, does):
     run = prepare()
-    order = run.order(measures=(deadly.Deadly(does, 5),), packed_module=None, least_limit_s=LIMIT_S)
+    # At the third step, the first with the least limit: on a busy machine an innocent one might pass that, too.
+    order = run.order(measures=(deadly.Deadly(does, 2),), packed_module=None, least_limit_s=LIMIT_S)
     engine = finished(ProcessEngine(run.path, order))
     assert engine.failure is None
     (notice,) = engine.take_notices()
-    assert "s without a result while observing step 5; it was started again without that step" in notice
-    assert open_run(run.path).records("deadly")[0].tolist() == [0, 1, 2]
+    assert "s without a result while observing step 2; it was started again without that step" in notice
+    assert open_run(run.path).records("deadly")[0].tolist() == [0, 1, 5]
     assert recorded(run) == [0, 1, 2, 5]
     assert "deadly_measure.py" in (run.path / "analyzer.log").read_text()  # where it hung
 
@@ -220,11 +221,11 @@ def test_a_step_under_observation_and_a_sign_of_life_are_on_disk(prepare, deadly
     run = prepare()
     order = run.order(measures=(deadly.Deadly("sleeps", 1),), packed_module=None)
     engine = ProcessEngine(run.path, order)
-    wait_for(lambda: read_state(run.path).observing == 1)
+    wait_for(lambda: read_state(run.path).observing == 1 and read_heartbeat(run.path))  # a thread of its own beats
     state, beat = read_state(run.path), read_heartbeat(run.path)
     assert (state.start_id, beat.start_id, beat.pid) == (order.start_id, order.start_id, engine.pid)
-    # Nobody knows yet how long an observation takes: five times the least limit.
-    assert state.ends_at - state.busy_since == pytest.approx(5 * 120, abs=1)  # two readings of the clock
+    # Nobody knows yet how long an observation takes: five times the least limit. The clock is read twice.
+    assert 5 * 120 <= state.ends_at - state.busy_since < 5 * 120 + 60
     wait_for(lambda: read_heartbeat(run.path).at > beat.at)
     engine.let_go()
     os.kill(engine.pid, signal.SIGKILL)
@@ -249,7 +250,7 @@ def test_letting_go_ends_the_thread_that_watches(prepare, deadly):
     run = prepare()
     engine = ProcessEngine(run.path, run.order(packed_module=None, measures=(deadly.Deadly("dies", 0),)))
     engine.let_go()
-    engine._watcher.join(10)
+    engine._watcher.join(PATIENCE)
     assert not engine._watcher.is_alive()
     assert not engine.goes_on
     os.waitpid(engine.pid, 0)
@@ -269,7 +270,7 @@ def test_an_analyzer_dies_with_its_killed_training(prepare, deadly, tmp_path, wh
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         try:
             pid = int(parent.stdout.readline().split()[0])
-            wait_for(lambda: process_state(pid) in ("T" if what == "pause" else "RSD"))  # a stop takes a moment
+            wait_for(lambda: process_state(pid) in (["T"] if what == "pause" else ["R", "S", "D"]))  # a stop takes a moment
         finally:
             parent.kill()
     wait_for(lambda: is_gone(pid))

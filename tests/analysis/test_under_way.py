@@ -36,7 +36,8 @@ def test_an_observation_is_on_disk_while_it_lasts(tmp_path):
     work, _ = under_way(tmp_path)
     work.observe(3)
     state = read_state(tmp_path)
-    assert (state.observing, state.ends_at - state.busy_since) == (3, pytest.approx(50, abs=1))  # two readings of the clock
+    assert state.observing == 3
+    assert 50 <= state.ends_at - state.busy_since < 50 + 60  # the clock is read twice, and the machine may be busy between
     work.rest()
     assert read_state(tmp_path) == AnalysisState()
 

@@ -15,6 +15,7 @@ import pytest
 from lightning_interp.cli.check_neutral import EXIT_CODES, report_lines
 from lightning_interp.cli.main import main
 from lightning_interp.neutrality import Difference, NeutralityReport, check_neutral
+from lightning_interp.neutrality.process import MOMENTS
 
 STEPS = 6
 FACTORIES = """
@@ -49,7 +50,7 @@ def parts(module, *callbacks):
 
 
 def undisturbed():
-    return parts(Classifier(), InterpMonitor("own_run", every_n_steps=2, close_timeout=120))
+    return parts(Classifier(), InterpMonitor("own_run", every_n_steps=2, close_timeout=200, max_overhead=1.0))
 
 
 def disturbed():
@@ -81,7 +82,7 @@ def test_undisturbed_training_is_neutral(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     report = check_neutral("factories_of_this_test:undisturbed", steps=STEPS)
     assert (report.verdict, report.steps, report.moments, report.tensors) == ("neutral", STEPS, STEPS + 2, 4)
-    assert 2 <= report.observed <= 4  # of steps 0, 2, 4, 6; a busy machine may thin what lies between
+    assert 2 <= report.observed <= 4  # of steps 0, 2, 4, 6; the writer has room for three at least
     assert not (tmp_path / "own_run").exists()
 
 
@@ -156,13 +157,16 @@ def test_sigterm_leaves_no_scratch_folder(tmp_path):
     environment = os.environ | {"TMPDIR": str(tmp_path / "scratch"), "PYTHONPATH": support}
     (tmp_path / "scratch").mkdir()
     command = [sys.executable, "-m", "lightning_interp.cli.main", "check-neutral", "factories_of_this_test:undisturbed"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "scratch").glob("interp-neutral-*")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 150
+            while not list((tmp_path / "scratch").glob(f"interp-neutral-*/*/{MOMENTS}")):  # until a training is under way
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=100)
+        finally:
+            process.kill()
     assert process.returncode == 143
     assert list((tmp_path / "scratch").glob("interp-neutral-*")) == []
 

@@ -122,7 +122,9 @@ def test_disk_that_fills_up_costs_snapshots_and_one_warning(small_disk: Path, sa
     monitor = InterpMonitor(small_disk / "run", every_n_steps=1, background="process")
     trainer = fit(small_disk.parent, monitor, max_steps=200)
     assert trainer.global_step == 200
-    assert said.text.count("warning: the snapshot of step") == 1
+    # Whichever write meets the full disk first says so; the others say nothing.
+    warnings = ("warning: the snapshot of step", "warning: the health log cannot be written")
+    assert sum(said.text.count(warning) for warning in warnings) == 1
     run = run_of(monitor)
     assert 0 < len(run.steps) < 201
     assert all(run.snapshot(step).step == step for step in run.steps)

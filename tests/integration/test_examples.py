@@ -3,12 +3,16 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from lightning_interp import open_run
+from lightning_interp import Run, open_run
 
+pytestmark = pytest.mark.timeout(600)
+PATIENCE = 200.0
+"""Seconds an analyzer may go on after the script, which waits for it as long as a user's would."""
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -19,17 +23,26 @@ def run_example(name: str, *arguments: str) -> str:
     return result.stdout
 
 
+def analyzed(run_dir: Path) -> Run:
+    """The run once its analyzer has finished."""
+    run, deadline = open_run(run_dir), time.monotonic() + PATIENCE
+    while (stage := run.analysis.get("stage")) != "finished":
+        assert stage not in ("stopped", "failed") and time.monotonic() < deadline, f"the analysis did not finish: {stage}"
+        time.sleep(0.1)
+    return run
+
+
 def test_modular_addition_example_runs(tmp_path: Path) -> None:
     small = ("--p", "13", "--d-model", "16", "--fraction", ".5", "--max-steps", "60", "--logger", "none")
     run_example("modular_addition.py", *small, "--dirpath", str(tmp_path / "run"))
-    assert {"excluded_loss_max", "gini_embedding", "heldout_loss"} <= set(open_run(tmp_path / "run").series)
+    assert {"excluded_loss_max", "gini_embedding", "heldout_loss"} <= set(analyzed(tmp_path / "run").series)
 
 
 @pytest.mark.verify
 def test_plain_digits_example_runs(tmp_path: Path) -> None:
     run_example("plain_digits.py")
     (run_dir,) = tmp_path.glob("**/interp_runs/*")
-    timeline = open_run(run_dir).timeline
+    timeline = analyzed(run_dir).timeline
     assert timeline is not None and timeline.verdict == "early_generalization"
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import faulty_training
@@ -36,7 +37,8 @@ def end_analyzers(root: Path) -> None:
     for run_dir in root.glob("run*"):
         beat = read_heartbeat(run_dir)
         if beat is not None and str(run_dir).encode() in _command(beat.pid):
-            os.kill(beat.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may end by itself just now
+                os.kill(beat.pid, signal.SIGKILL)
 
 
 def _command(pid: int) -> bytes:
@@ -58,13 +60,14 @@ def check(kind: str, played: list[dict]) -> None:
         else:
             assert row["snapshots"] + row["dropped"] >= SNAPSHOTS, "a step is neither on disk nor recorded as dropped"
         if kind in ("raises", "nan", "wandb", "clock"):
-            assert row["records"] == row["snapshots"] == SNAPSHOTS
-        if kind == "quota":
-            assert row["records"] == row["snapshots"] and row["dropped"] <= QUOTA_STEPS // EVERY + 1
+            assert row["records"] == row["snapshots"] and row["missing"] == []
+        if kind == "quota":  # it also keeps from being written what was waiting when it came
+            assert row["records"] == row["snapshots"]
+            assert row["dropped"] - row["behind"] <= QUOTA_STEPS // EVERY + QUEUE_DEPTH
             assert row["dropped"] or row["step"] > STEPS - 2 * EVERY, "the quota kept nothing from being written"
         if kind in ("memory", "oom-killed"):  # without memory it can die again, and the second death is final
             assert 1 <= row["records"] <= SNAPSHOTS
-            assert row["records"] == SNAPSHOTS or row["notices"], "nothing says why records are missing"
+            assert row["records"] == row["snapshots"] or row["notices"], "nothing says why records are missing"
 
 
 @pytest.fixture

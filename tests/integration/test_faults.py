@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import noisy_training
@@ -22,33 +24,42 @@ EVERY = 7
 SCHEDULED = {*range(0, MAX_STEPS + 1, EVERY), MAX_STEPS}
 
 
-def start_training(root: Path, *options: str) -> "subprocess.Popen[str]":
+@contextmanager
+def training(root: Path, *options: str) -> "Iterator[subprocess.Popen[str]]":
+    """A training in a process of its own, which does not outlive its test."""
     command = [sys.executable, noisy_training.__file__, str(root), "--max-steps", str(MAX_STEPS), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def run_training(root: Path, *options: str) -> str:
-    process = start_training(root, *options)
-    _, errors = process.communicate(timeout=240)
+    with training(root, *options) as process:
+        _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors[-3000:]
     return errors
 
 
 def wait_for_step(root: Path, step: int, process: "subprocess.Popen[str]") -> None:
+    """Until there is a snapshot of this step or a later one, or the training is held, which it is later still."""
     deadline = time.monotonic() + 120
-    while max(committed_steps(root / "run" / SNAPSHOTS), default=-1) < step:
+    while max(committed_steps(root / "run" / SNAPSHOTS), default=-1) < step and not (root / noisy_training.HELD).exists():
         assert process.poll() is None and time.monotonic() < deadline, "training ended too early or did not start"
         time.sleep(0.002)
 
 
 def kill_training_and_resume(root: Path, seed: int) -> None:
     draw = random.Random(seed)
-    process = start_training(root)
     # Late enough for a checkpoint: without one there is nothing to resume.
-    wait_for_step(root, draw.randrange(80, MAX_STEPS - 60), process)
-    time.sleep(draw.random() * 0.1)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    step = draw.randrange(80, MAX_STEPS - 60)
+    # Held some steps later: however late the kill comes, it does not come after the training.
+    with training(root, "--hold-at", str(step + 40)) as process:
+        wait_for_step(root, step, process)
+        time.sleep(draw.random() * 0.1)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
     run = open_run(root / "run")
     committed = set(run.steps)
     assert all(run.snapshot(step).step == step for step in committed), "a committed snapshot is torn"
@@ -99,18 +110,19 @@ def analyzer_pids(run_dir: Path) -> list[int]:
 
 def kill_analyzer_and_finish(root: Path, seed: int, *, times: int) -> None:
     """Kill the analyzer once, which costs one snapshot at most, or also the one that takes its place, which is final."""
-    process = start_training(root)
-    wait_for_step(root, EVERY * (2 + seed), process)
-    killed: set[int] = set()
-    while len(killed) < times:
-        (pid,) = new_analyzer(root / "run", killed, process)
-        os.kill(pid, signal.SIGKILL)
-        killed.add(pid)
-    output, errors = process.communicate(timeout=240)
+    with training(root) as process:
+        wait_for_step(root, EVERY * (2 + seed), process)
+        killed: set[int] = set()
+        while len(killed) < times:
+            (pid,) = new_analyzer(root / "run", killed, process)
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+        output, errors = process.communicate(timeout=240)
     assert process.returncode == 0 and f"done {MAX_STEPS}" in output
     assert errors.count("it was started again") == 1 and errors.count("for the second time") == times - 1, errors
     run = open_run(root / "run")
-    assert run.manifest.status == "finished" and len(run.steps) == len(SCHEDULED)
+    dropped = {row["step"] for row in run.health if row["event"] == "dropped"}
+    assert run.manifest.status == "finished" and set(run.steps) | dropped == SCHEDULED
     left_out = [record.step for record in run.all_records if "snapshot" in record.skipped]
     if times == 1:
         assert len(left_out) <= 1 and [record.step for record in run.all_records] == run.steps
@@ -158,10 +170,10 @@ def test_analyzer_killed_at_other_times(tmp_path: Path, seed: int) -> None:
 
 def test_interrupted_training_ends_cleanly(tmp_path: Path) -> None:
     """Ctrl-C: the run directory says so, nothing is left running, what was captured is analyzed."""
-    process = start_training(tmp_path)
-    wait_for_step(tmp_path, EVERY * 3, process)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=240)
+    with training(tmp_path, "--max-steps", "100000") as process:  # more than it reaches before it is interrupted
+        wait_for_step(tmp_path, EVERY * 3, process)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=240)
     run = open_run(tmp_path / "run")
     assert run.manifest.status == "interrupted"
     assert [record.step for record in run.all_records] == run.steps

@@ -23,11 +23,11 @@ from lightning_interp.store.layout import ABANDONED, COMPONENTS, components_file
 
 LAYER = "net.1"
 EVERY = 5
-PATIENCE_S = 120.0
+PATIENCE_S = 200.0
 
 
 def monitor(root: Path, **changes: Any) -> InterpMonitor:
-    arguments: dict[str, Any] = {"every_n_steps": 2, "tca": TCA(ranks="1:3", every=EVERY, restarts=2), "close_timeout": 120}
+    arguments: dict[str, Any] = {"every_n_steps": 2, "tca": TCA(ranks="1:3", every=EVERY, restarts=2)}
     return InterpMonitor(root / "run", **arguments | changes)
 
 
@@ -120,11 +120,12 @@ class KillsTheAnalyzer(L.Callback):
         if trainer.global_step < 30 or self.killed:
             return
         assert self.watcher.run_dir is not None and self.watcher._monitor is not None
+        engine: Any = self.watcher._monitor._engine
         deadline = time.monotonic() + PATIENCE_S
         while not components_file(self.watcher.run_dir, LAYER).exists():
             assert time.monotonic() < deadline, "the analyzer fitted nothing in time"
+            engine.resume()  # it may be halted to see what it costs, and the training, which waits here, would not end that
             time.sleep(0.02)
-        engine: Any = self.watcher._monitor._engine
         first = engine.pid
         os.kill(first, signal.SIGKILL)
         while engine.pid == first:

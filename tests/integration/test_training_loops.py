@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader
 
 from lightning_interp import InterpMonitor, Run, open_run
 from lightning_interp.analysis.analyzer import Analyzer
+from lightning_interp.dashboards.feed import ResultFeed
+from lightning_interp.delivery import Delivery
 
 
 def run_of(monitor: InterpMonitor) -> Run:
@@ -270,8 +272,9 @@ def test_tensor_left_by_validation_does_not_keep_the_monitor_from_starting(tmp_p
 
 @pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before the epoch ended")
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
-def test_resume_delivers_rows_that_were_committed_and_never_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The first start ends without waiting for its results; the second one logs them, and announces nothing twice."""
+def test_resume_delivers_rows_that_were_committed_and_never_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint knows of no row that was logged; the second start logs them all."""
+    monkeypatch.setattr(ResultFeed, "_follow", lambda _: None)  # no row comes before the end, however slow the training is
     checkpoints = {"dirpath": tmp_path / "ckpt", "every_n_train_steps": 10, "save_top_k": -1}
     shared: dict[str, Any] = {"logger": CSVLogger(tmp_path / "first"), "enable_checkpointing": True}
     first = InterpMonitor(every_n_steps=5)
@@ -294,14 +297,12 @@ def test_resume_delivers_rows_that_were_committed_and_never_logged(tmp_path: Pat
 def test_resume_announces_no_phase_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     checkpoints = ModelCheckpoint(tmp_path / "ckpt", every_n_train_steps=40, save_top_k=-1)
     first = InterpMonitor(background="inline", every_n_steps=2)
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr("lightning_interp.monitor.DRAIN_S", 0.0)
-    monkey.setattr("lightning_interp.dashboards.feed.POLL_S", 0.01)
     trainer = quiet_trainer(tmp_path, [first, checkpoints], max_steps=60, enable_checkpointing=True)
     loaders = DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20)
     torch.manual_seed(0)
-    trainer.fit(Classifier(), *loaders)
-    monkey.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        deliver_at_every_step(patch)
+        trainer.fit(Classifier(), *loaders)
     told = caplog.text.count("Phase fitting began")
     (checkpoint,) = (tmp_path / "ckpt").glob("*step=40.ckpt")
     assert torch.load(checkpoint)["callbacks"]["InterpMonitor"]["announced"] != []
@@ -314,3 +315,16 @@ def test_resume_announces_no_phase_twice(tmp_path: Path, caplog: pytest.LogCaptu
     )
     again.fit(Classifier(), *loaders, ckpt_path=checkpoint)
     assert told == caplog.text.count("Phase fitting began") == 1
+
+
+def deliver_at_every_step(patch: pytest.MonkeyPatch) -> None:
+    """Results are told at the step that they are there from, not when a clock says so."""
+    deliver = Delivery.deliver
+
+    def read_and_deliver(self: Delivery) -> None:
+        self._feed.read_now()
+        deliver(self)
+
+    patch.setattr(Delivery, "deliver", read_and_deliver)
+    for name in ("LOOK_S", "DRAIN_S"):
+        patch.setattr(f"lightning_interp.monitor.{name}", 0.0)

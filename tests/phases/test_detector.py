@@ -146,9 +146,10 @@ print(time.process_time() - began)
 
 
 def test_detect_phases_takes_about_a_second_for_100000_records():
-    # in a process of its own, without the run-time type checks of the tests; .6 s on an idle core
+    # in a process of its own, without the run-time type checks of the tests; .6 s on an idle core; in quadratic
+    # time it would be minutes
     done = subprocess.run([sys.executable, "-c", TIMED], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 2.5
+    assert float(done.stdout) < 6.0
 
 
 def test_importing_phases_loads_neither_torch_nor_lightning():

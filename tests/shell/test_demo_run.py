@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patient_monitor import make_patient
 
 from lightning_interp.cli.main import main
 
@@ -35,7 +36,10 @@ def test_demo_without_steps_is_bad_input(tmp_path: Path, capsys: pytest.CaptureF
     assert "`max_steps` must be 1 or more, got 0" in capsys.readouterr().err
 
 
-def test_demo_that_does_not_grok_exits_1_and_leaves_files_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_that_does_not_grok_exits_1_and_leaves_files_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_patient(monkeypatch)  # the picture needs a record, however long the analyzer takes to start
     environment, state = dict(os.environ), torch.get_rng_state()
     assert main(["demo", "--out", str(tmp_path / "out"), "--max-steps", "3", "--json"]) == 1
     output = capsys.readouterr()
@@ -50,15 +54,16 @@ def test_demo_that_does_not_grok_exits_1_and_leaves_files_only(tmp_path: Path, c
 
 def test_demo_ends_cleanly_on_ctrl_c(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = subprocess.Popen([*COMMAND, "--out", str(out)], stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not list(out.glob("run/snapshots/step_*.safetensors")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
-    finally:
-        process.kill()
+    command = [*COMMAND, "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not list(out.glob("run/snapshots/step_*.safetensors")) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130, errors
     assert f"Stopped. What was captured is in {out / 'run'}." in errors
     assert "Traceback" not in errors

@@ -39,7 +39,7 @@ def test_analyzer_lock_excludes_while_another_process_holds_it(tmp_path, holder)
 
 def test_analyzer_lock_is_free_when_its_holder_is_killed(tmp_path, holder):
     os.kill(holder.pid, signal.SIGKILL)
-    with analyzer_lock(tmp_path, wait_s=10.0):
+    with analyzer_lock(tmp_path, wait_s=60.0):
         pass
 
 

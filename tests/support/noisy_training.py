@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training that would notice any disturbance: dropout, BatchNorm, and data that draws from every random stream.
 
-Run as a script it is the training that tests kill and resume: ``python noisy_training.py RUN_ROOT [--resume]``.
+Run as a script it is the training that tests kill and resume: ``python noisy_training.py RUN_ROOT [--resume]``. With
+``--hold-at STEP`` it takes no step beyond that one, so that whoever is to kill it does not come too late.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import json
 import os
 import random
 import sys
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from patient_monitor import PATIENT, keep_every_snapshot
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -26,6 +29,8 @@ from lightning_interp.demo.data import collate_pairs, modular_addition_table, un
 from lightning_interp.demo.model import ModularAddition
 
 P = 13
+HELD = "held"
+"""File in the training's folder from when it is held on."""
 
 
 class NoisyAddition(ModularAddition):
@@ -151,8 +156,10 @@ def build() -> NoisyAddition:
 
 def compare(root: Path, *, stray: bool, components: bool, **arguments: Any) -> list[str]:
     """What differs between the same training with the monitor and without it (or, for control, with one stray draw)."""
+    keep_every_snapshot()  # each is counted on
     tca = TCA(ranks="1:3", every=5, restarts=2) if components else None
-    extra = StrayDraw() if stray else InterpMonitor(root / "run", task=CyclicGroupTask(P, "add"), every_n_steps=20, tca=tca)
+    watching: dict[str, Any] = {"task": CyclicGroupTask(P, "add"), "every_n_steps": 20, "tca": tca, **PATIENT}
+    extra = StrayDraw() if stray else InterpMonitor(root / "run", **watching)
     watched = train(root, [extra], **arguments)
     assert len(watched.losses) == arguments["max_steps"] * arguments["accumulate"]
     return watched.differences(train(root, [], **arguments))
@@ -165,6 +172,21 @@ class StrayDraw(L.Callback):
         torch.rand(1)
 
 
+class HoldsAt(L.Callback):
+    """Takes no step beyond one, until the process is killed, or ends it where the one that started it is gone."""
+
+    def __init__(self, step: int, mark: Path) -> None:
+        self.step, self.mark, self.parent = step, mark, os.getppid()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step < self.step:
+            return
+        self.mark.touch()
+        while os.getppid() == self.parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+
 def main(arguments: list[str]) -> None:
     """Train as the options say; see the module's docstring."""
     warnings.simplefilter("ignore")
@@ -172,6 +194,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--max-steps", type=int, default=600)
+    parser.add_argument("--hold-at", type=int, metavar="STEP", help="take no step beyond this one, until killed")
     parser.add_argument("--compare", metavar="JSON", help="write down what differs with and without the monitor")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -180,19 +203,18 @@ def main(arguments: list[str]) -> None:
         rank = os.environ.get("LOCAL_RANK", "0")
         (options.root / f"differences_{rank}.json").write_text(json.dumps(differences))
     else:
-        resumable(options.root, resume=options.resume, max_steps=options.max_steps)
+        resumable(options.root, resume=options.resume, max_steps=options.max_steps, hold_at=options.hold_at)
 
 
-def resumable(root: Path, *, resume: bool, max_steps: int) -> None:
+def resumable(root: Path, *, resume: bool, max_steps: int, hold_at: int | None = None) -> None:
     """Train with the monitor and a checkpoint every 50 steps, resuming from the last one where asked."""
     L.seed_everything(7, verbose=False)
-    # Every scheduled step is counted on: a busy machine must not thin the schedule.
-    monitor = InterpMonitor(
-        root / "run", every_n_steps=7, task=CyclicGroupTask(P, "add"), close_timeout=120, max_overhead=1.0
-    )
+    # Every scheduled step is counted on, but for those that the writer, whose queue is a user's, has no room for.
+    monitor = InterpMonitor(root / "run", every_n_steps=7, task=CyclicGroupTask(P, "add"), **PATIENT)
     checkpoints = ModelCheckpoint(root / "checkpoints", every_n_train_steps=50, save_top_k=1, save_last=True)
     last = root / "checkpoints" / "last.ckpt"
-    trainer = quiet_trainer(root, [monitor, checkpoints], max_steps=max_steps, enable_checkpointing=True)
+    hold = [] if hold_at is None else [HoldsAt(hold_at, root / HELD)]
+    trainer = quiet_trainer(root, [monitor, *hold, checkpoints], max_steps=max_steps, enable_checkpointing=True)
     trainer.fit(NoisyAddition(), *loaders(), ckpt_path=last if resume and last.exists() else None)
     print("done", trainer.global_step, flush=True)
 

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much slower steps are beside a working analyzer, and how sure that is: from pairs of turns that follow each other."""
+
+import math
+import statistics
+from collections import deque
+
+LEAST_PAIRS = 3
+"""Pairs from which on there is an estimate."""
+KEPT_PAIRS = 60
+"""Pairs it rests on; older ones are forgotten, for what else runs on the machine changes."""
+CLOSE_ENOUGH = 0.03
+"""Standard error from which on an estimate is relied on, as a share."""
+ASSUMED = 0.05
+"""How much slower steps are taken to be as long as nobody knows."""
+_MEDIAN_ERROR = 1.2533 * 1.4826
+"""Standard error of a median, in median absolute deviations over the root of the number, where these are normal."""
+
+
+class SlowDown:
+    """Collects pairs of step rates. Steps vary by themselves by more than the analyzer costs: only many pairs tell."""
+
+    def __init__(self) -> None:
+        self._pairs: deque[float] = deque(maxlen=KEPT_PAIRS)
+
+    def add(self, alone: float, beside: float) -> None:
+        """A pair of turns: steps per second with the analyzer halted, and with it working."""
+        self._pairs.append(alone / beside - 1)
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self._pairs)
+
+    @property
+    def slower(self) -> float | None:
+        """How much longer a step takes while the analyzer works, as a share: median of the pairs. None while unknown."""
+        return statistics.median(self._pairs) if len(self._pairs) >= LEAST_PAIRS else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Two standard errors around `slower`."""
+        slower = self.slower
+        return None if slower is None else (slower - 2 * self._error, slower + 2 * self._error)
+
+    @property
+    def certain(self) -> float | None:
+        """What is charged: `slower` where it is more than its standard error, else 0, once that can be relied on.
+
+        Chance is charged in one of four trainings that lose nothing. That mends itself: whoever is over the budget takes
+        turns, and every turn is measured.
+        """
+        slower = self.slower
+        if slower is not None and slower > self._error:
+            return slower
+        return 0.0 if self.known else None
+
+    @property
+    def known(self) -> bool:
+        """Whether there are enough pairs, as much as they vary."""
+        pairs = len(self._pairs)
+        return pairs == KEPT_PAIRS or (pairs >= LEAST_PAIRS and self._error <= CLOSE_ENOUGH)
+
+    @property
+    def _error(self) -> float:
+        middle = statistics.median(self._pairs)
+        deviation = statistics.median(abs(pair - middle) for pair in self._pairs)
+        return _MEDIAN_ERROR * deviation / math.sqrt(len(self._pairs))
