@@ -23,29 +23,40 @@ class Overhead:
 
     Args:
         limit: Most of the wall time, as a share.
+        writing: Seconds the writer has taken from the training so far.
         clock: Seconds from any origin; never the wall clock, which people and machines set.
     """
 
-    def __init__(self, limit: float, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        limit: float,
+        *,
+        writing: Callable[[], float] = lambda: 0.0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.limit = limit
         self.in_hooks = 0.0
-        self.in_writing = 0.0
         self.in_contention = 0.0
         self.beside_analyzer = 0.0
         self.contention: float | None = None
-        self._clock = clock
+        self._writing, self._clock = writing, clock
         self._started = clock()
-        self._ended: float | None = None
+        self._ended: tuple[float, float] | None = None  # when, and how much was taken for writing until then
         self._snapshots: deque[float] = deque(maxlen=_RECENT)
 
     @property
     def wall(self) -> float:
         """Seconds from the start of the training to its end, or until now."""
-        return max(1e-9, (self._clock() if self._ended is None else self._ended) - self._started)
+        return max(1e-9, (self._clock() if self._ended is None else self._ended[0]) - self._started)
+
+    @property
+    def in_writing(self) -> float:
+        """Seconds the writer took from the training; what it writes after the training's end takes none."""
+        return self._writing() if self._ended is None else self._ended[1]
 
     def stop(self) -> None:
         """The training ended: what comes now is waiting for results. Idempotent."""
-        self._ended = self._clock() if self._ended is None else self._ended
+        self._ended = self._ended or (self._clock(), self._writing())
 
     @property
     def share(self) -> float:

@@ -51,7 +51,7 @@ class Pace:
     ) -> None:
         self._backlog = Backlog()
         self.schedule = ThinnedSchedule(schedule)
-        self.overhead = Overhead(limit, clock=clock)
+        self.overhead = Overhead(limit, writing=lambda: writer.taken_s, clock=clock)
         self.last_step = self.last_captured = last_step
         self.next_step = self.schedule.next_after(last_step)
         self._contention = contention
@@ -67,7 +67,6 @@ class Pace:
             step: Optimizer step.
             waiting: Snapshots that wait for the writer.
         """
-        self.overhead.in_writing = self._writer.taken_s
         to_write_s, to_analyze_s = (waiting + 1) * self._writer.per_snapshot_s, self._backlog.to_do_s(1)
         if self.overhead.affords_snapshot(to_write_s=to_write_s, to_analyze_s=to_analyze_s):
             if self.overhead.affords_snapshot(to_write_s=to_write_s, to_analyze_s=to_analyze_s, times=AMPLE):
@@ -101,7 +100,6 @@ class Pace:
         then, step_then = self._looked
         self._looked = (now, step)
         self._checks.append(check_s)
-        self.overhead.in_writing = self._writer.taken_s
         self.overhead.spend(max(0, step - step_then) * statistics.median(self._checks) if step_then else 0.0)
         worked = len(self._backlog) > 0
         works = self._backlog.analyzed(observed)
@@ -121,7 +119,6 @@ class Pace:
     def stop(self) -> None:
         """The training ended: let the analyzer go on, and count no further."""
         self._contention.stop()
-        self.overhead.in_writing = self._writer.taken_s
         self.overhead.stop()
 
     def summary(self) -> str:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lightning_interp.cli.exit_codes import DONE
+
 DESCRIPTION = """\
 Observe every snapshot of a run directory that has no record yet, or less than can be measured now, with the
 measures the run was started with, and print its phases. The run's weights and probe are in the directory; its
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     for line in _still_pending(finished):
         console.print(line, markup=False, highlight=False)
     _print_timeline(finished.run, as_json=args.json)
-    return 0
+    return DONE
 
 
 def _still_pending(finished: Any) -> list[str]:

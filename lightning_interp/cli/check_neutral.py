@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_interp.cli.exit_codes import BAD_INPUT, DONE, FAILED
 from lightning_interp.cli.tca_arguments import at_least
 
 if TYPE_CHECKING:
     from lightning_interp.neutrality import Difference, NeutralityReport, OnProgress
 
-EXIT_CODES = {"neutral": 0, "differs": 1, "not_watched": 2, "not_deterministic": 2}
+EXIT_CODES = {"neutral": DONE, "differs": FAILED, "not_watched": BAD_INPUT, "not_deterministic": BAD_INPUT}
 _MOST_SHOWN = 12
 
 DESCRIPTION = """\
@@ -103,7 +104,7 @@ def _progress(steps: int) -> "Iterator[OnProgress]":
 def _show(report: "NeutralityReport", *, as_json: bool) -> None:
     from lightning_interp.console import printable
 
-    stream = sys.stderr if as_json or EXIT_CODES[report.verdict] == 2 else sys.stdout
+    stream = sys.stderr if as_json or EXIT_CODES[report.verdict] == BAD_INPUT else sys.stdout
     for line in report_lines(report):
         print(printable(line), file=stream)
 

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_interp.cli.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lightning_interp.demo.run import DemoResult
-
-DONE, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

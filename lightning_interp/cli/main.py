@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
+from lightning_interp.cli.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
 from lightning_interp.errors import ConfigError, InterpError, MetricsError, RunError, ShapeError
-
-DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 BAD_INPUT_ERRORS = (ConfigError, RunError, MetricsError, ShapeError)
 """What the user gave cannot be used; any other error of ours is a failure of the work itself."""

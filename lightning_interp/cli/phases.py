@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_interp.cli.exit_codes import DONE
 from lightning_interp.errors import MetricsError
 
 if TYPE_CHECKING:
     from lightning_interp.store.metrics_file import MetricsHistory
     from lightning_interp.timeline import Timeline
 
-DONE = 0
 
 EPILOG = """examples:
   lightning-interp phases lightning_logs/version_0/metrics.csv --classes 10

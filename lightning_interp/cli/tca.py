@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_interp.cli.exit_codes import BAD_INPUT, DONE, FAILED
 from lightning_interp.cli.tca_arguments import at_least, parse_ranks
 from lightning_interp.console import printable
 from lightning_interp.errors import ConfigError, InterpError, RunError, ShapeError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from lightning_interp.cli.tca_result import LayerComponents
     from lightning_interp.store.run import Run
 
-DONE, FAILED, BAD_INPUT = 0, 1, 2
 SCHEMA = 1
 """Version of the JSON output."""
 

@@ -147,7 +147,7 @@ def _observed(monitor: Any) -> int:
         raise _MonitorError("the monitor did not start") from err
     if run.manifest.status != "finished":
         raise _MonitorError(f"the monitor did not last to the end of the training, its status is {run.manifest.status!r}")
-    return len(run.all_records)
+    return sum(bool(record.values or record.layers) for record in run.all_records)
 
 
 if __name__ == "__main__":

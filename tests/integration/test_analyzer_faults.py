@@ -27,7 +27,7 @@ CLOSING = 240.0
 @contextmanager
 def training(root: Path, tmp: Path) -> "Iterator[subprocess.Popen[str]]":
     """A training in a process of its own, which does not outlive its test."""
-    command = [sys.executable, noisy_training.__file__, str(root), "--max-steps", str(MAX_STEPS)]
+    command = [sys.executable, noisy_training.__file__, str(root), "--max-steps", str(MAX_STEPS), "--slow-after", "60"]
     environment = os.environ | {"TMPDIR": str(tmp)}  # slots of its own
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as process:

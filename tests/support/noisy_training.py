@@ -12,6 +12,7 @@ import random
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,16 @@ class HoldsAt(L.Callback):
         os._exit(1)
 
 
+class SlowAfter(L.Callback):
+    """Takes its time from a step on, so that little is left for the analyzer when the training is told to end."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        time.sleep(0.2 if trainer.global_step >= self.step else 0.0)
+
+
 def main(arguments: list[str]) -> None:
     """Train as the options say; see the module's docstring."""
     warnings.simplefilter("ignore")
@@ -195,6 +206,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--max-steps", type=int, default=600)
     parser.add_argument("--hold-at", type=int, metavar="STEP", help="take no step beyond this one, until killed")
+    parser.add_argument("--slow-after", type=int, metavar="STEP", help="wait .2 s a step from this one on")
     parser.add_argument("--compare", metavar="JSON", help="write down what differs with and without the monitor")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -203,18 +215,19 @@ def main(arguments: list[str]) -> None:
         rank = os.environ.get("LOCAL_RANK", "0")
         (options.root / f"differences_{rank}.json").write_text(json.dumps(differences))
     else:
-        resumable(options.root, resume=options.resume, max_steps=options.max_steps, hold_at=options.hold_at)
+        callbacks = [] if options.hold_at is None else [HoldsAt(options.hold_at, options.root / HELD)]
+        callbacks += [] if options.slow_after is None else [SlowAfter(options.slow_after)]
+        resumable(options.root, callbacks, resume=options.resume, max_steps=options.max_steps)
 
 
-def resumable(root: Path, *, resume: bool, max_steps: int, hold_at: int | None = None) -> None:
+def resumable(root: Path, callbacks: Sequence[L.Callback], *, resume: bool, max_steps: int) -> None:
     """Train with the monitor and a checkpoint every 50 steps, resuming from the last one where asked."""
     L.seed_everything(7, verbose=False)
     # Every scheduled step is counted on, but for those that the writer, whose queue is a user's, has no room for.
     monitor = InterpMonitor(root / "run", every_n_steps=7, task=CyclicGroupTask(P, "add"), **PATIENT)
     checkpoints = ModelCheckpoint(root / "checkpoints", every_n_train_steps=50, save_top_k=1, save_last=True)
     last = root / "checkpoints" / "last.ckpt"
-    hold = [] if hold_at is None else [HoldsAt(hold_at, root / HELD)]
-    trainer = quiet_trainer(root, [monitor, *hold, checkpoints], max_steps=max_steps, enable_checkpointing=True)
+    trainer = quiet_trainer(root, [monitor, *callbacks, checkpoints], max_steps=max_steps, enable_checkpointing=True)
     trainer.fit(NoisyAddition(), *loaders(), ckpt_path=last if resume and last.exists() else None)
     print("done", trainer.global_step, flush=True)
 
