@@ -8,7 +8,7 @@ what is not yet analyzed is analyzed later.
 
 from collections.abc import Callable
 
-from lightning_interp.budget.slow_down import SlowDown
+from lightning_interp.budget.slow_down import ENOUGH_PAIRS, SlowDown
 
 WINDOW_S = 0.5
 """Least length of a turn, in seconds."""
@@ -16,8 +16,6 @@ LEAST_STEPS = 4
 """Least steps in a turn; slow steps make long turns."""
 LONGEST_WINDOW_S = 10.0
 """A turn ends by then, and tells nothing where it has not seen enough steps."""
-PAIRS = 6
-"""Least turns of each kind in one measurement; it goes on until their spread allows an answer."""
 PAUSE_BETWEEN_S = 60.0
 """Seconds to the second measurement; each further one waits twice as long."""
 MOST_HALTED = 17
@@ -86,7 +84,7 @@ class Contention:
         """Whether the next turn is one without the analyzer."""
         if not self._to_measure and now >= self._next_s:
             # Turns that hold the budget tell as well.
-            self._to_measure = 2 * PAIRS if self._new_pairs < PAIRS else 0
+            self._to_measure = 2 * ENOUGH_PAIRS if self._new_pairs < ENOUGH_PAIRS else 0
             self._new_pairs, self._next_s, self._wait_s = 0, now + self._wait_s, 2 * self._wait_s
         if self._to_measure and (may_work or self.slow_down.slower is None):
             return not self.halted

@@ -7,6 +7,8 @@ from collections import deque
 
 LEAST_PAIRS = 3
 """Pairs from which on there is an estimate."""
+ENOUGH_PAIRS = 10
+"""Pairs from which on their spread tells how good it is. Of ten, it is half too small one time in ten."""
 KEPT_PAIRS = 60
 """Pairs it rests on; older ones are forgotten, for what else runs on the machine changes."""
 CLOSE_ENOUGH = 0.03
@@ -58,7 +60,7 @@ class SlowDown:
     def known(self) -> bool:
         """Whether there are enough pairs, as much as they vary."""
         pairs = len(self._pairs)
-        return pairs == KEPT_PAIRS or (pairs >= LEAST_PAIRS and self._error <= CLOSE_ENOUGH)
+        return pairs == KEPT_PAIRS or (pairs >= ENOUGH_PAIRS and self._error <= CLOSE_ENOUGH)
 
     @property
     def _error(self) -> float:

@@ -5,8 +5,8 @@ import statistics
 import pytest
 
 from lightning_interp.budget import Contention
-from lightning_interp.budget.contention import LEAST_STEPS, LONGEST_WINDOW_S, MOST_HALTED, PAIRS, WINDOW_S
-from lightning_interp.budget.slow_down import LEAST_PAIRS, SlowDown
+from lightning_interp.budget.contention import LEAST_STEPS, LONGEST_WINDOW_S, MOST_HALTED, WINDOW_S
+from lightning_interp.budget.slow_down import ENOUGH_PAIRS, LEAST_PAIRS, SlowDown
 
 
 class Training:
@@ -51,7 +51,7 @@ def test_contention_is_the_slow_down_between_turns():
 def test_a_measurement_leaves_the_analyzer_working():
     training = Training(alone=1000.0, beside=800.0)
     training.go_on(30)
-    assert training.halted.count(True) == PAIRS
+    assert training.halted.count(True) == ENOUGH_PAIRS
     assert training.halted[-1] is False and not training.contention.halted
 
 
@@ -118,7 +118,7 @@ def charged(true: float, *, noise: float) -> list[float]:
     found = []
     for _ in range(300):
         slow_down = SlowDown()
-        while not slow_down.known or len(slow_down) < PAIRS:
+        while not slow_down.known:
             slow_down.add(draw.gauss(1, noise), draw.gauss(1, noise) / (1 + true))
         found.append(slow_down.certain)
     return found
