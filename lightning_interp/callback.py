@@ -83,8 +83,8 @@ class InterpMonitor(Callback):
         background: ``"process"``; ``"thread"`` and ``"inline"`` are for debugging and not bitwise neutral.
         device: Where to analyze: ``"auto"``, ``"cpu"``, ``"cuda:1"``.
         max_overhead: Most of the wall time the monitor may take, as a share: time in its hooks, and what writing and
-            analyzing take from the training's cores as far as that can be measured. Over it, the schedule is thinned in
-            log(step).
+            analyzing take from the training's cores as far as that can be measured. Over it, the analyzer is halted at
+            times and the schedule thinned in log(step).
         max_disk: Most that snapshots and stored activations may take on disk: ``"5GB"``, bytes, None for no limit.
         retention: Which observed snapshots stay: ``"log"`` as many as `max_disk` allows, evenly in log(step); ``"all"``;
             ``"last:20"``. The first and the latest stay in any case, as do all records.
