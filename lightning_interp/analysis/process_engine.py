@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The analyzer in a process of its own; where that dies, another takes its place once, without what it died of."""
 
+import math
 import signal
 import threading
 import time
@@ -18,6 +19,8 @@ from lightning_interp.store.layout import ANALYZER_LOG
 from lightning_interp.store.manifest import read_manifest
 
 WATCH_S = 0.2
+LONGEST_HALT_S = 80.0
+"""A process that was paused goes on after so long by itself: its training may be in a validation of an hour meanwhile."""
 _HANDOVER_S = 10.0
 """Longest the end of a training waits until its analyzer has taken the orders."""
 _ASKED_TO_END = (-signal.SIGTERM, -signal.SIGHUP)
@@ -42,6 +45,7 @@ class ProcessEngine(Engine):
         self._may_restart = not order.strict
         self._restarted = False
         self._finishing = False
+        self._paused_at = math.inf
         self._failure: str | None = None
         self._notices: deque[str] = deque()
         self._lock = threading.Lock()
@@ -109,16 +113,20 @@ class ProcessEngine(Engine):
             self._letters.clear()
 
     def pause(self) -> bool:
-        """Stop the process for a while; False once it was told to finish or has ended.
+        """Stop the process until `resume`, for 80 s at most; False once it was told to finish or has ended.
 
         The limit of an observation goes on meanwhile. The process dies or goes on with its training.
         """
         with self._lock:
-            return not (self._finishing or self._over.is_set()) and self._worker.signal(signal.SIGSTOP)
+            if self._finishing or self._over.is_set() or not self._worker.signal(signal.SIGSTOP):
+                return False
+            self._paused_at = time.monotonic()
+            return True
 
     def resume(self) -> None:
         """Let the process go on."""
         with self._lock:
+            self._paused_at = math.inf
             if not (self._let_go.is_set() or self._over.is_set()):
                 self._worker.signal(signal.SIGCONT)
 
@@ -139,6 +147,8 @@ class ProcessEngine(Engine):
         while not self._let_go.wait(WATCH_S):
             if self._look():
                 return
+            if time.monotonic() - self._paused_at > LONGEST_HALT_S:
+                self.resume()
 
     def _look(self) -> bool:
         """See to a process that has ended; True where nothing is left to see to."""
@@ -177,7 +187,7 @@ class ProcessEngine(Engine):
         return None
 
     def _start_again(self, death: Death) -> None:
-        self._restarted = True
+        self._restarted, self._paused_at = True, math.inf
         letters = [encode("quarantine", death.quarantine), *self._letters]
         self._worker = WorkerProcess(self._run_dir, letters, complete=self._finishing)
         self._letters.clear()  # there is no third

@@ -34,8 +34,8 @@ class Watch:
 class ProcessWatch(Watch):
     """Ends this process when a limit passes, also where the hanging code never lets the interpreter go.
 
-    The clock of the limit goes on while the process is stopped, which the budget does for up to 17 turns of every 18: less
-    than `TIMES_USUAL`.
+    The clock of the limit goes on while the process is stopped, which the budget does for up to 17 times as long as it
+    worked: less than `TIMES_USUAL`.
 
     Args:
         log: Takes a traceback of every thread; a real file.

@@ -19,7 +19,10 @@ LONGEST_WINDOW_S = 10.0
 PAUSE_BETWEEN_S = 60.0
 """Seconds to the second measurement; each further one waits twice as long."""
 MOST_HALTED = 17
-"""Turns in a row that it may be halted: an observation then takes 18 times as long, within the twenty of its limit."""
+"""It is halted for at most so many times as long as it worked before: an observation then takes 18 times as long, within the
+twenty of its limit."""
+LONGEST_HALT_S = 50.0
+"""It is halted for at most so long in one piece, within the least limit of an observation."""
 
 
 class Contention:
@@ -40,7 +43,7 @@ class Contention:
         self._to_measure = 0  # turns that are still to alternate
         self._new_pairs = 0  # since the last measurement began
         self._turn: tuple[float, int] | None = None  # when and at which step it began
-        self._halted_in_a_row = 0
+        self._since, self._worked_s = 0.0, 0.0  # when the halt, or the work, began, and how long the last work lasted
         self._before: tuple[bool, float] | None = None  # the turn before, where no pair has it yet
 
     def look(self, now: float, step: int, *, analyzer_works: bool, may_work: bool) -> bool:
@@ -62,23 +65,21 @@ class Contention:
             self._begin(now, step, halted=self._next(now, may_work=may_work))
             return False
         seconds, steps = now - self._turn[0], step - self._turn[1]
-        if seconds < WINDOW_S or (steps < LEAST_STEPS and seconds < LONGEST_WINDOW_S):
+        measuring = self._to_measure > 0
+        wants_more = steps < LEAST_STEPS and seconds < LONGEST_WINDOW_S and (measuring or may_work)
+        if seconds < WINDOW_S or wants_more:
             return False
-        if steps < LEAST_STEPS:
-            self._give_up(now)
-        else:
-            self._tell(steps / seconds)
-        was_measuring = self._to_measure > 0
+        self._end_turn(now, seconds, steps)
         if self._to_measure > 1 or self.slow_down.known:
             self._to_measure = max(0, self._to_measure - 1)
         self._begin(now, step, halted=self._next(now, may_work=may_work))
-        return was_measuring and not self._to_measure
+        return measuring and not self._to_measure
 
     def stop(self) -> None:
         """Let the analyzer go on, whatever was being measured."""
         if self.halted:
             self._resume()
-        self.halted, self._turn, self._before, self._halted_in_a_row = False, None, None, 0
+        self.halted, self._turn, self._before = False, None, None
 
     def _next(self, now: float, *, may_work: bool) -> bool:
         """Whether the next turn is one without the analyzer."""
@@ -88,7 +89,7 @@ class Contention:
             self._new_pairs, self._next_s, self._wait_s = 0, now + self._wait_s, 2 * self._wait_s
         if self._to_measure and (may_work or self.slow_down.slower is None):
             return not self.halted
-        return not may_work and self._halted_in_a_row < MOST_HALTED
+        return not may_work and (not self.halted or now - self._since < min(MOST_HALTED * self._worked_s, LONGEST_HALT_S))
 
     def _begin(self, now: float, step: int, *, halted: bool) -> None:
         if halted and not self.halted and not self._pause():  # an analyzer in a thread, or none just now
@@ -97,8 +98,18 @@ class Contention:
             return
         if self.halted and not halted:
             self._resume()
+        if self._turn is None or halted != self.halted:
+            self._worked_s = now - self._since if halted and self._turn is not None else WINDOW_S
+            self._since = now
         self.halted, self._turn = halted, (now, step)
-        self._halted_in_a_row = self._halted_in_a_row + 1 if halted else 0
+
+    def _end_turn(self, now: float, seconds: float, steps: int) -> None:
+        if steps >= LEAST_STEPS and seconds <= 1.5 * LONGEST_WINDOW_S:
+            self._tell(steps / seconds)
+            return
+        self._before = None  # too few steps to tell, or a validation in between
+        if seconds >= LONGEST_WINDOW_S:
+            self._give_up(now)
 
     def _tell(self, rate: float) -> None:
         """A turn ended. Only neighbours are compared, so that a training that changes its pace does not count."""

@@ -246,6 +246,18 @@ def test_pause_stops_the_process_until_resume_or_finish(prepare, deadly):
     assert recorded(run) == [0, 1, 2, 5]
 
 
+def test_a_paused_process_goes_on_by_itself_while_its_training_is_elsewhere(prepare, deadly, monkeypatch):
+    monkeypatch.setattr("lightning_interp.analysis.process_engine.LONGEST_HALT_S", 1.0)
+    run = prepare()
+    engine = ProcessEngine(run.path, run.order(packed_module=None, measures=(deadly.Deadly("sleeps", 1),)))
+    assert engine.pause()
+    wait_for(lambda: process_state(engine.pid) == "T")
+    wait_for(lambda: recorded(run) == [0])
+    engine.let_go()
+    os.kill(engine.pid, signal.SIGKILL)
+    os.waitpid(engine.pid, 0)
+
+
 def test_letting_go_ends_the_thread_that_watches(prepare, deadly):
     run = prepare()
     engine = ProcessEngine(run.path, run.order(packed_module=None, measures=(deadly.Deadly("dies", 0),)))

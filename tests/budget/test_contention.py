@@ -5,21 +5,22 @@ import statistics
 import pytest
 
 from lightning_interp.budget import Contention
-from lightning_interp.budget.contention import LEAST_STEPS, LONGEST_WINDOW_S, MOST_HALTED, WINDOW_S
+from lightning_interp.budget.contention import LEAST_STEPS, LONGEST_HALT_S, LONGEST_WINDOW_S, MOST_HALTED, WINDOW_S
 from lightning_interp.budget.slow_down import ENOUGH_PAIRS, LEAST_PAIRS, SlowDown
 
 
 class Training:
-    """Steps whose speed depends on whether the analyzer is halted, and looks at them 50 ms apart.
+    """Steps whose speed depends on whether the analyzer is halted, and looks at them.
 
     Args:
         alone: Steps per second while it is halted.
         beside: Steps per second while it works.
         first_s: Seconds before the first measurement.
+        tick: Seconds from one look to the next.
     """
 
-    def __init__(self, *, alone: float, beside: float, first_s: float = 1.0) -> None:
-        self.alone, self.beside = alone, beside
+    def __init__(self, *, alone: float, beside: float, first_s: float = 1.0, tick: float = 0.05) -> None:
+        self.alone, self.beside, self.tick = alone, beside, tick
         self.now, self.steps = 0.0, 0.0
         self.halted = [False]
         self.contention = Contention(self._pause, lambda: self.halted.append(False), first_s=first_s)
@@ -32,9 +33,9 @@ class Training:
         """Number of measurements that ended, and the share of the time in which the analyzer was halted."""
         ended, halted_s, until = 0, 0.0, self.now + seconds
         while self.now < until:
-            self.now += 0.05
-            self.steps += 0.05 * (self.alone if self.halted[-1] else self.beside)
-            halted_s += 0.05 * self.halted[-1]
+            self.now += self.tick
+            self.steps += self.tick * (self.alone if self.halted[-1] else self.beside)
+            halted_s += self.tick * self.halted[-1]
             ended += self.contention.look(self.now, int(self.steps), analyzer_works=works, may_work=may_work)
         return ended, halted_s / seconds
 
@@ -74,6 +75,25 @@ def test_an_analyzer_over_the_budget_works_one_turn_in_many():
     assert ended == 0 and halted == pytest.approx(MOST_HALTED / (MOST_HALTED + 1), abs=0.02)
     assert training.contention.slow_down.slower == pytest.approx(0.25, rel=0.02), "turns tell also where nothing is measured"
     assert training.go_on(20)[1] < 0.05, "the budget has room again"
+
+
+def test_an_analyzer_beside_slow_steps_is_halted_for_less_than_its_limit():
+    training = Training(alone=0.4, beside=0.4, first_s=1e9, tick=2.5)
+    longest = in_a_row = 0
+    for _ in range(1000):
+        training.go_on(2.5, may_work=False)
+        in_a_row = in_a_row + 1 if training.halted[-1] else 0
+        longest = max(longest, in_a_row)
+    assert 2.5 * longest == pytest.approx(min(LONGEST_HALT_S, MOST_HALTED * 2.5), abs=5.1)
+
+
+def test_a_validation_in_between_is_no_slow_step():
+    training = Training(alone=1000.0, beside=800.0)
+    for _ in range(60):
+        training.go_on(1.0)
+        training.now += 30.0
+    slower = training.contention.slow_down.slower
+    assert slower is None or slower == pytest.approx(0.25, rel=0.1)
 
 
 def test_steps_too_slow_to_compare_tell_nothing():
