@@ -9,7 +9,8 @@ Two ways: the training on one thread, which leaves a core to the analyzer, and o
 A second part times the hook itself, beside an empty callback's, a third the memory of a long training, and a fourth the
 memory that snapshots take on the training process.
 
-Run as ``python benchmarks/overhead.py [--sections steps hook soak memory] [--seconds 60] [--networks 0 3] [--json FILE]``.
+Run as ``python benchmarks/overhead.py [--sections steps hook soak memory] [--seconds 60]
+[--networks 0 3] [--only-ours] [--json FILE]``.
 """
 
 import argparse

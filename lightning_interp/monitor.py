@@ -283,6 +283,9 @@ class RunMonitor:
             writer=self._recorder.cost,
         )
         self._open.callback(self._pace.stop)
+        for step in snapshot_steps(self.run_dir):
+            if step > self._delivery.step:
+                self._pace.captured(step)  # of an earlier start, and still to be analyzed
 
     def _record_lost(self, progress: Progress | None) -> None:
         """Snapshots the checkpoint knew to be unwritten and that never reached the disk count as dropped."""
@@ -295,12 +298,14 @@ class RunMonitor:
         """Every half second: what the monitor costs; every two: results to loggers."""
         now = time.perf_counter()
         self.next_look = now + LOOK_S
-        observed = step if self.config.background == "inline" else self._delivery.step
-        self._pace.look(step, check_s=check_s, observed=observed, waiting=self._recorder.waiting)
         if now >= self._next_drain:
             self._next_drain = now + DRAIN_S
             self._delivery.deliver()
             self._watch_engine()
+        # Only what can be halted can be measured; and nothing waits for an analyzer that is no more.
+        is_beside = self.config.background == "process" and not self._analysis_failed
+        observed = self._delivery.step if is_beside else step
+        self._pace.look(step, check_s=check_s, observed=observed, waiting=self._recorder.waiting)
 
     def _watch_engine(self) -> None:
         for notice in self._engine.take_notices():

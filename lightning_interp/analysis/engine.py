@@ -36,7 +36,7 @@ class Engine(ABC):
         return False
 
     def pause(self) -> bool:
-        """Halt the analyzer for a moment, to see what it costs the training; False where that is not possible."""
+        """Halt the analyzer, to see what it costs the training or to spare it; False where that is not possible."""
         return False
 
     def resume(self) -> None:  # noqa: B027 - only a process can be halted

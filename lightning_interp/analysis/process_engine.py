@@ -19,7 +19,7 @@ from lightning_interp.store.layout import ANALYZER_LOG
 from lightning_interp.store.manifest import read_manifest
 
 WATCH_S = 0.2
-LONGEST_HALT_S = 80.0
+PAUSE_ENDS_S = 80.0
 """A process that was paused goes on after so long by itself: its training may be in a validation of an hour meanwhile."""
 _HANDOVER_S = 10.0
 """Longest the end of a training waits until its analyzer has taken the orders."""
@@ -147,7 +147,7 @@ class ProcessEngine(Engine):
         while not self._let_go.wait(WATCH_S):
             if self._look():
                 return
-            if time.monotonic() - self._paused_at > LONGEST_HALT_S:
+            if time.monotonic() - self._paused_at > PAUSE_ENDS_S:
                 self.resume()
 
     def _look(self) -> bool:

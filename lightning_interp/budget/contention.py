@@ -17,7 +17,8 @@ LEAST_STEPS = 4
 LONGEST_WINDOW_S = 10.0
 """A turn ends by then, and tells nothing where it has not seen enough steps."""
 PAUSE_BETWEEN_S = 60.0
-"""Seconds to the second measurement; each further one waits twice as long."""
+"""Seconds to the second measurement; each further one waits twice as long, up to the longest."""
+LONGEST_BETWEEN_S = 600.0
 MOST_HALTED = 17
 """It is halted for at most so many times as long as it worked before: an observation then takes 18 times as long, within the
 twenty of its limit."""
@@ -84,9 +85,11 @@ class Contention:
     def _next(self, now: float, *, may_work: bool) -> bool:
         """Whether the next turn is one without the analyzer."""
         if not self._to_measure and now >= self._next_s:
-            # Turns that hold the budget tell as well.
-            self._to_measure = 2 * ENOUGH_PAIRS if self._new_pairs < ENOUGH_PAIRS else 0
-            self._new_pairs, self._next_s, self._wait_s = 0, now + self._wait_s, 2 * self._wait_s
+            if self._new_pairs < ENOUGH_PAIRS:  # turns that hold the budget tell as well
+                self._to_measure = 2 * ENOUGH_PAIRS
+                self.slow_down.age()
+            self._new_pairs, self._next_s = 0, now + self._wait_s
+            self._wait_s = min(LONGEST_BETWEEN_S, 2 * self._wait_s)
         if self._to_measure and (may_work or self.slow_down.slower is None):
             return not self.halted
         return not may_work and (not self.halted or now - self._since < min(MOST_HALTED * self._worked_s, LONGEST_HALT_S))

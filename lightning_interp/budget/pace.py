@@ -19,6 +19,8 @@ WORTH_TELLING = 0.0005
 """Share of the wall time from which on the writer is named in the closing words."""
 AMPLE = 4
 """Snapshots this many times as dear must be affordable before they are taken at half the distance again."""
+LONGEST_BETWEEN_LOOKS_S = 10.0
+"""Seconds between two looks that are taken to be all training, however little the analyzer had to do."""
 _SAMPLES = 101
 
 
@@ -29,7 +31,7 @@ class Pace:
         schedule: The schedule asked for.
         limit: Most of the wall time the monitor may take, as a share.
         last_step: Latest step already captured, -1 for none.
-        contention: Measures how much the analyzer slows the training.
+        contention: Measures how much the analyzer slows the training, and halts it where the budget is spent.
         note: Puts a line into the health log.
         writer: What the writer takes from the training, as far as it is known.
         clock: Seconds from any origin.
@@ -57,6 +59,7 @@ class Pace:
         self._contention = contention
         self._note, self._writer = note, writer
         self._looked = (0.0, 0)
+        self._works = False  # whether anything waited for the analyzer at the last look
         self._noted = 0.0
         self._checks: deque[float] = deque(maxlen=_SAMPLES)
 
@@ -101,13 +104,14 @@ class Pace:
         self._looked = (now, step)
         self._checks.append(check_s)
         self.overhead.spend(max(0, step - step_then) * statistics.median(self._checks) if step_then else 0.0)
-        worked = len(self._backlog) > 0
-        works = self._backlog.analyzed(observed)
-        if worked and not self._contention.halted:
-            self.overhead.spend_beside_analyzer(now - then)
-            self._backlog.worked(now - then)
+        if self._works and not self._contention.halted:
+            # No longer than what waited should take: a validation or a checkpoint may lie between two looks.
+            beside = min(now - then, max(LONGEST_BETWEEN_LOOKS_S, self._backlog.to_do_s()))
+            self.overhead.spend_beside_analyzer(beside)
+            self._backlog.worked(beside)
+        self._works = self._backlog.analyzed(observed)
         may_work = self.overhead.affords_analyzer
-        measured = self._contention.look(now, step, analyzer_works=works, may_work=may_work)
+        measured = self._contention.look(now, step, analyzer_works=self._works, may_work=may_work)
         found = self._contention.slow_down
         self.overhead.contention = found.certain
         if measured:

@@ -29,6 +29,11 @@ class SlowDown:
         """A pair of turns: steps per second with the analyzer halted, and with it working."""
         self._pairs.append(alone / beside - 1)
 
+    def age(self) -> None:
+        """Forget all but the latest few pairs: new ones must be heard where the machine has changed."""
+        while len(self._pairs) > ENOUGH_PAIRS:
+            self._pairs.popleft()
+
     def __len__(self) -> int:
         """Number of pairs."""
         return len(self._pairs)
@@ -49,7 +54,7 @@ class SlowDown:
         """What is charged: `slower` where it is more than its standard error, else 0, once that can be relied on.
 
         Chance is charged in one of four trainings that lose nothing. That mends itself: whoever is over the budget takes
-        turns, and every turn is measured.
+        turns, and turns of enough steps are compared.
         """
         slower = self.slower
         if slower is not None and slower > self._error:

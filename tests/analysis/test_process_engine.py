@@ -247,7 +247,7 @@ def test_pause_stops_the_process_until_resume_or_finish(prepare, deadly):
 
 
 def test_a_paused_process_goes_on_by_itself_while_its_training_is_elsewhere(prepare, deadly, monkeypatch):
-    monkeypatch.setattr("lightning_interp.analysis.process_engine.LONGEST_HALT_S", 1.0)
+    monkeypatch.setattr("lightning_interp.analysis.process_engine.PAUSE_ENDS_S", 1.0)
     run = prepare()
     engine = ProcessEngine(run.path, run.order(packed_module=None, measures=(deadly.Deadly("sleeps", 1),)))
     assert engine.pause()

@@ -87,6 +87,15 @@ def test_an_analyzer_beside_slow_steps_is_halted_for_less_than_its_limit():
     assert 2.5 * longest == pytest.approx(min(LONGEST_HALT_S, MOST_HALTED * 2.5), abs=5.1)
 
 
+def test_a_slow_down_that_begins_late_is_found():
+    training = Training(alone=1000.0, beside=1000.0)
+    training.go_on(1900)
+    assert training.contention.slow_down.certain == 0.0
+    training.beside = 770.0  # another program began
+    training.go_on(700)
+    assert training.contention.slow_down.certain == pytest.approx(0.3, abs=0.05)
+
+
 def test_a_validation_in_between_is_no_slow_step():
     training = Training(alone=1000.0, beside=800.0)
     for _ in range(60):

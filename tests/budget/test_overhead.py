@@ -7,6 +7,7 @@ import pytest
 
 from lightning_interp.budget import Contention, Overhead, Pace, ThinnedSchedule
 from lightning_interp.budget.overhead import ALLOWANCE_S, ASSUMED, CAPTURE_ALLOWANCE_S, CATCH_UP_S, FOR_CAPTURE
+from lightning_interp.budget.pace import LONGEST_BETWEEN_LOOKS_S
 from lightning_interp.capture import EveryNSteps, LogSpaced
 from lightning_interp.capture.writer_cost import ENOUGH_CORES, Ticks, WriterCost, cores_free
 from lightning_interp.capture.writer_cost import WINDOW_S as WRITER_WINDOW_S
@@ -292,3 +293,15 @@ def test_pace_takes_more_again_once_there_is_room():
             taken.append(step)
     early, late = sum(step < 2000 for step in taken), sum(step >= 10_000 for step in taken)
     assert early < 20 and late > 5000
+
+
+def test_a_long_gap_between_two_looks_is_not_all_the_analyzers():
+    clock, notes = Clock(), []
+    kept = pace(clock, notes)
+    kept.look(1, check_s=0.0, observed=-1, waiting=0)
+    for step, gap in ((2, 900.0), (3, 0.5), (4, 900.0)):
+        clock.now += gap
+        kept.captured(step)
+        kept.look(step, check_s=0.0, observed=-1, waiting=0)
+    # In the first gap there was nothing to analyze, in the second a snapshot for half a second, in the third for ten at most.
+    assert kept.overhead.beside_analyzer == pytest.approx(0.5 + LONGEST_BETWEEN_LOOKS_S)
