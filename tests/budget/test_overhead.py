@@ -303,5 +303,5 @@ def test_a_long_gap_between_two_looks_is_not_all_the_analyzers():
         clock.now += gap
         kept.captured(step)
         kept.look(step, check_s=0.0, observed=-1, waiting=0)
-    # In the first gap there was nothing to analyze, in the second a snapshot for half a second, in the third for ten at most.
+    # In the first gap there was nothing to analyze, in the second something for half a second, in the third for ten at most.
     assert kept.overhead.beside_analyzer == pytest.approx(0.5 + LONGEST_BETWEEN_LOOKS_S)
