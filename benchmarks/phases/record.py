@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train one run and keep what the monitor measured. ``python record.py --help`` trains one and prints its end."""
+
+import csv
+import gzip
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from networks import make_network
+from spec import Spec
+from tasks import Data, make_data
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss, one_hot
+
+from lightning_interp import Monitor, open_run
+from lightning_interp.measures import CyclicGroupTask
+from lightning_interp.records import Probe, ProbeSplit
+from lightning_interp.store.run import Run
+
+PROBE_EXAMPLES = 2048
+"""Most examples of either side that a snapshot is measured on."""
+WARMUP_STEPS = 10
+GROUP_TASKS = ("add", "sub", "mul")
+DIGITS = 6
+"""Significant digits that are kept."""
+
+
+def record(spec: Spec, folder: Path) -> dict[str, Any]:
+    """Train one run on one thread and write its metrics; nothing is written where it fails.
+
+    Args:
+        spec: The run.
+        folder: Gets ``NAME.csv.gz``, a row for each snapshot.
+
+    Returns:
+        The run's line in the index: its definition, facts about its data, and the processor seconds it took.
+    """
+    torch.set_num_threads(1)
+    logging.getLogger("lightning_interp").setLevel(logging.ERROR)
+    started = time.process_time()
+    data = make_data(spec)
+    network = make_network(spec, data)
+    with tempfile.TemporaryDirectory() as scratch:
+        train(spec, data, network, Path(scratch) / "run")
+        run = open_run(Path(scratch) / "run")
+        rows = _write_metrics(run, folder / f"{spec.name}.csv.gz")
+    facts = {
+        "classes": data.classes,
+        "trained_on": int(data.trained.sum()),
+        "held_out": int((~data.trained).sum()),
+        "answers_shuffled": round(data.shuffled, 3),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+    }
+    return {
+        "name": spec.name,
+        "spec": spec.plain(),
+        **facts,
+        "rows": rows,
+        "cpu_s": round(time.process_time() - started, 1),
+    }
+
+
+def train(spec: Spec, data: Data, network: nn.Module, run_dir: Path) -> None:
+    """The loop, watched by the monitor with its default schedule and measures, and the Fourier measures of group tasks."""
+    optimizer = torch.optim.AdamW(network.parameters(), spec.lr, (0.9, 0.98), weight_decay=spec.weight_decay)
+    task = CyclicGroupTask(spec.size, spec.task) if spec.task in GROUP_TASKS else None
+    monitor = Monitor(run_dir, probe=make_probe(data), task=task, background="inline", retention="last:1", save_probe=False)
+    batches = _batches(spec, data)
+    with monitor.watch(network, max_steps=spec.steps):
+        for step in range(1, spec.steps + 1):
+            for group in optimizer.param_groups:
+                group["lr"] = _learning_rate(spec, step)
+            inputs, answers = next(batches)
+            loss = LOSSES[spec.loss](network(inputs), answers)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            monitor.step(step)
+
+
+def make_probe(data: Data) -> Probe:
+    """All examples of either side, up to a number that is evenly spaced among them."""
+    sides = []
+    for mask in (data.trained, ~data.trained):
+        indices = mask.nonzero().flatten()
+        indices = indices[:: max(1, -(-len(indices) // PROBE_EXAMPLES))]
+        sides.append(ProbeSplit(((data.inputs[indices], data.answers[indices]),), tuple(indices.tolist())))
+    return Probe(sides[0], sides[1], cooccurrence=_cooccurrence(data))
+
+
+def _cooccurrence(data: Data) -> Tensor | None:
+    """Which classes the training data shows with which token, in any slot."""
+    if not data.tokens:
+        return None
+    table = torch.zeros(data.tokens, data.classes, dtype=torch.bool)
+    table[data.inputs[data.trained], data.answers[data.trained, None]] = True
+    return table
+
+
+def _batches(spec: Spec, data: Data) -> Iterator[tuple[Tensor, Tensor]]:
+    inputs, answers = data.inputs[data.trained], data.answers[data.trained]
+    draw = torch.Generator().manual_seed(2000 + spec.seed)
+    while True:
+        if spec.batch is None:
+            yield inputs, answers
+        else:
+            chosen = torch.randint(len(inputs), (spec.batch,), generator=draw)
+            yield inputs[chosen], answers[chosen]
+
+
+def _learning_rate(spec: Spec, step: int) -> float:
+    late = spec.late_lr is not None and step > 2 * spec.steps / 3
+    return (spec.late_lr if late and spec.late_lr is not None else spec.lr) * min(1.0, step / WARMUP_STEPS)
+
+
+def _mse(logits: Tensor, answers: Tensor) -> Tensor:
+    return mse_loss(logits, one_hot(answers, logits.shape[1]).to(logits.dtype))
+
+
+def _cross_entropy(logits: Tensor, answers: Tensor) -> Tensor:
+    return cross_entropy(logits.double(), answers)  # float32 rounds a memorized loss to nothing
+
+
+LOSSES = {"cross_entropy": _cross_entropy, "mse": _mse}
+
+
+def _write_metrics(run: Run, path: Path) -> int:
+    """A column for each measure, an empty cell where it had no value. The same run gives the same bytes."""
+    names = sorted({name for row in run.all_records for name in row.values})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as packed:
+        lines = [["step", *names]]
+        for row in run.all_records:
+            lines.append([str(row.step), *(f"{row.values[n]:.{DIGITS}g}" if n in row.values else "" for n in names)])
+        packed.write("\n".join(",".join(line) for line in lines).encode() + b"\n")
+    partial.replace(path)
+    return len(lines) - 1
+
+
+def main() -> None:
+    """Train one run, given as JSON: fields of `Spec`."""
+    import argparse
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("spec", help='for example \'{"task": "add", "size": 31, "steps": 3000}\'')
+    parser.add_argument("--folder", type=Path, default=Path("pool_trial"), help="gets the metrics (default: %(default)s)")
+    args = parser.parse_args()
+    spec = Spec(**json.loads(args.spec))
+    print(json.dumps(record(spec, args.folder)))
+    with gzip.open(args.folder / f"{spec.name}.csv.gz", "rt") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows[:: max(1, len(rows) // 12)] + rows[-1:]:
+        names = ("step", "train_loss", "heldout_loss", "train_accuracy", "heldout_accuracy", "heldout_percentile_z")
+        print("  ".join(f"{name} {row.get(name, ''):>9}" for name in names))
+
+
+if __name__ == "__main__":
+    main()
