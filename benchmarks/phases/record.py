@@ -17,14 +17,14 @@ from spec import Spec
 from tasks import Data, make_data
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_interp import Monitor, open_run
 from lightning_interp.measures import CyclicGroupTask
-from lightning_interp.records import Probe, ProbeSplit
 from lightning_interp.store.run import Run
 
-PROBE_EXAMPLES = 2048
-"""Most examples of either side that a snapshot is measured on."""
+PROBE_BATCH = 4096
+"""Examples at a time when a snapshot is measured."""
 WARMUP_STEPS = 10
 GROUP_TASKS = ("add", "sub", "mul")
 DIGITS = 6
@@ -70,9 +70,10 @@ def train(spec: Spec, data: Data, network: nn.Module, run_dir: Path) -> None:
     """The loop, watched by the monitor with its default schedule and measures, and the Fourier measures of group tasks."""
     optimizer = torch.optim.AdamW(network.parameters(), spec.lr, (0.9, 0.98), weight_decay=spec.weight_decay)
     task = CyclicGroupTask(spec.size, spec.task) if spec.task in GROUP_TASKS else None
-    monitor = Monitor(run_dir, probe=make_probe(data), task=task, background="inline", retention="last:1", save_probe=False)
+    monitor = Monitor(run_dir, task=task, background="inline", retention="last:1", save_probe=False)
+    train_data, heldout_data = _loader(data, data.trained), _loader(data, ~data.trained)
     batches = _batches(spec, data)
-    with monitor.watch(network, max_steps=spec.steps):
+    with monitor.watch(network, train_data=train_data, heldout_data=heldout_data, max_steps=spec.steps):
         for step in range(1, spec.steps + 1):
             for group in optimizer.param_groups:
                 group["lr"] = _learning_rate(spec, step)
@@ -84,23 +85,9 @@ def train(spec: Spec, data: Data, network: nn.Module, run_dir: Path) -> None:
             monitor.step(step)
 
 
-def make_probe(data: Data) -> Probe:
-    """All examples of either side, up to a number that is evenly spaced among them."""
-    sides = []
-    for mask in (data.trained, ~data.trained):
-        indices = mask.nonzero().flatten()
-        indices = indices[:: max(1, -(-len(indices) // PROBE_EXAMPLES))]
-        sides.append(ProbeSplit(((data.inputs[indices], data.answers[indices]),), tuple(indices.tolist())))
-    return Probe(sides[0], sides[1], cooccurrence=_cooccurrence(data))
-
-
-def _cooccurrence(data: Data) -> Tensor | None:
-    """Which classes the training data shows with which token, in any slot."""
-    if not data.tokens:
-        return None
-    table = torch.zeros(data.tokens, data.classes, dtype=torch.bool)
-    table[data.inputs[data.trained], data.answers[data.trained, None]] = True
-    return table
+def _loader(data: Data, mask: Tensor) -> DataLoader[tuple[Tensor, ...]]:
+    """One side of the data, for the monitor's probe."""
+    return DataLoader(TensorDataset(data.inputs[mask], data.answers[mask]), batch_size=PROBE_BATCH)
 
 
 def _batches(spec: Spec, data: Data) -> Iterator[tuple[Tensor, Tensor]]:

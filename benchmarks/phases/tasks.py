@@ -10,7 +10,7 @@ import torch
 from spec import Spec
 from torch import Tensor
 
-from lightning_interp.demo.data import ordered_split, unordered_split
+from lightning_interp.demo.data import SPLITS, modular_addition_table
 
 PARITY_BITS = 3
 """Bits that decide the sparse parity."""
@@ -66,12 +66,12 @@ def make_data(spec: Spec) -> Data:
 
 
 def _pairs(spec: Spec) -> tuple[Tensor, Tensor]:
-    p = spec.size
-    a, b = (index.flatten() for index in torch.meshgrid(torch.arange(p), torch.arange(p), indexing="ij"))
+    p, (tokens, _) = spec.size, modular_addition_table(spec.size)
+    a, b = tokens[:, 0], tokens[:, 1]
     if spec.task == "div":
         inverse = torch.tensor([0, *(pow(x, -1, p) for x in range(1, p))])
-        kept = b > 0
-        return torch.stack([a, b], 1)[kept], ((a * inverse[b]) % p)[kept]
+        a, b = a[b > 0], b[b > 0]
+        return torch.stack([a, b], 1), (a * inverse[b]) % p
     return torch.stack([a, b], 1), ON_PAIRS[spec.task](a, b, p)
 
 
@@ -88,7 +88,7 @@ def _permutations(items: int) -> tuple[Tensor, Tensor]:
 def _split(inputs: Tensor, spec: Spec) -> Tensor:
     """Which pairs are trained on."""
     n = int(inputs.max()) + 1
-    table = (unordered_split if spec.split == "unordered" else ordered_split)(n, fraction=spec.fraction, seed=spec.seed)
+    table = SPLITS[spec.split](n, fraction=spec.fraction, seed=spec.seed)
     return table[inputs[:, 0] * n + inputs[:, 1]]
 
 

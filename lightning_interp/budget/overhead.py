@@ -97,9 +97,9 @@ class Overhead:
         return self.spent <= self.limit * self.wall + ALLOWANCE_S
 
     def affords_snapshot(self, *, to_write_s: float = 0.0, to_analyze_s: float = 0.0, times: int = 1) -> bool:
-        """Whether one more snapshot, as dear as recent ones, is within what capturing may cost.
+        """Whether one more snapshot, as dear as recent ones, is within what capturing may cost, and can be analyzed in time.
 
-        What the analyzer has cost is no reason to lose a snapshot now: it waits until that is made up for.
+        What the analyzer has cost is no reason to lose a snapshot where that is made up for in time as well.
 
         Args:
             to_write_s: What writing it, and those that wait before it, will take from the training.

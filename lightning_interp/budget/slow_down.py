@@ -20,34 +20,36 @@ _MEDIAN_ERROR = 1.2533 * 1.4826
 
 
 class SlowDown:
-    """Collects pairs of step rates. Steps vary by themselves by more than the analyzer costs: only many pairs tell."""
+    """Collects pairs of step rates. Steps vary by themselves by more than the analyzer costs: only many pairs tell.
+
+    Attributes:
+        slower: How much longer a step takes while the analyzer works, as a share: median of the pairs. None while unknown.
+    """
 
     def __init__(self) -> None:
         self._pairs: deque[float] = deque(maxlen=KEPT_PAIRS)
+        self.slower: float | None = None
+        self._error = math.inf
 
     def add(self, alone: float, beside: float) -> None:
         """A pair of turns: steps per second with the analyzer halted, and with it working."""
         self._pairs.append(alone / beside - 1)
+        self._judge()
 
     def age(self) -> None:
         """Forget all but the latest few pairs: new ones must be heard where the machine has changed."""
         while len(self._pairs) > ENOUGH_PAIRS:
             self._pairs.popleft()
+        self._judge()
 
     def __len__(self) -> int:
         """Number of pairs."""
         return len(self._pairs)
 
     @property
-    def slower(self) -> float | None:
-        """How much longer a step takes while the analyzer works, as a share: median of the pairs. None while unknown."""
-        return statistics.median(self._pairs) if len(self._pairs) >= LEAST_PAIRS else None
-
-    @property
     def interval(self) -> tuple[float, float] | None:
         """Two standard errors around `slower`."""
-        slower = self.slower
-        return None if slower is None else (slower - 2 * self._error, slower + 2 * self._error)
+        return None if self.slower is None else (self.slower - 2 * self._error, self.slower + 2 * self._error)
 
     @property
     def certain(self) -> float | None:
@@ -56,9 +58,8 @@ class SlowDown:
         Chance is charged in one of four trainings that lose nothing. That mends itself: whoever is over the budget takes
         turns, and turns of enough steps are compared.
         """
-        slower = self.slower
-        if slower is not None and slower > self._error:
-            return slower
+        if self.slower is not None and self.slower > self._error:
+            return self.slower
         return 0.0 if self.known else None
 
     @property
@@ -67,8 +68,10 @@ class SlowDown:
         pairs = len(self._pairs)
         return pairs == KEPT_PAIRS or (pairs >= ENOUGH_PAIRS and self._error <= CLOSE_ENOUGH)
 
-    @property
-    def _error(self) -> float:
-        middle = statistics.median(self._pairs)
+    def _judge(self) -> None:
+        """Once a pair: the estimate is looked at far more often, on the training thread."""
+        if len(self._pairs) < LEAST_PAIRS:
+            return
+        self.slower = middle = statistics.median(self._pairs)
         deviation = statistics.median(abs(pair - middle) for pair in self._pairs)
-        return _MEDIAN_ERROR * deviation / math.sqrt(len(self._pairs))
+        self._error = _MEDIAN_ERROR * deviation / math.sqrt(len(self._pairs))

@@ -139,17 +139,23 @@ def pace(
     )
 
 
+def follow(kept: Pace, clock: Clock, *, steps: int, costs: Callable[[int], float]) -> list[int]:
+    """Steps of which a snapshot was taken, in a training of .01 s a step; a snapshot costs what is said of its step."""
+    taken = []
+    for step in range(steps):
+        clock.now += 0.01
+        if step >= kept.next_step and kept.may_take(step, waiting=0):
+            kept.overhead.note_snapshot(costs(step))
+            kept.overhead.spend(costs(step))
+            kept.move_on(step)
+            taken.append(step)
+    return taken
+
+
 def test_pace_thins_and_notes_it_where_snapshots_are_too_dear():
     clock, notes = Clock(), []
     kept = pace(clock, notes)
-    taken = []
-    for step in range(2000):
-        clock.now += 0.01
-        if step >= kept.next_step and kept.may_take(step, waiting=0):
-            kept.overhead.note_snapshot(0.02)
-            kept.overhead.spend(0.02)
-            kept.move_on(step)
-            taken.append(step)
+    taken = follow(kept, clock, steps=2000, costs=lambda _: 0.02)
     assert kept.overhead.hook_share <= FOR_CAPTURE * 0.02 + CAPTURE_ALLOWANCE_S / 20
     assert len(taken) > 10
     assert [event for event, _ in notes] == ["thinned"] * len(notes) and notes
@@ -280,17 +286,9 @@ def test_pace_thins_where_the_analyzer_cannot_catch_up():
 
 
 def test_pace_takes_more_again_once_there_is_room():
-    clock, notes = Clock(), []
-    kept = pace(clock, notes)
-    taken = []
-    for step in range(20_000):
-        clock.now += 0.01
-        if step >= kept.next_step and kept.may_take(step, waiting=0):
-            seconds = 0.1 if step < 2000 else 0.0001  # another program was busy
-            kept.overhead.note_snapshot(seconds)
-            kept.overhead.spend(seconds)
-            kept.move_on(step)
-            taken.append(step)
+    clock = Clock()
+    kept = pace(clock, [])
+    taken = follow(kept, clock, steps=20_000, costs=lambda step: 0.1 if step < 2000 else 0.0001)  # another program was busy
     early, late = sum(step < 2000 for step in taken), sum(step >= 10_000 for step in taken)
     assert early < 20 and late > 5000
 
