@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_interp.cli.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED
+from lightning_interp.cli.programs import as_typed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,8 +74,10 @@ def _show(result: "DemoResult", console: "Console") -> None:
     console.print(table)
     console.print(f"Picture         {result.picture}", soft_wrap=True)
     console.print(f"Run directory   {result.run_dir}", soft_wrap=True)
-    console.print(f"Offline W&B run {result.wandb_dir}  (to upload it: wandb sync {result.wandb_dir})", soft_wrap=True)
-    console.print(f"To go on        lightning-interp tca {result.run_dir} --figure components.html", soft_wrap=True)
+    upload = f"{as_typed('wandb')} sync {result.wandb_dir}"
+    console.print(f"Offline W&B run {result.wandb_dir}  (to upload it: {upload})", soft_wrap=True)
+    go_on = f"{as_typed('lightning-interp')} tca {result.run_dir} --figure components.html"
+    console.print(f"To go on        {go_on}", soft_wrap=True)
 
 
 def _summary(result: "DemoResult") -> dict[str, object]:
