@@ -7,12 +7,14 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from networks import make_network
+from rivals import DistanceRatio, HankelResidual, Series
 from spec import Spec
 from tasks import Data, make_data
 from torch import Tensor, nn
@@ -47,9 +49,9 @@ def record(spec: Spec, folder: Path) -> dict[str, Any]:
     data = make_data(spec)
     network = make_network(spec, data)
     with tempfile.TemporaryDirectory() as scratch:
-        train(spec, data, network, Path(scratch) / "run")
+        rivals = train(spec, data, network, Path(scratch) / "run")
         run = open_run(Path(scratch) / "run")
-        rows = _write_metrics(run, folder / f"{spec.name}.csv.gz")
+        rows = _write_metrics(run, rivals, folder / f"{spec.name}.csv.gz")
     facts = {
         "classes": data.classes,
         "trained_on": int(data.trained.sum()),
@@ -66,13 +68,19 @@ def record(spec: Spec, folder: Path) -> dict[str, Any]:
     }
 
 
-def train(spec: Spec, data: Data, network: nn.Module, run_dir: Path) -> None:
-    """The loop, watched by the monitor with its default schedule and measures, and the Fourier measures of group tasks."""
+def train(spec: Spec, data: Data, network: nn.Module, run_dir: Path) -> dict[str, Series]:
+    """The loop, watched by the monitor with its default schedule and measures, and the Fourier measures of group tasks.
+
+    Returns:
+        What the rivals saw: values by step, by name.
+    """
     optimizer = torch.optim.AdamW(network.parameters(), spec.lr, (0.9, 0.98), weight_decay=spec.weight_decay)
     task = CyclicGroupTask(spec.size, spec.task) if spec.task in GROUP_TASKS else None
     monitor = Monitor(run_dir, task=task, background="inline", retention="last:1", save_probe=False)
     train_data, heldout_data = _loader(data, data.trained), _loader(data, ~data.trained)
     batches = _batches(spec, data)
+    ratio = DistanceRatio(network, data.inputs[~data.trained], data.answers[~data.trained], spec.steps)
+    residual = HankelResidual(network, data.inputs[data.trained], data.answers[data.trained])
     with monitor.watch(network, train_data=train_data, heldout_data=heldout_data, max_steps=spec.steps):
         for step in range(1, spec.steps + 1):
             for group in optimizer.param_groups:
@@ -82,7 +90,10 @@ def train(spec: Spec, data: Data, network: nn.Module, run_dir: Path) -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            ratio.step(step)
+            residual.step(step)
             monitor.step(step)
+    return {"distance_ratio": ratio.values, "hankel_residual": residual.values}
 
 
 def _loader(data: Data, mask: Tensor) -> DataLoader[tuple[Tensor, ...]]:
@@ -117,15 +128,25 @@ def _cross_entropy(logits: Tensor, answers: Tensor) -> Tensor:
 LOSSES = {"cross_entropy": _cross_entropy, "mse": _mse}
 
 
-def _write_metrics(run: Run, path: Path) -> int:
-    """A column for each measure, an empty cell where it had no value. The same run gives the same bytes."""
-    names = sorted({name for row in run.all_records for name in row.values})
+def _write_metrics(run: Run, rivals: Mapping[str, Series], path: Path) -> int:
+    """A column for each measure, an empty cell where it had no value. The same run gives the same bytes.
+
+    What a rival saw stands in the first row at or after its step, so that it is never known earlier than it was.
+    """
+    values = {row.step: dict(row.values) for row in run.all_records}
+    steps = sorted(values)
+    for name, series in rivals.items():
+        for step, value in sorted(series.items()):
+            if (at := bisect_left(steps, step)) < len(steps):
+                values[steps[at]][name] = value
+    names = sorted({name for row in values.values() for name in row})
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as packed:
         lines = [["step", *names]]
-        for row in run.all_records:
-            lines.append([str(row.step), *(f"{row.values[n]:.{DIGITS}g}" if n in row.values else "" for n in names)])
+        for step in steps:
+            row = values[step]
+            lines.append([str(step), *(f"{row[name]:.{DIGITS}g}" if name in row else "" for name in names)])
         packed.write("\n".join(",".join(line) for line in lines).encode() + b"\n")
     partial.replace(path)
     return len(lines) - 1

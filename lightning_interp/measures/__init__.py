@@ -26,6 +26,7 @@ from lightning_interp.measures.losses import (
     accuracy,
     cross_entropy,
 )
+from lightning_interp.measures.margins import ScoreMargin, score_margin
 from lightning_interp.measures.norms import WeightNorm, WeightNormSlope, l2_norm, log_log_slope, theil_sen_slope
 from lightning_interp.measures.pair_table import PairTable, pair_table
 from lightning_interp.measures.percentile import (
@@ -67,6 +68,7 @@ __all__ = [
     "Need",
     "PairTable",
     "RestrictedLoss",
+    "ScoreMargin",
     "TrainAccuracy",
     "TrainLoss",
     "WeightNorm",
@@ -97,6 +99,7 @@ __all__ = [
     "resolve_measures",
     "restricted_loss",
     "scalar_names",
+    "score_margin",
     "select_key_freqs",
     "spectral_ranks",
     "squared_singular_values",

@@ -14,6 +14,7 @@ from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.excluded_loss import ExcludedLoss, ExcludedLossMax
 from lightning_interp.measures.fourier_gini import GiniEmbedding, GiniReadout
 from lightning_interp.measures.losses import HeldoutAccuracy, HeldoutLoss, LossGap, TrainAccuracy, TrainLoss
+from lightning_interp.measures.margins import ScoreMargin
 from lightning_interp.measures.norms import WeightNorm, WeightNormSlope
 from lightning_interp.measures.percentile import HeldoutPercentile
 from lightning_interp.measures.restricted_loss import RestrictedLoss
@@ -38,6 +39,7 @@ STANDARD: tuple[type[Measure], ...] = (
     ActivationSpectra,
     ActivationSparsity,
     HeldoutPercentile,
+    ScoreMargin,
 )
 """Measures that apply to any network, cheap ones first."""
 

@@ -20,6 +20,8 @@ RECORD_NAMES = (
     "near_zero_share",
     "heldout_percentile",
     "heldout_percentile_z",
+    "train_margin",
+    "heldout_margin",
     "excluded_loss",
     "excluded_loss_max",
     "restricted_loss",

@@ -26,6 +26,8 @@ GENERIC = [
     "near_zero_share",
     "heldout_percentile",
     "heldout_percentile_z",
+    "train_margin",
+    "heldout_margin",
 ]
 FOURIER = ["excluded_loss", "excluded_loss_max", "restricted_loss", "gini_embedding", "gini_readout"]
 

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How decidedly a network chooses its class, without asking which class is right."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+
+from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.measures.base import Cost, Measure, Need
+from lightning_interp.measures.losses import CHUNK_ELEMENTS
+from lightning_interp.measures.preconditions import require_classes
+from lightning_interp.records import SPLITS, Observation
+from lightning_interp.shapes import Float, Float64, Tensor
+
+
+def score_margin(logits: Float[Tensor, "example class"]) -> Float64[Tensor, " unequal"]:
+    """Highest minus second highest score of each example, in standard deviations of its scores over the classes.
+
+    The division takes out the scale of the logits, so that neither weight norm nor temperature moves it: 0 for a tie,
+    sqrt(C) for one class above C - 1 equal ones.
+
+    Args:
+        logits: Class scores, any floating dtype, two classes or more.
+
+    Returns:
+        One number for each example whose scores are not all equal, in order.
+
+    Raises:
+        ShapeError: Fewer than two classes.
+
+    Example:
+        >>> score_margin(torch.tensor([[0.0, 0.0, 7.0, 0.0]])).tolist()
+        [2.0]
+    """
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise ShapeError(f"score_margin: `logits` must be [example, class], two classes or more, got {tuple(logits.shape)}.")
+    margins = []
+    for block in torch.split(logits, max(1, CHUNK_ELEMENTS // logits.shape[1])):
+        scores = block.double()
+        highest = scores.topk(2, dim=1).values
+        spread = scores.std(dim=1)
+        margins.append(((highest[:, 0] - highest[:, 1]) / spread)[spread > 0])
+    return torch.cat(margins) if margins else torch.empty(0, dtype=torch.float64)
+
+
+class ScoreMargin(Measure):
+    """``train_margin`` and ``heldout_margin``: mean `score_margin` of each split, dimensionless.
+
+    Uses no labels. A network that stored its training examples chooses decidedly among those and not among held-out
+    ones; where a rule forms, both grow. Null: the value of a network trained on shuffled labels.
+    """
+
+    name: ClassVar[str] = "score_margin"
+    names: ClassVar[tuple[str, ...]] = ("train_margin", "heldout_margin")
+    needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
+    cost: ClassVar[Cost] = "forward"
+
+    def __call__(self, observation: Observation) -> Mapping[str, float]:
+        """Compute the values; see `score_margin`."""
+        found = {}
+        for split in SPLITS:
+            if not observation.has_split(split):
+                continue
+            logits, _ = require_classes(observation, split)
+            if logits.shape[1] < 2:
+                raise MeasureSkipped("a margin needs two classes or more")
+            margins = score_margin(logits)
+            if margins.numel():
+                found[f"{split}_margin"] = margins.mean().item()
+        return found
