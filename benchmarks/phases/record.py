@@ -16,6 +16,7 @@ import torch
 from networks import make_network
 from rivals import DistanceRatio, HankelResidual, Series
 from spec import Spec
+from specs import part_of
 from tasks import Data, make_data
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
@@ -41,7 +42,8 @@ def record(spec: Spec, folder: Path) -> dict[str, Any]:
         folder: Gets ``NAME.csv.gz``, a row for each snapshot.
 
     Returns:
-        The run's line in the index: its definition, facts about its data, and the processor seconds it took.
+        The run's line in the index: its part of the pool, its definition, facts about its data, and the processor seconds it
+        took.
     """
     torch.set_num_threads(1)
     logging.getLogger("lightning_interp").setLevel(logging.ERROR)
@@ -61,6 +63,8 @@ def record(spec: Spec, folder: Path) -> dict[str, Any]:
     }
     return {
         "name": spec.name,
+        "part": part_of(spec),
+        "weight_decay": spec.weight_decay,
         "spec": spec.plain(),
         **facts,
         "rows": rows,
