@@ -33,6 +33,9 @@ VERDICTS = (
 )
 """Every verdict on a whole history, in the order they are tried."""
 
+STAGE_NAMES = ("warm_up", "descent", "plateau", "breakthrough", "saturation", "instability", "collapse")
+"""Every name a stage of a loss curve can have."""
+
 Interval = tuple[int, int]
 """First and last optimizer step between which a boundary can lie, both included."""
 
@@ -58,6 +61,23 @@ class Phase:
     confidence: float
     start_interval: Interval
     end_interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of a loss curve with one shape.
+
+    Attributes:
+        name: One of `STAGE_NAMES`.
+        start: First optimizer step.
+        end: Start of the next stage, None while the stage is open.
+        slope: Change of the log loss per e-fold of steps.
+    """
+
+    name: str
+    start: int
+    end: int | None
+    slope: float
 
 
 @dataclass(frozen=True)

@@ -9,61 +9,28 @@ import argparse
 import json
 import multiprocessing
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from labels import Label, Series, label
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from spec import Spec
 from specs import all_specs
 
+from lightning_interp.phases.scoring.runs import ScoredRun
+from lightning_interp.store.pool_file import INDEX, read_index, read_pool
+
 RUNS = Path(__file__).parent / "runs"
-INDEX = "index.jsonl"
-
-
-@dataclass(frozen=True)
-class PoolRun:
-    """A recorded run.
-
-    Attributes:
-        spec: Its definition.
-        facts: Its line in the index.
-        metrics: Columns by name, nan where there was no value.
-        label: What happened.
-    """
-
-    spec: Spec
-    facts: dict[str, Any]
-    metrics: dict[str, Series]
-    label: Label
-
-
-def read_pool(folder: Path = RUNS) -> list[PoolRun]:
-    """Every recorded run, by name."""
-    runs = []
-    for facts in sorted(_index(folder), key=lambda line: str(line["name"])):
-        metrics = read_metrics(folder / f"{facts['name']}.csv.gz")
-        found = label(metrics, classes=facts["classes"], answers_shuffled=facts["answers_shuffled"])
-        runs.append(PoolRun(Spec(**facts["spec"]), facts, metrics, found))
-    return runs
-
-
-def read_metrics(path: Path) -> dict[str, Series]:
-    """Columns of one run, nan in empty cells."""
-    table = np.genfromtxt(path, delimiter=",", names=True)
-    return {name: table[name] for name in table.dtype.names}
 
 
 def record_all(specs: Iterable[Spec], folder: Path, *, workers: int, most: int | None) -> None:
     """Train what is missing, several at a time, and write each down when it is finished."""
     folder.mkdir(parents=True, exist_ok=True)
-    done = {line["name"] for line in _index(folder)}
+    done = {line["name"] for line in read_index(folder)}
     missing = [spec for spec in specs if spec.name not in done][:most]
     context = multiprocessing.get_context("spawn")
     columns = (
@@ -92,27 +59,25 @@ def _record(spec: Spec, folder: Path) -> dict[str, Any]:
     return record(spec, folder)
 
 
-def _index(folder: Path) -> list[dict[str, Any]]:
-    """Lines of the index; one that was broken off is left out, and its run trained again."""
-    path = folder / INDEX
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def show(runs: Sequence[PoolRun]) -> None:
-    """A table of the runs, and how many there are of each kind."""
-    table = Table("run", "kind", "memorized", "formation", "cleanup", "grokked", "CPU s")
-    for run in runs:
+def show(folder: Path) -> None:
+    """A table of the runs, and how many there are of each kind and part."""
+    table = Table("run", "part", "kind", "memorized", "formation", "cleanup", "grokked", "CPU s")
+    counts: Counter[tuple[str, str]] = Counter()
+    seconds = 0.0
+    for entry in read_pool(folder):
+        run = ScoredRun.of(entry.facts, entry.metrics)
         found = run.label
         steps = (found.t_mem, found.t_formation, found.t_cleanup, found.t_grok)
         kind = f"{found.kind}{', censored' if found.censored else ''}"
         cells = ("" if step is None else f"{step:,}" for step in steps)
-        table.add_row(run.spec.name, kind, *cells, f"{run.facts['cpu_s']:.0f}")
+        table.add_row(run.name, run.part, kind, *cells, f"{entry.facts['cpu_s']:.0f}")
+        counts[run.part, kind] += 1
+        seconds += entry.facts["cpu_s"]
     console = Console()
     console.print(table)
-    kinds = [run.label.kind for run in runs]
-    console.print({kind: kinds.count(kind) for kind in sorted(set(kinds))})
-    console.print(f"{len(runs)} runs, {sum(run.facts['cpu_s'] for run in runs) / 3600:.2f} processor hours")
+    for (part, kind), count in sorted(counts.items()):
+        console.print(f"{part}: {count} {kind}")
+    console.print(f"{counts.total()} runs, {seconds / 3600:.2f} processor hours")
 
 
 def main() -> None:
@@ -125,7 +90,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.what == "record":
         record_all(all_specs(), args.folder, workers=args.workers, most=args.most)
-    show(read_pool(args.folder))
+    show(args.folder)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from spec import Spec
 Part = Literal["calibration", "unseen_seed", "unseen_weight_decay", "unseen_task"]
 PARTS: tuple[Part, ...] = ("calibration", "unseen_seed", "unseen_weight_decay", "unseen_task")
 
-PAIRS = Spec("add", 43, fraction=0.5, network="mlp", width=192, weight_decay=3.0, steps=10_000)
+PAIRS = Spec("add", 43, fraction=0.5, network="mlp", width=192, weight_decay=3.0, steps=8000)
 TRANSFORMER = Spec("add", 31, fraction=0.6, weight_decay=3.0, steps=6000)
 PERMUTATIONS = Spec("permutation", 5, fraction=0.3, split="ordered", batch=512, steps=8000)
 DIGITS = Spec("digits", fraction=0.3, network="mlp", width=200, init=8.0, loss="mse", lr=1e-3, weight_decay=0.3, steps=8000)
-PARITY = Spec("parity", 40, fraction=1.0, network="mlp", width=128, batch=32, lr=1e-3, weight_decay=0.1, steps=10_000)
+PARITY = Spec("parity", 40, fraction=1.0, network="mlp", width=128, batch=32, lr=1e-3, weight_decay=0.1, steps=8000)
 
 SEEDS = range(4)
 UNSEEN_SEEDS = (3,)
@@ -61,23 +61,23 @@ def generalizing(seed: int) -> Iterator[Spec]:
 def shuffled(seed: int) -> Iterator[Spec]:
     """Nothing to generalize: the answers are permuted."""
     for decay in (0.0, 0.5, 1.0, 3.0):
-        yield replace(PAIRS, shuffled=True, weight_decay=decay, steps=5000, seed=seed)
+        yield replace(PAIRS, shuffled=True, weight_decay=decay, steps=4000, seed=seed)
         yield replace(TRANSFORMER, shuffled=True, weight_decay=decay, steps=4000, seed=seed)
-        yield replace(DIGITS, shuffled=True, weight_decay=decay, steps=5000, seed=seed)
+        yield replace(DIGITS, shuffled=True, weight_decay=decay, steps=4000, seed=seed)
     for decay in (0.0, 1.0, 3.0):
         yield replace(PERMUTATIONS, size=4, batch=None, shuffled=True, weight_decay=decay, steps=4000, seed=seed)
-    yield replace(PAIRS, task="sub", batch=256, shuffled=True, weight_decay=2.0, steps=5000, seed=seed)
-    yield replace(PAIRS, task="quadratic", shuffled=True, steps=5000, seed=seed)
+    yield replace(PAIRS, task="sub", batch=256, shuffled=True, weight_decay=2.0, steps=4000, seed=seed)
+    yield replace(PAIRS, task="quadratic", shuffled=True, steps=4000, seed=seed)
 
 
 def without_generalization(seed: int) -> Iterator[Spec]:
     """Too few examples, no weight decay, too little training, too large steps; and generalization at once, or lost again."""
-    yield replace(PAIRS, fraction=0.15, seed=seed)
+    yield replace(PAIRS, fraction=0.15, steps=5000, seed=seed)
     yield replace(PAIRS, task="mul", fraction=0.3, weight_decay=0.0, seed=seed)
     yield replace(PAIRS, task="quadratic", fraction=0.3, seed=seed)
-    yield replace(PAIRS, lr=1e-5, steps=3000, seed=seed)
-    yield replace(PAIRS, lr=3.0, weight_decay=0.0, steps=2000, seed=seed)
-    yield replace(PAIRS, fraction=0.85, seed=seed)
+    yield replace(PAIRS, lr=1e-5, steps=2000, seed=seed)
+    yield replace(PAIRS, lr=3.0, weight_decay=0.0, steps=1500, seed=seed)
+    yield replace(PAIRS, fraction=0.85, steps=4000, seed=seed)
     yield replace(DIGITS, init=1.0, weight_decay=0.1, steps=2000, seed=seed)
     yield replace(PAIRS, task="sub", fraction=0.7, late_lr=0.1, seed=seed)
     yield replace(PARITY, seed=seed)

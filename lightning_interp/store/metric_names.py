@@ -31,7 +31,8 @@ RECORD_NAMES = (
 """Every record name without per-layer detail."""
 
 CURVE_NAMES = RECORD_NAMES[:4]
-STEP_NAMES = ("step", "interp/step", "trainer/global_step", "global_step")
+STEP_NAMES = ("step", "interp/step", "trainer/global_step", "global_step", "_step")
+"""Names of the optimizer step, the surest first; W&B counts its own log calls as `_step`."""
 
 _SPECIAL = {"sum_sq": "weight_norm", "gini_we": "gini_embedding", "gini_wl": "gini_readout"}
 _HELDOUT = re.compile(r"^(?:heldout|val|valid|validation|test)[_/]")
@@ -61,7 +62,7 @@ def meaning_of(column: str) -> Meaning | None:
     >>> meaning_of("epoch") is None
     True
     """
-    text = column.strip().lower().removeprefix("interp/")
+    text = column.strip().lower().rsplit(" - ", 1)[-1].removeprefix("interp/")  # W&B exports "run name - metric"
     if text in RECORD_NAMES:
         return Meaning(text, 0)
     stem = re.sub(r"_(step|epoch)$", "", text)

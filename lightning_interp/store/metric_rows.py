@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of a CSV or JSONL metrics file: line number, optimizer step, and the cells that are not blank."""
+"""Rows of a CSV, JSONL or W&B metrics file: line number, optimizer step, and the cells that are not blank."""
 
 import csv
 import json
@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from lightning_interp.errors import MetricsError
 from lightning_interp.store.metric_names import STEP_NAMES, understood
 from lightning_interp.store.standing import lost_to_infinity, standing_rows
+from lightning_interp.store.wandb_file import wandb_history
 
 Row = tuple[int, int, list[tuple[str, Any]]]
 """Line in the file, optimizer step, (column, cell) pairs."""
@@ -28,7 +29,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
         MetricsError: Missing, a folder, empty, not readable or not text.
     """
     if path.is_dir():
-        raise MetricsError(f"{path}: a folder without run.json. Give a CSV or JSONL file, or a run directory.")
+        raise MetricsError(f"{path}: a folder without run.json. Give a CSV or JSONL file, a run directory, or a W&B run.")
     try:
         with path.open("rb") as binary:
             start = binary.read(4096)
@@ -77,9 +78,10 @@ def _step_column(columns: list[str], path: Path) -> int:
     repeated = {name for name in columns if name and columns.count(name) > 1}
     if repeated:
         raise MetricsError(f"{path}, line 1: column `{sorted(repeated)[0]}` appears twice. Rename or remove one of them.")
+    plain = [name.lower() for name in columns]
     for name in STEP_NAMES:
-        if name in columns:
-            return columns.index(name)
+        if name in plain:
+            return plain.index(name)
     raise MetricsError(f"{path}, line 1: no column `step`. {understood()}; found {', '.join(columns)}.")
 
 
@@ -121,6 +123,16 @@ def jsonl_rows(handle: TextIO, path: Path, resumed: Mapping[int, int]) -> Iterat
         return
     for line, data in chained:
         yield line, _json_step(data, f"{path}, line {line}"), _cells(data)
+
+
+def wandb_rows(path: Path) -> Iterator[Row]:
+    """Rows of a W&B run on disk; the line is the number of the record in its file.
+
+    Raises:
+        MetricsError: See `wandb_history`.
+    """
+    for number, values in wandb_history(path):
+        yield number, _json_step(values, f"{path}, record {number}"), _cells(values)
 
 
 def _decoded(handle: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A metrics history from a CSV or JSONL file: Lightning's CSVLogger output, an exported table, or our own records.jsonl.
+"""A metrics history from a file: Lightning's CSVLogger output, an exported table, our own records.jsonl, or a W&B run.
 
 Rows of one step are merged where their columns are disjoint or equal; blank cells and null mean not logged.
 """
@@ -11,7 +11,8 @@ from typing import Any
 
 from lightning_interp.errors import MetricsError
 from lightning_interp.store.metric_names import CURVE_NAMES, choose_columns, meaning_of, understood
-from lightning_interp.store.metric_rows import Row, csv_rows, is_jsonl, jsonl_rows, open_text
+from lightning_interp.store.metric_rows import Row, csv_rows, is_jsonl, jsonl_rows, open_text, wandb_rows
+from lightning_interp.store.wandb_file import wandb_file
 
 History = Mapping[str, tuple[list[int], list[float]]]
 """Values by record name: (steps, values), steps strictly increasing."""
@@ -48,7 +49,8 @@ def read_metrics(path: str | Path, *, resumed: Mapping[int, int] | None = None) 
     """Read a metrics file.
 
     Args:
-        path: A CSV file with a header, or a file of JSON lines, flat or as records.jsonl has them.
+        path: A CSV file with a header, a file of JSON lines, flat or as records.jsonl has them, or a W&B run on disk: its
+            file or folder.
         resumed: Of a resumed run: by attempt, the step it continued from; earlier attempts' rows after it are dropped.
 
     Returns:
@@ -59,9 +61,12 @@ def read_metrics(path: str | Path, *, resumed: Mapping[int, int] | None = None) 
             read, goes back in steps or contradicts another; the message names file, line, column and a way out.
     """
     path = Path(path)
-    with open_text(path) as handle:
-        rows = jsonl_rows(handle, path, resumed or {}) if is_jsonl(path) else csv_rows(handle, path)
-        collected = _collect(rows, path)
+    if run := wandb_file(path):
+        collected = _collect(wandb_rows(run), run)
+    else:
+        with open_text(path) as handle:
+            rows = jsonl_rows(handle, path, resumed or {}) if is_jsonl(path) else csv_rows(handle, path)
+            collected = _collect(rows, path)
     counts = {column: len(values) for column, values in collected.values.items()}
     mapping, unused = choose_columns(collected.values, counts)
     if not any(name in CURVE_NAMES for name in mapping.values()):

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hidden Markov model with Gaussian features of diagonal covariance: filter, most likely path, and fit.
+
+Features that were not measured are NaN and left out of the density of that point, which is exact for diagonal covariances.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+LEAST_VARIANCE = 1e-3
+"""Variances are kept above this, in squared units of the standardised features: no state may shrink onto one point."""
+RELATIVE_GAIN = 1e-6
+MOST_ROUNDS = 200
+
+
+@dataclass(frozen=True)
+class GaussianHMM:
+    """States with their chances to begin and to follow each other, and the features they show.
+
+    Attributes:
+        start: Probability of each state at the first point, [state].
+        transition: Probability of the next state, [state, next state].
+        means: [state, feature].
+        variances: The same, of each feature alone.
+    """
+
+    start: Array
+    transition: Array
+    means: Array
+    variances: Array
+
+    @property
+    def states(self) -> int:
+        """Number of states."""
+        return len(self.start)
+
+    @property
+    def parameters(self) -> int:
+        """Number of free parameters."""
+        k, features = self.means.shape
+        return (k - 1) + k * (k - 1) + 2 * k * features
+
+    def log_density(self, points: Array) -> Array:
+        """Log-density of each point in each state, [..., state], from points [..., feature]; NaN features left out."""
+        apart = points[..., None, :] - self.means
+        terms = -0.5 * (apart**2 / self.variances + np.log(2 * np.pi * self.variances))
+        return np.asarray(np.where(np.isnan(terms), 0.0, terms).sum(-1))
+
+    def step(self, posterior: Array | None, point: Array) -> Array:
+        """Filtered probability of each state after one more point.
+
+        Args:
+            posterior: The one before it, None at the first point.
+            point: [feature].
+        """
+        predicted = self.start if posterior is None else posterior @ self.transition
+        density = self.log_density(point)
+        joint = predicted * np.exp(density - density.max())
+        total = joint.sum()
+        return joint / total if total > 0 else predicted
+
+    def filtered(self, points: Array) -> Array:
+        """Probability of each state at each point given the points up to it, [point, state]: `step` folded over them."""
+        posterior, found = None, []
+        for point in points:
+            posterior = self.step(posterior, point)
+            found.append(posterior)
+        return np.stack(found) if found else np.empty((0, self.states))
+
+    def log_likelihood(self, points: Array) -> float:
+        """Log-likelihood of one sequence [point, feature]."""
+        return float(_forward(self, points[None], np.array([len(points)]))[1].sum())
+
+    def most_likely_path(self, points: Array) -> NDArray[np.int64]:
+        """States of the single most likely path, one for each point; uses the whole sequence.
+
+        References:
+            Viterbi 1967, https://doi.org/10.1109/TIT.1967.1054010
+        """
+        with np.errstate(divide="ignore"):
+            start, transition = np.log(self.start), np.log(self.transition)
+        density = self.log_density(points)
+        best, came_from = start + density[0], np.zeros((len(points), self.states), dtype=np.int64)
+        for at in range(1, len(points)):
+            through = best[:, None] + transition
+            came_from[at] = through.argmax(0)
+            best = through.max(0) + density[at]
+        path = [int(best.argmax())]
+        for at in range(len(points) - 1, 0, -1):
+            path.append(int(came_from[at, path[-1]]))
+        return np.array(path[::-1])
+
+
+def fit_hmm(
+    sequences: Sequence[Array], states: int, *, restarts: int = 5, dwell: float = 10.0, seed: int = 0
+) -> GaussianHMM:
+    """Expectation maximisation over several sequences, the best of several starts.
+
+    Args:
+        sequences: Each [point, feature], standardised; NaN where not measured. None empty.
+        states: Number of states.
+        restarts: Starts, each from random points of the sequences as means.
+        dwell: Prior count of each state following itself: a state that lasts is preferred to one that flickers.
+        seed: Seed of the starts.
+
+    Returns:
+        The model of greatest penalised likelihood.
+
+    References:
+        Rabiner 1989, https://doi.org/10.1109/5.18626
+    """
+    lengths = np.array([len(sequence) for sequence in sequences])
+    padded = np.full((len(sequences), lengths.max(), sequences[0].shape[1]), np.nan)
+    for row, sequence in zip(padded, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    draw = np.random.default_rng(seed)
+    fits = (_climb(_initial(padded, lengths, states, draw), padded, lengths, dwell) for _ in range(restarts))
+    return max(fits, key=lambda fit: fit[1])[0]
+
+
+def _initial(padded: Array, lengths: NDArray[np.int64], states: int, draw: np.random.Generator) -> GaussianHMM:
+    """Means at random points, variances of all points, states that last."""
+    inside = np.arange(padded.shape[1]) < lengths[:, None]
+    points = padded[inside]
+    centre, spread = np.nanmean(points, 0), np.nanvar(points, 0) + LEAST_VARIANCE
+    chosen = points[draw.choice(len(points), states, replace=False)]
+    means = np.where(np.isnan(chosen), centre, chosen)
+    stay = 0.9
+    transition = np.full((states, states), (1 - stay) / max(states - 1, 1))
+    np.fill_diagonal(transition, stay if states > 1 else 1.0)
+    return GaussianHMM(np.full(states, 1 / states), transition, means, np.tile(spread, (states, 1)))
+
+
+def _climb(model: GaussianHMM, padded: Array, lengths: NDArray[np.int64], dwell: float) -> tuple[GaussianHMM, float]:
+    """Rounds of expectation and maximisation until the penalised likelihood stands still."""
+    before = -math.inf
+    for _ in range(MOST_ROUNDS):
+        alpha, scales = _forward(model, padded, lengths)
+        with np.errstate(divide="ignore"):
+            prior = dwell * float(np.log(np.diag(model.transition)).sum())
+        now = float(scales.sum()) + prior
+        if now - before < RELATIVE_GAIN * abs(now):
+            break
+        before = now
+        model = _maximised(model, padded, lengths, alpha, dwell)
+    return model, now
+
+
+def _densities(model: GaussianHMM, padded: Array, lengths: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Densities scaled by their greatest at each point, and the log of that scale; ones beyond the end of a sequence."""
+    logs = model.log_density(padded)
+    logs[np.arange(padded.shape[1]) >= lengths[:, None]] = 0.0
+    top = logs.max(-1)
+    return np.exp(logs - top[..., None]), top
+
+
+def _forward(model: GaussianHMM, padded: Array, lengths: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Filtered probabilities [sequence, point, state] and the log of each point's predictive density."""
+    densities, top = _densities(model, padded, lengths)
+    alpha, scales = np.empty_like(densities), np.empty_like(top)
+    predicted = np.broadcast_to(model.start, densities[:, 0].shape)
+    for at in range(densities.shape[1]):
+        joint = predicted * densities[:, at]
+        total = np.maximum(joint.sum(-1), 1e-300)
+        alpha[:, at] = joint / total[:, None]
+        scales[:, at] = np.log(total) + top[:, at]
+        predicted = alpha[:, at] @ model.transition
+    scales[np.arange(padded.shape[1]) >= lengths[:, None]] = 0.0
+    return alpha, scales
+
+
+def _maximised(model: GaussianHMM, padded: Array, lengths: NDArray[np.int64], alpha: Array, dwell: float) -> GaussianHMM:
+    """The model that the smoothed states make most likely."""
+    densities, _ = _densities(model, padded, lengths)
+    gamma, follows = np.empty_like(alpha), np.zeros_like(model.transition)
+    gamma[:, -1] = alpha[:, -1]
+    beta = np.ones_like(alpha[:, 0])
+    for at in range(alpha.shape[1] - 2, -1, -1):
+        inside = (at + 1 < lengths)[:, None]
+        ahead = beta * densities[:, at + 1]
+        joint = alpha[:, at, :, None] * model.transition * ahead[:, None, :]
+        joint /= np.maximum(joint.sum((1, 2), keepdims=True), 1e-300)
+        follows += (joint * inside[..., None]).sum(0)
+        back = ahead @ model.transition.T
+        beta = np.where(inside, back / np.maximum(back.sum(-1, keepdims=True), 1e-300), 1.0)
+        gamma[:, at] = alpha[:, at] * beta
+        gamma[:, at] /= np.maximum(gamma[:, at].sum(-1, keepdims=True), 1e-300)
+    gamma[np.arange(padded.shape[1]) >= lengths[:, None]] = 0.0
+    follows = follows + dwell * np.eye(model.states)
+    means, variances = _moments(padded, gamma, model)
+    return GaussianHMM(_normal(gamma[:, 0].sum(0)), _normal(follows), means, variances)
+
+
+def _moments(padded: Array, gamma: Array, model: GaussianHMM) -> tuple[Array, Array]:
+    """Weighted mean and variance of each feature where it was measured; a state without points keeps its own."""
+    known = ~np.isnan(padded)
+    values = np.where(known, padded, 0.0)
+    weight = np.einsum("stk,stf->kf", gamma, known)
+    total = np.maximum(weight, 1e-12)
+    means = np.einsum("stk,stf->kf", gamma, values) / total
+    squares = np.einsum("stk,stf->kf", gamma, values**2) / total
+    variances = np.maximum(squares - means**2, LEAST_VARIANCE)
+    enough = weight > 1e-6
+    return np.where(enough, means, model.means), np.where(enough, variances, model.variances)
+
+
+def _normal(counts: Array) -> Array:
+    return np.asarray(counts / np.maximum(counts.sum(-1, keepdims=True), 1e-300))

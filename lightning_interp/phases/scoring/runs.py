@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One labelled run, as everything that scores detectors sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_interp.phases.scoring.labels import Label, Series, label
+
+NEGATIVE_KINDS = ("memorization_only", "not_fitted", "diverged")
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A run whose whole course is known.
+
+    Attributes:
+        name: Names it in tables; nothing is read from it.
+        part: Part of the pool, such as ``calibration`` or ``unseen_task``.
+        classes: Number of classes.
+        weight_decay: Only splits the tables; no detector sees it.
+        metrics: Columns of equal length by record name, ``step`` among them, NaN where there was no value.
+        label: What happened.
+    """
+
+    name: str
+    part: str
+    classes: int
+    weight_decay: float
+    metrics: Mapping[str, Series]
+    label: Label
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], metrics: Mapping[str, Series]) -> "ScoredRun":
+        """A recorded run with its label.
+
+        Args:
+            facts: ``name``, ``part``, ``classes``, ``weight_decay``, and ``answers_shuffled`` for the label.
+            metrics: Its columns.
+        """
+        found = label(metrics, classes=facts["classes"], answers_shuffled=facts["answers_shuffled"])
+        return cls(facts["name"], facts["part"], facts["classes"], facts["weight_decay"], metrics, found)
+
+    @property
+    def positive(self) -> bool:
+        """Whether it memorized first and generalized later, to keep it or not."""
+        return self.label.kind == "grokking" or (self.label.kind == "collapse" and self._was_late)
+
+    @property
+    def negative(self) -> bool:
+        """Whether there was no generalization and none to come."""
+        return self.label.kind in NEGATIVE_KINDS and not self.label.censored
+
+    @property
+    def budget(self) -> int:
+        """Last recorded step."""
+        return int(self.metrics["step"][-1])
+
+    @property
+    def _was_late(self) -> bool:
+        found = self.label
+        return found.t_mem is not None and found.t_grok is not None and found.t_grok >= 2 * found.t_mem

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of one loss curve: stages that need no held-out data and assume nothing about grokking.
+
+The logarithm of the loss over the logarithm of the step is cut into straight pieces; each piece is named by its slope and by
+what came before. Post hoc: the whole curve is looked at, so a stage can be named differently once more of it is known.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_interp.phases.series import noise_sd
+from lightning_interp.timeline import Stage
+
+PER_EFOLD = 25
+FLOOR = 0.01
+"""Share of the first loss under which the curve counts as spent: a memorized loss falls for ever in its logarithm."""
+FLAT = 0.05
+"""Change of the loss per e-fold of steps up to which it stands still."""
+LEAST_NOISE = 0.02
+LEAST_POINTS = 4
+CHANGES = 3
+"""Parameters that one more change point adds: its place, level and slope."""
+SPIKE_NOISE, SPIKE = 6.0, 0.2
+RISE = 0.1
+BREAKTHROUGH_NOISE = 3.0
+
+
+def stages(steps: Sequence[int], losses: Sequence[float]) -> tuple[Stage, ...]:
+    """Stages of a loss curve.
+
+    - ``warm_up``: it stands still before it has fallen.
+    - ``descent``: it falls by 5 % or more per e-fold of steps.
+    - ``plateau``: it stands still, and falls again later; ``saturation``: it stands still to the end.
+    - ``breakthrough``: a fall after a plateau of over three deviations of that plateau.
+    - ``instability``: a spike, or a rise by 10 % or more that is taken back; ``collapse``: such a rise that is not.
+
+    Args:
+        steps: Increasing optimizer steps.
+        losses: Loss at each, nats or any positive unit; values that are not finite are left out.
+
+    Returns:
+        Contiguous stages in order, the last one open; none for fewer than 10 points or a loss that starts at 0 or below.
+    """
+    at, height = _resampled(steps, losses)
+    if len(at) < 2 * LEAST_POINTS + 2:
+        return ()
+    smooth, spikes = _without_spikes(height)
+    pieces = _merged(_named(_pieces(at, smooth), at, smooth))
+    return tuple(_with_spikes(pieces, at, spikes))
+
+
+def _resampled(steps: Sequence[int], losses: Sequence[float]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """At most 25 points an e-fold, each the median of what was logged since the one before; heights in log loss."""
+    known = np.array([math.isfinite(loss) for loss in losses], dtype=bool)
+    at, loss = np.asarray(steps, dtype=np.int64)[known], np.asarray(losses, dtype=np.float64)[known]
+    if not len(at) or loss[0] <= 0:
+        return np.empty(0, dtype=np.int64), np.empty(0)
+    bins = np.floor(np.log(at - at[0] + 1.0) * PER_EFOLD).astype(np.int64)
+    ends = np.flatnonzero(np.append(np.diff(bins) > 0, True))
+    parts = np.split(loss, ends[:-1] + 1)
+    height = np.log(np.maximum([float(np.median(part)) for part in parts], 0.0) + FLOOR * loss[0])
+    return at[ends], height
+
+
+def _log_time(at: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(np.log(at - at[0] + 1.0))
+
+
+def _without_spikes(height: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The curve with lone peaks replaced by the median of their neighbours, and where they were."""
+    from scipy.ndimage import median_filter
+
+    calm = np.asarray(median_filter(height, size=5, mode="nearest"))
+    limit = max(SPIKE, SPIKE_NOISE * _noise(height))
+    spikes = height - calm > limit
+    spikes[:2] = False  # the start is steep by itself
+    return np.where(spikes, calm, height), spikes
+
+
+def _pieces(at: NDArray[np.int64], height: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """First and one past the last point of each straight piece."""
+    import ruptures
+
+    points = len(height)
+    signal = np.column_stack([height, _log_time(at), np.ones(points)])
+    search = ruptures.Pelt(model="linear", min_size=LEAST_POINTS, jump=1 if points <= 200 else 2).fit(signal)
+    ends = search.predict(pen=CHANGES * max(_noise(height), LEAST_NOISE) ** 2 * math.log(points))
+    return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def _noise(height: NDArray[np.float64]) -> float:
+    """Noise of the louder half: early points gather fewer records than late ones."""
+    middle = len(height) // 2
+    return max(noise_sd(height[:middle].tolist()), noise_sd(height[middle:].tolist()))
+
+
+def _named(pieces: list[tuple[int, int]], at: NDArray[np.int64], height: NDArray[np.float64]) -> list[Stage]:
+    """A stage for each piece, named by its slope and by what came before and after."""
+    time = _log_time(at)
+    slopes = [float(np.polyfit(time[a:b], height[a:b], 1)[0]) for a, b in pieces]
+    found: list[Stage] = []
+    for index, ((a, b), slope) in enumerate(zip(pieces, slopes, strict=True)):
+        before = found[-1].name if found else None
+        if slope >= -FLAT and before == "plateau" and height[a - 1] - height[a] > RISE:
+            found[-1] = replace(found[-1], end=int(at[a - 1]))
+            found.append(Stage("breakthrough", int(at[a - 1]), int(at[a]), slope))
+        end = int(at[b]) if b < len(at) else None
+        found.append(Stage(_name(index, pieces, slopes, height, before), int(at[a]), end, slope))
+    return found
+
+
+def _name(
+    index: int, pieces: list[tuple[int, int]], slopes: list[float], height: NDArray[np.float64], before: str | None
+) -> str:
+    (a, b), slope = pieces[index], slopes[index]
+    level = float(height[max(a - 1, 0)])
+    rises = float(height[b - 1]) - level > RISE and (slope > FLAT or float(height[a]) - level > RISE)
+    if rises:
+        return "instability" if (height[b:] < level + RISE).any() else "collapse"
+    if slope < -FLAT:
+        return "breakthrough" if before == "breakthrough" or _breaks(pieces[index - 1], b, height, before) else "descent"
+    if before is None or before == "warm_up":
+        return "warm_up"
+    drops = [float(height[c - 1] - height[c]) for c, _ in pieces[index + 1 :]]
+    falls_again = any(later < -FLAT for later in slopes[index + 1 :]) or any(drop > RISE for drop in drops)
+    return "plateau" if falls_again else "saturation"
+
+
+def _breaks(plateau: tuple[int, int], end: int, height: NDArray[np.float64], before: str | None) -> bool:
+    """Whether the fall to `end` is more than the noise of the plateau before it."""
+    if before != "plateau":
+        return False
+    flat = height[slice(*plateau)]
+    return float(flat.mean() - height[plateau[1] : end].min()) > BREAKTHROUGH_NOISE * float(flat.std())
+
+
+def _merged(found: list[Stage]) -> list[Stage]:
+    """Neighbours of one name as one stage, with the slope of the longest."""
+    merged: list[Stage] = []
+    for stage in found:
+        if merged and merged[-1].name == stage.name:
+            merged[-1] = replace(merged[-1], end=stage.end)
+        else:
+            merged.append(stage)
+    return merged
+
+
+def _with_spikes(found: list[Stage], at: NDArray[np.int64], spikes: NDArray[np.bool_]) -> list[Stage]:
+    """A spike cuts the stage it lies in."""
+    result = list(found)
+    for index in np.flatnonzero(spikes):
+        step, following = int(at[index]), int(at[min(index + 1, len(at) - 1)])
+        inside = next(i for i, s in enumerate(result) if s.start <= step and (s.end is None or step < s.end))
+        stage = result[inside]
+        parts = [replace(stage, end=step)] if stage.start < step else []
+        parts.append(Stage("instability", step, following if following > step else stage.end, 0.0))
+        if following > step and (stage.end is None or following < stage.end):
+            parts.append(replace(stage, start=following))
+        result[inside : inside + 1] = parts
+    return _merged(result)

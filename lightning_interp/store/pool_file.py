@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pool of recorded runs on disk: ``index.jsonl`` with a line for each run, and its metrics in ``NAME.csv.gz``."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_interp.errors import MetricsError
+
+INDEX = "index.jsonl"
+NEEDED = ("name", "part", "classes", "weight_decay", "answers_shuffled")
+
+
+@dataclass(frozen=True)
+class PoolEntry:
+    """One recorded run.
+
+    Attributes:
+        facts: Its line in the index; ``name``, ``part``, ``classes``, ``weight_decay`` and ``answers_shuffled`` are there.
+        metrics: Columns of equal length by record name, ``step`` among them, NaN where there was no value.
+    """
+
+    facts: Mapping[str, Any]
+    metrics: Mapping[str, NDArray[np.float64]]
+
+
+def read_index(folder: Path) -> list[dict[str, Any]]:
+    """Lines of the index; one that was broken off in writing is left out, and none where there is no index yet.
+
+    Raises:
+        MetricsError: A line is no JSON object.
+    """
+    path = folder / INDEX
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    try:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError as err:
+        raise MetricsError(f"{path}: a line is not a JSON object ({err}). Restore the file.") from err
+
+
+def read_pool(folder: Path) -> list[PoolEntry]:
+    """Every run of a pool, by name.
+
+    Raises:
+        MetricsError: There is no index, a line lacks something, or a run's metrics are missing or unreadable.
+    """
+    lines = read_index(folder)
+    if not lines:
+        raise MetricsError(f"{folder}: no pool of runs ({INDEX} is missing or empty). Record one, or name its folder.")
+    return [_entry(folder, facts) for facts in sorted(lines, key=lambda line: str(line.get("name")))]
+
+
+def _entry(folder: Path, facts: Mapping[str, Any]) -> PoolEntry:
+    missing = [key for key in NEEDED if key not in facts]
+    if missing:
+        raise MetricsError(f"{folder / INDEX}: the line of {facts.get('name')!r} lacks {', '.join(missing)}.")
+    path = folder / f"{Path(str(facts['name'])).name}.csv.gz"
+    try:
+        table = np.genfromtxt(path, delimiter=",", names=True, deletechars="", replace_space=" ")
+    except (OSError, ValueError) as err:
+        raise MetricsError(f"{path}: cannot be read ({err}). Record the run again.") from err
+    if table.dtype.names is None or "step" not in table.dtype.names:
+        raise MetricsError(f"{path}: has no column `step`. Record the run again.")
+    table = np.atleast_1d(table)
+    return PoolEntry(facts, {name: table[name].astype(float) for name in table.dtype.names or ()})

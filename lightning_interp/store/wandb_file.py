@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""History rows of a W&B run that lies on disk (``offline-run-…/run-….wandb``), by W&B's own reader."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_interp.errors import MetricsError
+from lightning_interp.store.metric_names import STEP_NAMES
+
+SUFFIX = ".wandb"
+WAIT_S = 600
+_OTHER_WAY = "Or export the run's history as CSV and give that."
+
+
+def wandb_file(path: Path) -> Path | None:
+    """The W&B file a path stands for: itself, or the only one in a W&B run's folder; None where there is none.
+
+    Raises:
+        MetricsError: A folder with several of them.
+    """
+    if path.suffix == SUFFIX and path.is_file():
+        return path
+    inside = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else []
+    if len(inside) > 1:
+        raise MetricsError(f"{path}: holds {len(inside)} W&B runs ({inside[0].name}, …). Name one of them.")
+    return inside[0] if inside else None
+
+
+def wandb_history(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Number of each history record and its values by key.
+
+    A run may log before it knows its optimizer step, and Lightning's logger counts both: where any row has a name of an
+    optimizer step (`trainer/global_step`, ...), rows without it are left out; else W&B's own `_step` counts.
+
+    Raises:
+        MetricsError: W&B cannot read the file, is too old to, or finds no history in it.
+    """
+    rows = [(record["num"], record["history"]["item"]) for record in _records(path) if record.get("type") == "history"]
+    if not rows:
+        raise MetricsError(f"{path}: W&B finds no history in it: nothing was logged, or it is no W&B run. {_OTHER_WAY}")
+    named = next((name for name in STEP_NAMES if any(name in values for _, values in rows)), STEP_NAMES[0])
+    return ((number, values) for number, values in rows if named in values)
+
+
+def _records(path: Path) -> Iterator[Mapping[str, Any]]:
+    program = Path(sysconfig.get_path("scripts")) / ("wandb.exe" if sys.platform == "win32" else "wandb")
+    command = [str(program), "leet", "inspect", "--json", str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as err:
+        raise MetricsError(f"{path}: W&B cannot be asked to read it ({err}). {_OTHER_WAY}") from err
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise MetricsError(f"{path}: W&B cannot read it ({said[0]}). Update wandb if it is old. {_OTHER_WAY}")
+    return (json.loads(line) for line in done.stdout.splitlines() if line.strip())

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""W&B runs on disk, written by wandb itself."""
+
+from pathlib import Path
+
+import pytest
+
+from lightning_interp.errors import MetricsError
+from lightning_interp.store.metrics_file import read_metrics
+from lightning_interp.store.wandb_file import wandb_file
+
+STEPS = range(0, 300, 10)
+
+
+def log_run(root, rows):
+    """Log rows to an offline run and return its folder."""
+    import wandb
+
+    settings = wandb.Settings(mode="offline", silent=True, console="off", x_disable_stats=True)
+    run = wandb.init(project="test", dir=str(root), settings=settings)
+    for row in rows:
+        run.log(row)
+    run.finish()
+    return Path(run.settings.sync_file).parent
+
+
+@pytest.fixture(scope="module")
+def lightning_run(tmp_path_factory):
+    """As Lightning's logger writes it: train and validation in rows of their own, and W&B's own count of rows beside."""
+    rows = [{"note": "before training"}]
+    for step in STEPS:
+        rows += [{"train_loss": 3 - step / 200, "trainer/global_step": step}]
+        rows += [{"val_loss": 3 + step / 100, "trainer/global_step": step}]
+    return log_run(tmp_path_factory.mktemp("lightning"), rows)
+
+
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory):
+    """Without any step of its own."""
+    return log_run(tmp_path_factory.mktemp("plain"), [{"train_loss": 3 - row / 20} for row in range(30)])
+
+
+def test_a_run_is_read_by_its_optimizer_step(lightning_run):
+    assert read_metrics(lightning_run).series["heldout_loss"] == (list(STEPS), [3 + step / 100 for step in STEPS])
+
+
+def test_a_run_is_read_from_its_folder_or_its_file(lightning_run):
+    assert read_metrics(wandb_file(lightning_run)).series == read_metrics(lightning_run).series
+
+
+def test_a_run_without_optimizer_step_is_read_by_wandb_s_own(plain_run):
+    assert read_metrics(plain_run).series["train_loss"][0] == list(range(30))
+
+
+def test_a_run_that_was_broken_off_is_read_as_far_as_it_goes(lightning_run, tmp_path):
+    whole = wandb_file(lightning_run).read_bytes()
+    torn = tmp_path / "torn.wandb"
+    torn.write_bytes(whole[: 2 * len(whole) // 3])
+    steps, _ = read_metrics(torn).series["train_loss"]
+    assert 3 < len(steps) < len(STEPS) and steps == list(STEPS)[: len(steps)]
+
+
+def test_a_file_that_is_no_run_is_refused(tmp_path):
+    (tmp_path / "junk.wandb").write_text("junk")
+    with pytest.raises(MetricsError, match=r"junk\.wandb: W&B finds no history"):
+        read_metrics(tmp_path)
+
+
+def test_a_folder_with_several_runs_is_refused(tmp_path):
+    for name in ("a.wandb", "b.wandb"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(MetricsError, match=r"holds 2 W&B runs \(a\.wandb"):
+        read_metrics(tmp_path)
+
+
+def test_a_missing_reader_is_told(lightning_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_interp.store.wandb_file.sysconfig.get_path", lambda _: str(tmp_path))
+    with pytest.raises(MetricsError, match="W&B cannot be asked to read it"):
+        read_metrics(lightning_run)
+
+
+def test_a_table_exported_from_the_web_page_is_read(tmp_path):
+    table = tmp_path / "export.csv"
+    table.write_text("Step,brave-sun-3 - train_loss,brave-sun-3 - train_loss__MIN\n0,3.5,3.5\n10,2.5,2.5\n")
+    history = read_metrics(table)
+    assert (history.series, history.unused) == ({"train_loss": ([0, 10], [3.5, 2.5])}, ("brave-sun-3 - train_loss__MIN",))
