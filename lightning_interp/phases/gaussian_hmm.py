@@ -43,8 +43,8 @@ class GaussianHMM:
     @property
     def parameters(self) -> int:
         """Number of free parameters."""
-        k, features = self.means.shape
-        return (k - 1) + k * (k - 1) + 2 * k * features
+        k, features = len(self.start), self.means.shape[1]
+        return int((k - 1) + k * (k - 1) + 2 * k * features)
 
     def log_density(self, points: Array) -> Array:
         """Log-density of each point in each state, [..., state], from points [..., feature]; NaN features left out."""

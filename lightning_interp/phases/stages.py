@@ -134,8 +134,9 @@ def _breaks(plateau: tuple[int, int], end: int, height: NDArray[np.float64], bef
     """Whether the fall to `end` is more than the noise of the plateau before it."""
     if before != "plateau":
         return False
-    flat = height[slice(*plateau)]
-    return float(flat.mean() - height[plateau[1] : end].min()) > BREAKTHROUGH_NOISE * float(flat.std())
+    begin, until = plateau
+    flat = height[begin:until]
+    return float(flat.mean() - height[until:end].min()) > BREAKTHROUGH_NOISE * float(flat.std())
 
 
 def _merged(found: list[Stage]) -> list[Stage]:
@@ -152,7 +153,7 @@ def _merged(found: list[Stage]) -> list[Stage]:
 def _with_spikes(found: list[Stage], at: NDArray[np.int64], spikes: NDArray[np.bool_]) -> list[Stage]:
     """A spike cuts the stage it lies in."""
     result = list(found)
-    for index in np.flatnonzero(spikes):
+    for index in np.flatnonzero(spikes).tolist():
         step, following = int(at[index]), int(at[min(index + 1, len(at) - 1)])
         inside = next(i for i, s in enumerate(result) if s.start <= step and (s.end is None or step < s.end))
         stage = result[inside]
