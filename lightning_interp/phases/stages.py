@@ -123,7 +123,9 @@ def _name(
         return "instability" if (height[b:] < level + RISE).any() else "collapse"
     if slope < -FLAT:
         return "breakthrough" if before == "breakthrough" or _breaks(pieces[index - 1], b, height, before) else "descent"
-    if before is None or before == "warm_up":
+    if before in ("collapse", "warm_up"):
+        return before
+    if before is None:
         return "warm_up"
     drops = [float(height[c - 1] - height[c]) for c, _ in pieces[index + 1 :]]
     falls_again = any(later < -FLAT for later in slopes[index + 1 :]) or any(drop > RISE for drop in drops)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stages of loss curves whose shape is known."""
+
+import math
+import random
+
+import pytest
+
+from lightning_interp.phases.stages import stages
+from lightning_interp.timeline import STAGE_NAMES
+
+
+def fall(step, at, width=0.2):
+    """1 before `at`, 0 after, smooth in log step."""
+    return 1 / (1 + math.exp((math.log(step + 1) - math.log(at + 1)) / width))
+
+
+SHAPES = {
+    "one fall": (lambda s: 4 * fall(s, 3000) + 0.5, ["warm_up", "descent", "saturation"]),
+    "no fall": (lambda _: 4.0, ["warm_up"]),
+    "power law": (lambda s: 4 * (s + 1) ** -0.2, ["descent"]),
+    "two falls": (
+        lambda s: 2 * fall(s, 50) + 2 * fall(s, 5000) + 0.5,
+        ["warm_up", "descent", "plateau", "breakthrough", "saturation"],
+    ),
+    "a step down": (
+        lambda s: (2 if s < 3000 else 0.5) + 2 * fall(s, 50),
+        ["warm_up", "descent", "plateau", "breakthrough", "saturation"],
+    ),
+    "lost at the end": (
+        lambda s: 4 * fall(s, 500, 0.5) + 0.3 + (s > 50_000) * 2,
+        ["warm_up", "descent", "saturation", "collapse"],
+    ),
+    "a spike": (lambda s: 4 * (s + 1) ** -0.2 * (20 if 9900 < s < 10_200 else 1), ["descent", "instability", "descent"]),
+    "a relapse": (lambda s: 4 * (s + 1) ** -0.2 * (3 if 9900 < s < 20_000 else 1), ["descent", "instability", "descent"]),
+}
+
+
+def curve(shape, *, noise=0.02, last=100_000, count=3000, seed=0):
+    draw = random.Random(seed)
+    steps = sorted({round(last ** (i / count)) for i in range(count + 1)})
+    return steps, [shape(step) * math.exp(draw.gauss(0, noise)) for step in steps]
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("seed", range(3))
+def test_stages_of_a_known_shape(kind, seed):
+    shape, expected = SHAPES[kind]
+    assert [stage.name for stage in stages(*curve(shape, seed=seed))] == expected
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
+def test_noise_alone_is_no_stage(noise):
+    assert [stage.name for stage in stages(*curve(lambda _: 4.0, noise=noise))] == ["warm_up"]
+
+
+def test_boundaries_lie_where_the_curve_bends():
+    found = stages(*curve(SHAPES["two falls"][0]))
+    breakthrough = next(stage for stage in found if stage.name == "breakthrough")
+    # The logistic leaves its plateau by 5 % some three widths of .2 e-folds before its middle at 5,000.
+    assert breakthrough.start == pytest.approx(5000 * math.exp(-0.6), rel=0.25)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_stages_are_contiguous_and_the_last_is_open(kind):
+    found = stages(*curve(SHAPES[kind][0]))
+    assert all(stage.end == following.start for stage, following in zip(found, found[1:], strict=False))
+    assert found[-1].end is None
+    assert {stage.name for stage in found} <= set(STAGE_NAMES)
+
+
+def test_stages_do_not_depend_on_the_logging_cadence():
+    shape = SHAPES["two falls"][0]
+    dense, sparse = (stages(*curve(shape, noise=0.0, count=count)) for count in (3000, 600))
+    assert [stage.name for stage in dense] == [stage.name for stage in sparse]
+
+
+def test_losses_that_are_not_finite_are_left_out():
+    steps, losses = curve(SHAPES["one fall"][0])
+    losses[100] = losses[200] = math.nan
+    assert [stage.name for stage in stages(steps, losses)] == ["warm_up", "descent", "saturation"]
+
+
+@pytest.mark.parametrize("losses", [[], [3.0] * 5, [0.0] * 50, [-1.0] * 50, [math.nan] * 50])
+def test_too_little_gives_no_stages(losses):
+    assert stages(range(len(losses)), losses) == ()
