@@ -4,7 +4,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lightning_interp.errors import MetricsError
@@ -104,6 +104,8 @@ class Timeline:
         intensities: By process, (optimizer step, value in [0, 1]) wherever it was judged anew; a value holds until the next.
             The last point is that of the last update.
         evidence: Why, in plain values: chance level and its source, the steps that decided, clauses, series present.
+        stages: Shape of the train loss (of the held-out loss where there is none), which needs no held-out data. Found in
+            the whole curve at once: empty until the history is finished.
     """
 
     verdict: str
@@ -111,6 +113,7 @@ class Timeline:
     alarms: tuple[Alarm, ...] = ()
     intensities: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
 
     @property
     def current(self) -> str | None:
@@ -138,6 +141,7 @@ class Timeline:
             "alarms": [{"name": alarm.name, "step": alarm.step} for alarm in self.alarms],
             "intensities": {name: [[s, v] for s, v in points] for name, points in self.intensities.items()},
             "evidence": dict(self.evidence),
+            "stages": [asdict(stage) for stage in self.stages],
         }
 
     @classmethod
@@ -162,6 +166,7 @@ class Timeline:
                 alarms=tuple(Alarm(alarm["name"], alarm["step"]) for alarm in data["alarms"]),
                 intensities={name: tuple((s, v) for s, v in points) for name, points in data["intensities"].items()},
                 evidence=dict(data["evidence"]),
+                stages=tuple(Stage(**stage) for stage in data.get("stages", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise MetricsError(f"Timeline: not a phases.json ({err!r}). Detect the phases again.") from err

@@ -167,7 +167,7 @@ class Analyzer:
 
         Finished work ends with a last fit of the components.
         """
-        self._write_timeline()
+        self._write_timeline(finished=True)
         if self._components is not None and stage == "finished" and not self.superseded:
             with self._under_way.fitting():
                 self._components.finish()
@@ -389,7 +389,8 @@ class Analyzer:
             self._write_timeline()
             self.state.last_step = record.step
 
-    def _write_timeline(self) -> None:
-        if self._timeline_is_behind and not self.superseded:
-            replace_text(self.run_dir / PHASES, json.dumps(self._folded.timeline.to_dict(), allow_nan=False))
+    def _write_timeline(self, *, finished: bool = False) -> None:
+        if (self._timeline_is_behind or (finished and self._folded.records)) and not self.superseded:
+            timeline = self._folded.finished_timeline if finished else self._folded.timeline
+            replace_text(self.run_dir / PHASES, json.dumps(timeline.to_dict(), allow_nan=False))
             self._timeline_is_behind = False

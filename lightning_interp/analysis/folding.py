@@ -41,6 +41,12 @@ class FoldedRecords:
         self._refold()
         return self._detector.timeline
 
+    @property
+    def finished_timeline(self) -> Timeline:
+        """The same, taken for the whole history."""
+        self._refold()
+        return self._detector.finished_timeline
+
     def know_classes(self, n_classes: int) -> None:
         """Chance level depends on the number of classes: fold again."""
         self._n_classes, self._stale = n_classes, True

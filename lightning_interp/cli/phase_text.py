@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_interp.store.metrics_file import MetricsHistory
-from lightning_interp.timeline import Phase, Timeline
+from lightning_interp.timeline import Phase, Stage, Timeline
 
 
 def show(history: MetricsHistory, timeline: Timeline, console: Console | None = None) -> None:
@@ -31,6 +31,8 @@ def show(history: MetricsHistory, timeline: Timeline, console: Console | None = 
         )
     else:
         console.print("No phase found yet.")
+    if timeline.stages:
+        console.print(Text(f"Shape of the loss: {', '.join(_stage(stage) for stage in timeline.stages)}."))
     for alarm in timeline.alarms:
         if alarm.name != "phase_began":
             console.print(Text(f"Alarm at step {alarm.step:,}: {alarm.name.replace('_', ' ')}"))
@@ -46,6 +48,11 @@ def phase_table(timeline: Timeline) -> Table:
     for phase in timeline.phases:
         table.add_row(*_cells(phase))
     return table
+
+
+def _stage(stage: Stage) -> str:
+    until = "open" if stage.end is None else f"{stage.end:,}"
+    return f"{stage.name.replace('_', ' ')} {stage.start:,}–{until}"
 
 
 def _cells(phase: Phase) -> tuple[str, ...]:

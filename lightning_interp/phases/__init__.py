@@ -13,9 +13,11 @@ from lightning_interp.phases.verdict import SENTENCES as SENTENCES
 from lightning_interp.timeline import ALARM_NAMES as ALARM_NAMES
 from lightning_interp.timeline import INTENSITY_NAMES as INTENSITY_NAMES
 from lightning_interp.timeline import PHASE_NAMES as PHASE_NAMES
+from lightning_interp.timeline import STAGE_NAMES as STAGE_NAMES
 from lightning_interp.timeline import VERDICTS as VERDICTS
 from lightning_interp.timeline import Alarm as Alarm
 from lightning_interp.timeline import Phase as Phase
+from lightning_interp.timeline import Stage as Stage
 from lightning_interp.timeline import Timeline as Timeline
 
 __all__ = [
@@ -24,12 +26,14 @@ __all__ = [
     "MEANINGS",
     "PHASE_NAMES",
     "SENTENCES",
+    "STAGE_NAMES",
     "TRACKED",
     "VERDICTS",
     "Alarm",
     "Phase",
     "PhaseChange",
     "PhaseDetector",
+    "Stage",
     "Timeline",
     "describe",
     "detect_phases",

@@ -3,6 +3,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from lightning_interp.errors import MetricsError
@@ -85,6 +86,14 @@ class PhaseDetector:
             evidence=evidence(verdict_now, self._observed, self._rules, self._milestones),
         )
 
+    @property
+    def finished_timeline(self) -> Timeline:
+        """What is known now, taken for the whole history: with the stages of its loss curve (up to a tenth of a second)."""
+        from lightning_interp.phases.stages import stages  # numpy, SciPy and ruptures, which the online part does without
+
+        curve = self._observed["train_loss"] or self._observed["heldout_loss"]
+        return replace(self.timeline, stages=stages(curve.steps, curve.values))
+
     def _add_points(self, step: int, *, held: bool) -> None:
         """Of a stretch in which intensities keep their value only the ends are kept, once there are many points."""
         again = held and self._held and len(self._points[0]) > EVERY_POINT
@@ -154,7 +163,7 @@ def detect_phases(metrics: Mapping[str, Any], *, n_classes: int | None = None) -
         n_classes: Number of classes, which fixes chance level; None where it is not known.
 
     Returns:
-        The same as a `PhaseDetector` that was given each record in turn.
+        The same as a `PhaseDetector` that was given each record in turn, with the stages of the loss curve.
 
     Raises:
         MetricsError: Columns of different lengths, steps that are no increasing whole numbers, or none of the names known.
@@ -162,7 +171,7 @@ def detect_phases(metrics: Mapping[str, Any], *, n_classes: int | None = None) -
     detector = PhaseDetector(n_classes=n_classes)
     for step, values in rows_of(metrics, TRACKED):
         detector.update(step, values)
-    return detector.timeline
+    return detector.finished_timeline
 
 
 def fold(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> Iterator[tuple[int, Timeline]]:

@@ -6,6 +6,7 @@ import math
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -34,7 +35,7 @@ def test_detect_phases_of_a_truncated_history_is_what_was_said_online(histories,
     online = [timeline for _, timeline in fold(table)]
     for index in range(9, len(online), 10):
         cut = {name: column[: index + 1] for name, column in table.items()}
-        assert detect_phases(cut) == online[index]
+        assert replace(detect_phases(cut), stages=()) == online[index]
 
 
 def test_phases_once_emitted_keep_name_and_start(online):

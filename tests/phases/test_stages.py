@@ -3,6 +3,7 @@
 
 import math
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_boundaries_lie_where_the_curve_bends():
 @pytest.mark.parametrize("kind", SHAPES)
 def test_stages_are_contiguous_and_the_last_is_open(kind):
     found = stages(*curve(SHAPES[kind][0]))
-    assert all(stage.end == following.start for stage, following in zip(found, found[1:], strict=False))
+    assert all(stage.end == following.start for stage, following in pairwise(found))
     assert found[-1].end is None
     assert {stage.name for stage in found} <= set(STAGE_NAMES)
 

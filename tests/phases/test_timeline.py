@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lightning_interp import phases as package
 from lightning_interp.errors import MetricsError
-from lightning_interp.phases import ALARM_NAMES, PHASE_NAMES, VERDICTS, Timeline, detect_phases
+from lightning_interp.phases import ALARM_NAMES, PHASE_NAMES, STAGE_NAMES, VERDICTS, Timeline, detect_phases
 
 steps = st.integers(0, 10**9)
 shares = st.floats(0, 1)
@@ -36,6 +36,11 @@ written = st.fixed_dictionaries(
             st.sampled_from(["memorization", "cleanup"]), st.lists(st.tuples(steps, shares).map(list), max_size=5)
         ),
         "evidence": st.dictionaries(st.text(), st.none() | st.integers() | st.text()),
+        "stages": st.lists(
+            st.fixed_dictionaries(
+                {"name": st.sampled_from(STAGE_NAMES), "start": steps, "end": st.none() | steps, "slope": shares}
+            )
+        ),
     }
 )
 
@@ -47,7 +52,7 @@ def test_timeline_survives_the_json_round_trip(data):
 
 def test_to_dict_has_exactly_the_documented_keys(histories):
     data = detect_phases(histories.reference()).to_dict()
-    assert list(data) == ["schema", "verdict", "phases", "alarms", "intensities", "evidence"]
+    assert list(data) == ["schema", "verdict", "phases", "alarms", "intensities", "evidence", "stages"]
 
 
 def test_to_dict_of_a_real_run_is_plain_json(histories):

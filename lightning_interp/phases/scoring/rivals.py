@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores that others proposed for foreseeing generalization, and trivial ones; each with its published rule if it has one."""
+"""Scores that others proposed for foreseeing generalization, and trivial ones; each with its published rule if any."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -48,8 +48,8 @@ def distance_ratio(run: ScoredRun) -> Course:
 def hankel_residual(run: ScoredRun) -> Course:
     """Residual of a Hankel mode decomposition in units of the first windows after the fit.
 
-    Rule of arXiv 2605.08237: ten times the baseline in two windows in a row. The paper does not say what the baseline is; here
-    it is the median of the first three windows after a train accuracy of 99 %.
+    Rule of arXiv 2605.08237: ten times the baseline in two windows in a row. The paper does not say what the baseline is;
+    here it is the median of the first three windows after a train accuracy of 99 %.
     """
     step, residual = _known(run, "hankel_residual")
     fitted = run.metrics["step"][run.metrics["train_accuracy"] >= FITTED]
