@@ -20,6 +20,7 @@ EPILOG = """examples:
   lightning-interp phases lightning_logs/version_0/metrics.csv --classes 10
   lightning-interp phases wandb/offline-run-20260102_030405-a1b2c3d4
   lightning-interp phases interp_runs/20260102T030405Z-1a2b3c --figure phases.html
+  lightning-interp phases --score benchmarks/phases/runs
 """
 
 
@@ -34,17 +35,29 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kinds = "CSV with a header, JSON lines, a W&B run on disk (its folder or .wandb file), or a run directory"
-    parser.add_argument("file", type=Path, metavar="FILE", help=kinds)
+    parser.add_argument("file", type=Path, metavar="FILE", nargs="?", help=kinds)
     parser.add_argument("--json", action="store_true", help="print the timeline as one JSON object on stdout")
     parser.add_argument(
         "--classes", type=_classes, metavar="C", help="number of classes, so that chance is ln C (default: first record)"
     )
     parser.add_argument("--figure", type=Path, metavar="FILE.html", help="also write a picture that needs no network")
+    parser.add_argument(
+        "--score",
+        type=Path,
+        metavar="POOL",
+        help="in place of FILE: how good the detectors are on a folder of labelled runs",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Read, detect, print; returns the exit code."""
+    if (args.file is None) == (args.score is None):
+        raise MetricsError("phases: give either a FILE or --score POOL.")
+    if args.score is not None:
+        from lightning_interp.cli.score import run_score
+
+        return run_score(args.score, as_json=args.json)
     history, classes = _read(args.file, args.classes)
     from lightning_interp.phases import detect_phases
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One labelled run, as everything that scores detectors sees it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_interp.phases.scoring.labels import Label, Series, label
@@ -40,6 +40,10 @@ class ScoredRun:
         """
         found = label(metrics, classes=facts["classes"], answers_shuffled=facts["answers_shuffled"])
         return cls(facts["name"], facts["part"], facts["classes"], facts["weight_decay"], metrics, found)
+
+    def with_only(self, names: Collection[str]) -> "ScoredRun":
+        """The same run, and the same label, with some of its columns alone."""
+        return replace(self, metrics={name: column for name, column in self.metrics.items() if name in names})
 
     @property
     def positive(self) -> bool:

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lightning-interp phases --score``: how good the detectors are on a pool of labelled runs, as tables or as JSON."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_interp.cli.exit_codes import DONE
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lightning_interp.phases.scoring.scorecard import PartScores
+    from lightning_interp.phases.scoring.timeline_scores import TimelineScores
+    from lightning_interp.phases.scoring.warning_scores import WarningScores
+
+
+def run_score(pool: Path, *, as_json: bool) -> int:
+    """Score a pool and print the tables; returns the exit code."""
+    from lightning_interp.phases.scoring.runs import ScoredRun
+    from lightning_interp.phases.scoring.scorecard import score_pool
+    from lightning_interp.store.pool_file import read_pool
+
+    runs = [ScoredRun.of(entry.facts, entry.metrics) for entry in read_pool(pool)]
+    print(f"{len(runs)} runs in {pool}", file=sys.stderr)
+    scores = score_pool(runs, on_part=lambda part: print(f"  scored: {part}", file=sys.stderr))
+    if as_json:
+        print(json.dumps({part: as_plain(found) for part, found in scores.items()}, allow_nan=False))
+    else:
+        _show(scores)
+    return DONE
+
+
+def as_plain(scores: "PartScores") -> dict[str, Any]:
+    """Scores of one part as JSON values; null where there was nothing to measure."""
+    timelines = {name: asdict(found) for name, found in scores.timelines.items()}
+    for found in timelines.values():
+        found["confusion"] = [[kind, verdict, count] for (kind, verdict), count in sorted(found["confusion"].items())]
+    plain = {"kinds": dict(scores.kinds), "warnings": [asdict(each) for each in scores.warnings], "timelines": timelines}
+    finite: dict[str, Any] = _finite(plain)
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _show(scores: "Mapping[str, PartScores]") -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for part, found in scores.items():
+        kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(found.kinds.items()))
+        console.print(f"\n[bold]{part.replace('_', ' ')}[/bold]: {sum(found.kinds.values())} runs ({kinds})")
+        console.print(_warnings_table(found.warnings))
+        for name, timelines in found.timelines.items():
+            console.print(_boundary_table(name, timelines))
+        console.print(_confusion_table(found.timelines["all series"]))
+    console.print(
+        "Intervals hold with 95 %. Censored runs count neither as positive nor as negative. A lead is the time from the "
+        "alarm to generalization as a share of the latter's step.",
+        style="dim",
+    )
+
+
+def _warnings_table(warnings: "tuple[WarningScores, ...]") -> "Table":
+    from rich.table import Table
+
+    table = Table("score", "alarm", "area at 25 %", "area at 50 %", "against wd > 0", "detected", "false", "wd > 0", "lead")
+    for found in warnings:
+        areas = [str(found.areas[at]) for at in sorted(found.areas)] + [str(found.areas_decayed[max(found.areas)])]
+        alarms = (str(found.detected), str(found.false_alarms), str(found.false_alarms_decayed))
+        lead = "–" if math.isnan(found.lead_share) else f"{found.lead_share:.0%} ({found.lead_steps:,.0f})"
+        table.add_row(found.score, found.rule, *areas, *alarms, lead)
+    return table
+
+
+def _boundary_table(name: str, timelines: "TimelineScores") -> "Table":
+    from rich.table import Table
+
+    title = f"timelines, {name}: verdict agrees {timelines.agreed}, {timelines.flips:.2f} labels taken back a run"
+    table = Table("start of", "found", "error, share of the run", "error, decades", "inside its interval", title=title)
+    for phase, found in timelines.boundaries.items():
+        errors = [f"{value:.3f}" for value in (found.error_of_run, found.error_log10)]
+        table.add_row(phase.replace("_", " "), str(found.found), *errors, str(found.covered))
+    return table
+
+
+def _confusion_table(timelines: "TimelineScores") -> "Table":
+    from rich.table import Table
+
+    kinds = sorted({kind for kind, _ in timelines.confusion})
+    verdicts = sorted({verdict for _, verdict in timelines.confusion})
+    table = Table("what happened", *(verdict.replace("_", " ") for verdict in verdicts), title="verdicts, all series")
+    for kind in kinds:
+        table.add_row(kind.replace("_", " "), *(str(timelines.confusion.get((kind, verdict), "")) for verdict in verdicts))
+    return table

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole scorecard of a pool: every score and the timelines, part by part."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightning_interp.phases.detector import detect_phases
+from lightning_interp.phases.scoring.courses import Course
+from lightning_interp.phases.scoring.rivals import RIVALS
+from lightning_interp.phases.scoring.runs import ScoredRun
+from lightning_interp.phases.scoring.timeline_scores import TimelineScores, score_timelines
+from lightning_interp.phases.scoring.warning_scores import AlarmRule, WarningScores, calibrated_rule, score_warning
+
+CALIBRATION = "calibration"
+FALSE_ALARMS = 0.05
+"""Share of false alarms in the calibration part at which a rival without a rule of its own gets its threshold."""
+LOSSES = ("step", "train_loss", "heldout_loss")
+WITH_LABELS = "early warning"
+WITHOUT_LABELS = "early warning, no held-out labels"
+NEEDS_LABELS = frozenset(
+    {"heldout_loss", "heldout_accuracy", "heldout_percentile", "heldout_percentile_z", "restricted_loss", "loss_gap"}
+)
+OWN_RULE = AlarmRule("its own")
+
+
+@dataclass(frozen=True)
+class PartScores:
+    """One part of a pool.
+
+    Attributes:
+        kinds: Runs of each kind, censored ones apart.
+        warnings: Every score, ours first.
+        timelines: Of all series, and of the losses alone.
+    """
+
+    kinds: Mapping[str, int]
+    warnings: tuple[WarningScores, ...]
+    timelines: Mapping[str, TimelineScores]
+
+
+def score_pool(runs: Sequence[ScoredRun], *, on_part: Callable[[str], None] = lambda _: None) -> dict[str, PartScores]:
+    """Score every part of a pool, and all parts but the calibration together as ``test``.
+
+    Args:
+        runs: The pool.
+        on_part: Told the name of each part when it is done.
+    """
+    calibration = [run for run in runs if run.part == CALIBRATION]
+    parts = {part: [run for run in runs if run.part == part] for part in dict.fromkeys(run.part for run in runs)}
+    parts["test"] = [run for run in runs if run.part != CALIBRATION]
+    found = {}
+    for part, inside in parts.items():
+        found[part] = PartScores(_kinds(inside), tuple(_warnings(inside, calibration)), _timelines(inside))
+        on_part(part)
+    return found
+
+
+def our_warning(run: ScoredRun, *, labels: bool = True) -> Course:
+    """The early warning of the product, folded over a run; without labels it sees nothing that needs held-out answers."""
+    seen = {name: column for name, column in run.metrics.items() if labels or name not in NEEDS_LABELS}
+    timeline = detect_phases(seen, n_classes=run.classes)
+    points = timeline.intensities["generalization"]
+    alarm = next((alarm.step for alarm in timeline.alarms if alarm.name == "early_warning"), None)
+    return Course(np.array([step for step, _ in points], float), np.array([value for _, value in points]), alarm)
+
+
+def _warnings(runs: Sequence[ScoredRun], calibration: Sequence[ScoredRun]) -> list[WarningScores]:
+    ours = [
+        score_warning(WITH_LABELS, our_warning, OWN_RULE, runs),
+        score_warning(WITHOUT_LABELS, lambda run: our_warning(run, labels=False), OWN_RULE, runs),
+    ]
+    for name, rival in RIVALS.items():
+        has_rule = any(rival(run).alarm is not None for run in calibration)
+        if has_rule:
+            ours.append(score_warning(name, rival, OWN_RULE, runs))
+        ours.append(score_warning(name, rival, calibrated_rule(rival, calibration, FALSE_ALARMS), runs))
+    return ours
+
+
+def _timelines(runs: Sequence[ScoredRun]) -> dict[str, TimelineScores]:
+    losses = [run.with_only(LOSSES) for run in runs]
+    return {"all series": score_timelines(runs), "losses only": score_timelines(losses)}
+
+
+def _kinds(runs: Sequence[ScoredRun]) -> Counter[str]:
+    return Counter(f"{run.label.kind}{', censored' if run.label.censored else ''}" for run in runs)
