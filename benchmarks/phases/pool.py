@@ -6,7 +6,6 @@ A run that was broken off is trained again, one that is finished is not. Its met
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 from collections import Counter
@@ -22,6 +21,7 @@ from spec import Spec
 from specs import all_specs
 
 from lightning_interp.phases.scoring.runs import ScoredRun
+from lightning_interp.store.jsonl import append_line, cut_torn_tail
 from lightning_interp.store.pool_file import INDEX, read_index, read_pool
 
 RUNS = Path(__file__).parent / "runs"
@@ -30,6 +30,7 @@ RUNS = Path(__file__).parent / "runs"
 def record_all(specs: Iterable[Spec], folder: Path, *, workers: int, most: int | None) -> None:
     """Train what is missing, several at a time, and write each down when it is finished."""
     folder.mkdir(parents=True, exist_ok=True)
+    cut_torn_tail(folder / INDEX)
     done = {line["name"] for line in read_index(folder)}
     missing = [spec for spec in specs if spec.name not in done][:most]
     context = multiprocessing.get_context("spawn")
@@ -45,9 +46,12 @@ def record_all(specs: Iterable[Spec], folder: Path, *, workers: int, most: int |
         futures = {executor.submit(_record, spec, folder): spec for spec in missing}
         try:
             for future in as_completed(futures):
-                with (folder / INDEX).open("a") as index:
-                    index.write(json.dumps(future.result()) + "\n")
-                progress.update(task, advance=1, description=futures[future].name)
+                name = futures[future].name
+                if failed := future.exception():
+                    progress.console.print(f"{name} failed: {failed!r}")
+                else:
+                    append_line(folder / INDEX, future.result())
+                progress.update(task, advance=1, description=name)
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
             raise

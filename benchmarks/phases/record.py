@@ -56,6 +56,7 @@ def record(spec: Spec, folder: Path) -> dict[str, Any]:
         rows = _write_metrics(run, rivals, folder / f"{spec.name}.csv.gz")
     facts = {
         "classes": data.classes,
+        "cross_entropy": spec.loss == "cross_entropy",
         "trained_on": int(data.trained.sum()),
         "held_out": int((~data.trained).sum()),
         "answers_shuffled": round(data.shuffled, 3),
@@ -78,7 +79,7 @@ def train(spec: Spec, data: Data, network: nn.Module, run_dir: Path) -> dict[str
     Returns:
         What the rivals saw: values by step, by name.
     """
-    optimizer = torch.optim.AdamW(network.parameters(), spec.lr, (0.9, 0.98), weight_decay=spec.weight_decay)
+    optimizer = _optimizer(spec, network)
     task = CyclicGroupTask(spec.size, spec.task) if spec.task in GROUP_TASKS else None
     monitor = Monitor(run_dir, task=task, background="inline", retention="last:1", save_probe=False)
     train_data, heldout_data = _loader(data, data.trained), _loader(data, ~data.trained)
@@ -88,7 +89,9 @@ def train(spec: Spec, data: Data, network: nn.Module, run_dir: Path) -> dict[str
     with monitor.watch(network, train_data=train_data, heldout_data=heldout_data, max_steps=spec.steps):
         for step in range(1, spec.steps + 1):
             for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(spec, step)
+                group["lr"] = spec.lr * min(1.0, step / WARMUP_STEPS)
+                if spec.late_decay is not None and step > 2 * spec.steps / 3:
+                    group["weight_decay"] = spec.late_decay
             inputs, answers = next(batches)
             loss = LOSSES[spec.loss](network(inputs), answers)
             optimizer.zero_grad()
@@ -116,9 +119,10 @@ def _batches(spec: Spec, data: Data) -> Iterator[tuple[Tensor, Tensor]]:
             yield inputs[chosen], answers[chosen]
 
 
-def _learning_rate(spec: Spec, step: int) -> float:
-    late = spec.late_lr is not None and step > 2 * spec.steps / 3
-    return (spec.late_lr if late and spec.late_lr is not None else spec.lr) * min(1.0, step / WARMUP_STEPS)
+def _optimizer(spec: Spec, network: nn.Module) -> torch.optim.Optimizer:
+    if spec.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), spec.lr, momentum=0.9)
+    return torch.optim.AdamW(network.parameters(), spec.lr, (0.9, 0.98), weight_decay=spec.weight_decay)
 
 
 def _mse(logits: Tensor, answers: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 STATES = 512
 """Held-out examples of the distance ratio; the paper's own advice for its cost."""
+EARLY = (1, 2, 5, 10)
+"""Steps at which the ratio is measured beside every hundredth of the run, for its baseline."""
 PROBES = 100
 EVERY = 2
 """Optimizer steps between two records of the log-probabilities."""
@@ -28,7 +30,7 @@ Series = dict[int, float]
 
 
 class DistanceRatio:
-    """Distance ratio of held-out penultimate states at about a hundred steps of a run.
+    """Distance ratio of held-out penultimate states at about a hundred steps of a run, and some early ones.
 
     Args:
         network: Has a last linear layer named `readout` or `unembedding`, whose input is the penultimate state.
@@ -45,7 +47,8 @@ class DistanceRatio:
 
     def step(self, step: int) -> None:
         """Measure, where it is due."""
-        if step % self._every == 0 and (ratio := distance_ratio(self._states(), self._answers)) is not None:
+        due = step % self._every == 0 or step in EARLY
+        if due and (ratio := distance_ratio(self._states(), self._answers)) is not None:
             self.values[step] = ratio
 
     def _states(self) -> Tensor:

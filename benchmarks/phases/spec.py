@@ -22,11 +22,12 @@ class Spec:
         width: Width of the residual stream, or of the hidden layers.
         init: Factor on the initial weights.
         loss: What the training minimizes.
-        lr: Learning rate of AdamW.
+        optimizer: AdamW with betas .9 and .98, or SGD with a momentum of .9 and no weight decay.
+        lr: Learning rate, after a warm-up of 10 steps.
         weight_decay: Decoupled weight decay, per unit of learning rate.
         batch: Examples a step, None for all.
         steps: Optimizer steps: the budget.
-        late_lr: Learning rate in the last third, None for no change.
+        late_decay: Weight decay in the last third, None for no change.
         seed: Seed of split, order, initial weights and batches.
     """
 
@@ -39,11 +40,12 @@ class Spec:
     width: int = 48
     init: float = 1.0
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 2e-3
     weight_decay: float = 1.0
     batch: int | None = None
     steps: int = 6000
-    late_lr: float | None = None
+    late_decay: float | None = None
     seed: int = 0
 
     @property
@@ -69,9 +71,10 @@ SHORT = {
     "width": "d",
     "init": "x",
     "loss": "",
+    "optimizer": "",
     "lr": "lr",
     "weight_decay": "wd",
     "batch": "b",
     "steps": "n",
-    "late_lr": "late",
+    "late_decay": "late",
 }

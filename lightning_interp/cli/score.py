@@ -65,8 +65,9 @@ def _show(scores: "Mapping[str, PartScores]") -> None:
             console.print(_boundary_table(name, timelines))
         console.print(_confusion_table(found.timelines["all series"]))
     console.print(
-        "Intervals hold with 95 %. Censored runs count neither as positive nor as negative. A lead is the time from the "
-        "alarm to generalization as a share of the latter's step.",
+        "Intervals hold with 95 %. Positive: memorized first, generalized at twice that step or later. Negative: no "
+        "generalization and none to come. Early, partial and censored runs are neither. A lead is the time from the alarm "
+        "to generalization as a share of the latter's step.",
         style="dim",
     )
 
@@ -74,12 +75,15 @@ def _show(scores: "Mapping[str, PartScores]") -> None:
 def _warnings_table(warnings: "tuple[WarningScores, ...]") -> "Table":
     from rich.table import Table
 
-    table = Table("score", "alarm", "area at 25 %", "area at 50 %", "against wd > 0", "detected", "false", "wd > 0", "lead")
+    table = Table("score", "alarm", "area at 25 %", "area at 50 %", "ahead", "against wd > 0", "detected", "false", "wd > 0")
+    table.add_column("neither")
+    table.add_column("lead")
     for found in warnings:
-        areas = [str(found.areas[at]) for at in sorted(found.areas)] + [str(found.areas_decayed[max(found.areas)])]
-        alarms = (str(found.detected), str(found.false_alarms), str(found.false_alarms_decayed))
+        half = max(found.areas)
+        areas = [*(found.areas[at] for at in sorted(found.areas)), found.areas_ahead[half], found.areas_decayed[half]]
+        alarms = (found.detected, found.false_alarms, found.false_alarms_decayed, found.undecided)
         lead = "–" if math.isnan(found.lead_share) else f"{found.lead_share:.0%} ({found.lead_steps:,.0f})"
-        table.add_row(found.score, found.rule, *areas, *alarms, lead)
+        table.add_row(found.score, found.rule, *map(str, (*areas, *alarms)), lead)
     return table
 
 
@@ -87,10 +91,12 @@ def _boundary_table(name: str, timelines: "TimelineScores") -> "Table":
     from rich.table import Table
 
     title = f"timelines, {name}: verdict agrees {timelines.agreed}, {timelines.flips:.2f} labels taken back a run"
-    table = Table("start of", "found", "error, share of the run", "error, decades", "inside its interval", title=title)
+    table = Table(
+        "start of", "found", "in negatives", "error, share of the run", "error, decades", "inside its interval", title=title
+    )
     for phase, found in timelines.boundaries.items():
         errors = [f"{value:.3f}" for value in (found.error_of_run, found.error_log10)]
-        table.add_row(phase.replace("_", " "), str(found.found), *errors, str(found.covered))
+        table.add_row(phase.replace("_", " "), str(found.found), str(found.invented), *errors, str(found.covered))
     return table
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pool of recorded runs on disk: ``index.jsonl`` with a line for each run, and its metrics in ``NAME.csv.gz``."""
 
-import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_interp.errors import MetricsError
+from lightning_interp.store.jsonl import read_lines
 
 INDEX = "index.jsonl"
-NEEDED = ("name", "part", "classes", "weight_decay", "answers_shuffled")
+NEEDED = ("name", "part", "classes", "weight_decay", "answers_shuffled", "cross_entropy")
+COLUMNS = ("step", "train_loss", "train_accuracy", "heldout_loss", "heldout_accuracy", "weight_norm")
+"""What labels and rivals read of every run."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class PoolEntry:
     """One recorded run.
 
     Attributes:
-        facts: Its line in the index; ``name``, ``part``, ``classes``, ``weight_decay`` and ``answers_shuffled`` are there.
+        facts: Its line in the index, with everything in `NEEDED`.
         metrics: Columns of equal length by record name, ``step`` among them, NaN where there was no value.
     """
 
@@ -36,9 +39,8 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
         MetricsError: A line is no JSON object.
     """
     path = folder / INDEX
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     try:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return read_lines(path)[0]
     except ValueError as err:
         raise MetricsError(f"{path}: a line is not a JSON object ({err}). Restore the file.") from err
 
@@ -61,10 +63,10 @@ def _entry(folder: Path, facts: Mapping[str, Any]) -> PoolEntry:
         raise MetricsError(f"{folder / INDEX}: the line of {facts.get('name')!r} lacks {', '.join(missing)}.")
     path = folder / f"{Path(str(facts['name'])).name}.csv.gz"
     try:
-        table = np.genfromtxt(path, delimiter=",", names=True, deletechars="", replace_space=" ")
-    except (OSError, ValueError) as err:
+        table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True, deletechars="", replace_space=" "))
+    except (OSError, EOFError, ValueError, zlib.error) as err:
         raise MetricsError(f"{path}: cannot be read ({err}). Record the run again.") from err
-    if table.dtype.names is None or "step" not in table.dtype.names:
-        raise MetricsError(f"{path}: has no column `step`. Record the run again.")
-    table = np.atleast_1d(table)
+    lacking = [name for name in COLUMNS if name not in (table.dtype.names or ())]
+    if lacking or not len(table):
+        raise MetricsError(f"{path}: no rows, or no column {', '.join(lacking)}. Record the run again.")
     return PoolEntry(facts, {name: table[name].astype(float) for name in table.dtype.names or ()})

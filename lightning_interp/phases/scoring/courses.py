@@ -21,20 +21,22 @@ class Course:
         steps: Optimizer steps.
         values: Score at each, higher for more likely; NaN where there was none.
         alarm: Step of the alarm by the published rule of the score, None for none or no such rule.
+        times: Values in a row that must pass a threshold.
     """
 
     steps: Series
     values: Series
     alarm: int | None = None
+    times: int = SUSTAINED
 
-    def sustained(self, times: int = SUSTAINED) -> tuple[Series, Series]:
-        """Steps, and the least of the latest so many values known at each."""
+    def sustained(self) -> tuple[Series, Series]:
+        """Steps, and the least of the latest values known at each."""
         known = np.isfinite(self.values)
         steps, values = self.steps[known], self.values[known]
-        if len(values) < times:
+        if len(values) < self.times:
             return np.empty(0), np.empty(0)
-        windows = np.lib.stride_tricks.sliding_window_view(values, times)
-        return steps[times - 1 :], windows.min(axis=1)
+        windows = np.lib.stride_tricks.sliding_window_view(values, self.times)
+        return steps[self.times - 1 :], windows.min(axis=1)
 
     def level(self, step: float) -> float:
         """Sustained value as known at a step, minus infinity before there is one."""
@@ -59,7 +61,7 @@ def threshold_at(false_alarms: float, negatives: Iterable[Course]) -> float:
 
     Args:
         false_alarms: Share, in [0, 1).
-        negatives: Courses of runs that should not raise an alarm.
+        negatives: Courses of runs that should not raise an alarm; at least one.
     """
     highest = sorted((course.highest() for course in negatives), reverse=True)
     allowed = int(false_alarms * len(highest))

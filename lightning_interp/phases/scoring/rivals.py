@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores that others proposed for foreseeing generalization, and trivial ones; each with its published rule if any."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,9 +12,24 @@ from lightning_interp.phases.scoring.runs import ScoredRun
 
 OFF_PEAK = 0.1
 DISTANCE_FACTOR = 2.5
-RESIDUAL_FACTOR, RESIDUAL_WINDOWS = 10.0, 2
+RESIDUAL_FACTOR, RESIDUAL_WINDOWS, RESIDUAL_STEPS = 10.0, 2, 500
 BASELINE = 3
 """Values whose median is a run's own baseline."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A score of somebody else.
+
+    Attributes:
+        name: What tables call it.
+        course: Its course over a run.
+        rule: Its published alarm in words, None where there is none.
+    """
+
+    name: str
+    course: Callable[[ScoredRun], Course]
+    rule: str | None = None
 
 
 def norm_change(run: ScoredRun) -> Course:
@@ -42,6 +57,7 @@ def distance_ratio(run: ScoredRun) -> Course:
     if len(ratio) <= BASELINE:
         return Course(step, np.full_like(ratio, np.nan))
     grown = ratio / np.median(ratio[:BASELINE])
+    grown[: BASELINE - 1] = np.nan  # not known before the baseline is
     return Course(step, grown, first_sustained(step, (grown >= DISTANCE_FACTOR).tolist(), SUSTAINED))
 
 
@@ -53,12 +69,14 @@ def hankel_residual(run: ScoredRun) -> Course:
     """
     step, residual = _known(run, "hankel_residual")
     fitted = run.metrics["step"][run.metrics["train_accuracy"] >= FITTED]
-    after = step >= (fitted[0] if len(fitted) else np.inf)
+    after = step - RESIDUAL_STEPS >= (fitted[0] if len(fitted) else np.inf)  # windows that lie after the fit
     if after.sum() <= BASELINE:
         return Course(step, np.full_like(residual, np.nan))
     step, residual = step[after], residual[after]
     grown = residual / np.median(residual[:BASELINE])
-    return Course(step, grown, first_sustained(step, (grown > RESIDUAL_FACTOR).tolist(), RESIDUAL_WINDOWS))
+    grown[: BASELINE - 1] = np.nan  # not known before the baseline is
+    alarm = first_sustained(step, (grown > RESIDUAL_FACTOR).tolist(), RESIDUAL_WINDOWS)
+    return Course(step, grown, alarm, RESIDUAL_WINDOWS)
 
 
 def _known(run: ScoredRun, name: str) -> tuple[Series, Series]:
@@ -68,16 +86,11 @@ def _known(run: ScoredRun, name: str) -> tuple[Series, Series]:
     return run.metrics["step"][known], values[known]
 
 
-RIVALS: Mapping[str, Callable[[ScoredRun], Course]] = {
-    "norm change": norm_change,
-    "small norm": small_norm,
-    "loss off its peak": off_peak,
-    "class distance ratio": distance_ratio,
-    "Hankel residual": hankel_residual,
-}
-"""Every rival by the name tables give it."""
-
-
-def described() -> dict[str, Any]:
-    """First line of what each rival is, by name."""
-    return {name: (rival.__doc__ or "").splitlines()[0] for name, rival in RIVALS.items()}
+RIVALS = (
+    Rival("norm change", norm_change),
+    Rival("small norm", small_norm),
+    Rival("loss off its peak", off_peak, "10 % off"),
+    Rival("class distance ratio", distance_ratio, "2.5 x its start"),
+    Rival("Hankel residual", hankel_residual, "10 x its level after the fit, twice"),
+)
+"""Every rival."""

@@ -7,8 +7,6 @@ from typing import Any
 
 from lightning_interp.phases.scoring.labels import Label, Series, label
 
-NEGATIVE_KINDS = ("memorization_only", "not_fitted", "diverged")
-
 
 @dataclass(frozen=True)
 class ScoredRun:
@@ -35,10 +33,16 @@ class ScoredRun:
         """A recorded run with its label.
 
         Args:
-            facts: ``name``, ``part``, ``classes``, ``weight_decay``, and ``answers_shuffled`` for the label.
+            facts: ``name``, ``part``, ``classes``, ``weight_decay``, and ``answers_shuffled`` and ``cross_entropy`` for the
+                label.
             metrics: Its columns.
         """
-        found = label(metrics, classes=facts["classes"], answers_shuffled=facts["answers_shuffled"])
+        found = label(
+            metrics,
+            classes=facts["classes"],
+            answers_shuffled=facts["answers_shuffled"],
+            cross_entropy=facts["cross_entropy"],
+        )
         return cls(facts["name"], facts["part"], facts["classes"], facts["weight_decay"], metrics, found)
 
     def with_only(self, names: Collection[str]) -> "ScoredRun":
@@ -48,19 +52,15 @@ class ScoredRun:
     @property
     def positive(self) -> bool:
         """Whether it memorized first and generalized later, to keep it or not."""
-        return self.label.kind == "grokking" or (self.label.kind == "collapse" and self._was_late)
+        return self.label.late
 
     @property
     def negative(self) -> bool:
-        """Whether there was no generalization and none to come."""
-        return self.label.kind in NEGATIVE_KINDS and not self.label.censored
+        """Whether there was no generalization, and none to come: nothing to learn, or training destroyed."""
+        found = self.label
+        return found.t_grok is None and not found.censored and found.kind != "partial"
 
     @property
     def budget(self) -> int:
         """Last recorded step."""
         return int(self.metrics["step"][-1])
-
-    @property
-    def _was_late(self) -> bool:
-        found = self.label
-        return found.t_mem is not None and found.t_grok is not None and found.t_grok >= 2 * found.t_mem

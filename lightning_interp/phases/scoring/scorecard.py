@@ -2,8 +2,9 @@
 """The whole scorecard of a pool: every score and the timelines, part by part."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -12,11 +13,11 @@ from lightning_interp.phases.scoring.courses import Course
 from lightning_interp.phases.scoring.rivals import RIVALS
 from lightning_interp.phases.scoring.runs import ScoredRun
 from lightning_interp.phases.scoring.timeline_scores import TimelineScores, score_timelines
-from lightning_interp.phases.scoring.warning_scores import AlarmRule, WarningScores, calibrated_rule, score_warning
+from lightning_interp.phases.scoring.warning_scores import AlarmRule, Score, WarningScores, calibrated_rule, score_warning
 
 CALIBRATION = "calibration"
 FALSE_ALARMS = 0.05
-"""Share of false alarms in the calibration part at which a rival without a rule of its own gets its threshold."""
+"""Share of false alarms in the calibration part at which every score gets a threshold, to be compared."""
 LOSSES = ("step", "train_loss", "heldout_loss")
 WITH_LABELS = "early warning"
 WITHOUT_LABELS = "early warning, no held-out labels"
@@ -67,17 +68,17 @@ def our_warning(run: ScoredRun, *, labels: bool = True) -> Course:
     return Course(np.array([step for step, _ in points], float), np.array([value for _, value in points]), alarm)
 
 
-def _warnings(runs: Sequence[ScoredRun], calibration: Sequence[ScoredRun]) -> list[WarningScores]:
-    ours = [
-        score_warning(WITH_LABELS, our_warning, OWN_RULE, runs),
-        score_warning(WITHOUT_LABELS, lambda run: our_warning(run, labels=False), OWN_RULE, runs),
-    ]
-    for name, rival in RIVALS.items():
-        has_rule = any(rival(run).alarm is not None for run in calibration)
-        if has_rule:
-            ours.append(score_warning(name, rival, OWN_RULE, runs))
-        ours.append(score_warning(name, rival, calibrated_rule(rival, calibration, FALSE_ALARMS), runs))
-    return ours
+def _warnings(runs: Sequence[ScoredRun], calibration: Sequence[ScoredRun]) -> Iterator[WarningScores]:
+    """Every score by its own rule, and all of them at one share of false alarms in the calibration part."""
+    ours: dict[str, Score] = {WITH_LABELS: our_warning, WITHOUT_LABELS: partial(our_warning, labels=False)}
+    for name, score in ours.items():
+        yield score_warning(name, score, OWN_RULE, runs)
+    for rival in RIVALS:
+        if rival.rule is not None:
+            yield score_warning(rival.name, rival.course, AlarmRule(rival.rule), runs)
+    if any(run.negative for run in calibration):
+        for name, score in (ours | {rival.name: rival.course for rival in RIVALS}).items():
+            yield score_warning(name, score, calibrated_rule(score, calibration, FALSE_ALARMS), runs)
 
 
 def _timelines(runs: Sequence[ScoredRun]) -> dict[str, TimelineScores]:

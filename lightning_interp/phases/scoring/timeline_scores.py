@@ -25,12 +25,14 @@ class BoundaryScores:
 
     Attributes:
         found: Runs with the label whose timeline has the phase.
+        invented: Runs with nothing to generalize whose timeline has the phase all the same.
         error_of_run: Median distance as a share of the run's last step; NaN where there is nothing to compare.
         error_log10: Median distance in decades of steps.
         covered: Runs whose interval holds the label.
     """
 
     found: Estimate
+    invented: Estimate
     error_of_run: float
     error_log10: float
     covered: Estimate
@@ -54,12 +56,12 @@ class TimelineScores:
 
 
 def score_timelines(runs: Sequence[ScoredRun]) -> TimelineScores:
-    """Fold the detector over each run and compare; the first run of a pool is not told apart from the last."""
+    """Fold the detector over each run and compare."""
     timelines = [detect_phases({**run.metrics}, n_classes=run.classes) for run in runs]
     kinds = [VERDICT_OF.get(run.label.kind, run.label.kind) for run in runs]
     verdicts = [timeline.verdict for timeline in timelines]
     return TimelineScores(
-        confusion=Counter(zip(kinds, verdicts, strict=True)),
+        confusion=dict(Counter(zip(kinds, verdicts, strict=True))),
         agreed=share(sum(kind == verdict for kind, verdict in zip(kinds, verdicts, strict=True)), len(runs)),
         boundaries={phase: _boundary(phase, runs, timelines) for phase in BOUNDARIES},
         flips=sum(_flips(timeline) for timeline in timelines) / max(len(runs), 1),
@@ -72,6 +74,7 @@ def _boundary(phase: str, runs: Sequence[ScoredRun], timelines: Sequence[Timelin
         for run, timeline in zip(runs, timelines, strict=True)
         if (step := _labelled(phase, run.label)) is not None
     ]
+    empty = [timeline for run, timeline in zip(runs, timelines, strict=True) if run.negative]
     starts = [(run, _first(phase, timeline), step) for run, timeline, step in labelled]
     both = [(run, start, step) for run, start, step in starts if start is not None]
     errors = [abs(start[0] - step) / run.budget for run, start, step in both]
@@ -79,6 +82,7 @@ def _boundary(phase: str, runs: Sequence[ScoredRun], timelines: Sequence[Timelin
     inside = sum(start[1][0] <= step <= start[1][1] for _, start, step in both)
     return BoundaryScores(
         found=share(len(both), len(labelled)),
+        invented=share(sum(_first(phase, timeline) is not None for timeline in empty), len(empty)),
         error_of_run=median(errors) if errors else math.nan,
         error_log10=median(decades) if decades else math.nan,
         covered=share(inside, len(both)),

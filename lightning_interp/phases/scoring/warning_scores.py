@@ -41,9 +41,11 @@ class WarningScores:
         rule: How its alarm is raised.
         areas: By share of the budget: area under the curve, positives against negatives.
         areas_decayed: The same against negatives with weight decay over 0 alone.
+        areas_ahead: The same as `areas` of the positives that had not generalized by then: foresight alone.
         detected: Positives with an alarm before they generalized.
         false_alarms: Negatives with an alarm at any time.
         false_alarms_decayed: The same of those with weight decay over 0.
+        undecided: Alarms in runs that are neither: censored, partial and early ones.
         lead_share: Median of (t_grok - alarm) / t_grok over the positives detected; NaN for none.
         lead_steps: The same in steps.
     """
@@ -52,9 +54,11 @@ class WarningScores:
     rule: str
     areas: Mapping[float, Estimate]
     areas_decayed: Mapping[float, Estimate]
+    areas_ahead: Mapping[float, Estimate]
     detected: Estimate
     false_alarms: Estimate
     false_alarms_decayed: Estimate
+    undecided: Estimate
     lead_share: float
     lead_steps: float
 
@@ -72,15 +76,15 @@ def score_warning(name: str, score: Score, rule: AlarmRule, runs: Sequence[Score
         name: What tables call it.
         score: The course of a run.
         rule: Its alarm.
-        runs: Runs of the part; those that are neither positive nor negative are left out.
+        runs: Runs of the part; those that are neither positive nor negative only count as `undecided`.
     """
     positives = [(run, score(run)) for run in runs if run.positive]
     negatives = [(run, score(run)) for run in runs if run.negative]
     decayed = [(run, course) for run, course in negatives if run.weight_decay > 0]
     leads = [lead for run, course in positives if (lead := _lead(run, rule.step(course))) is not None]
 
-    def area(against: Sequence[tuple[ScoredRun, Course]], at: float) -> Estimate:
-        levels = ([course.level(at * run.budget) for run, course in side] for side in (positives, against))
+    def area(of: Sequence[tuple[ScoredRun, Course]], against: Sequence[tuple[ScoredRun, Course]], at: float) -> Estimate:
+        levels = ([course.level(at * run.budget) for run, course in side] for side in (of, against))
         return auroc(*levels)
 
     def alarmed(side: Sequence[tuple[ScoredRun, Course]]) -> Estimate:
@@ -89,14 +93,21 @@ def score_warning(name: str, score: Score, rule: AlarmRule, runs: Sequence[Score
     return WarningScores(
         score=name,
         rule=rule.says,
-        areas={at: area(negatives, at) for at in SHARES},
-        areas_decayed={at: area(decayed, at) for at in SHARES},
+        areas={at: area(positives, negatives, at) for at in SHARES},
+        areas_decayed={at: area(positives, decayed, at) for at in SHARES},
+        areas_ahead={at: area(_not_yet(positives, at), negatives, at) for at in SHARES},
         detected=share(len(leads), len(positives)),
         false_alarms=alarmed(negatives),
         false_alarms_decayed=alarmed(decayed),
+        undecided=alarmed([(run, score(run)) for run in runs if not run.positive and not run.negative]),
         lead_share=median(steps / grok for steps, grok in leads) if leads else math.nan,
         lead_steps=median(steps for steps, _ in leads) if leads else math.nan,
     )
+
+
+def _not_yet(runs: Sequence[tuple[ScoredRun, Course]], at: float) -> list[tuple[ScoredRun, Course]]:
+    """Those that had not generalized by a share of their budget."""
+    return [(run, course) for run, course in runs if (run.label.t_grok or 0) > at * run.budget]
 
 
 def _lead(run: ScoredRun, alarm: int | None) -> tuple[int, int] | None:
