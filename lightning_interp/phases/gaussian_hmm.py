@@ -60,10 +60,10 @@ class GaussianHMM:
             point: [feature].
         """
         predicted = self.start if posterior is None else posterior @ self.transition
-        density = self.log_density(point)
-        joint = predicted * np.exp(density - density.max())
-        total = joint.sum()
-        return joint / total if total > 0 else predicted
+        with np.errstate(divide="ignore"):
+            joint = np.log(predicted) + self.log_density(point)  # in logarithms: densities of far points are all zero
+        likely = np.exp(joint - joint.max())
+        return np.asarray(likely / likely.sum())
 
     def filtered(self, points: Array) -> Array:
         """Probability of each state at each point given the points up to it, [point, state]: `step` folded over them."""
@@ -143,7 +143,7 @@ def _climb(model: GaussianHMM, padded: Array, lengths: NDArray[np.int64], dwell:
     for _ in range(MOST_ROUNDS):
         alpha, scales = _forward(model, padded, lengths)
         with np.errstate(divide="ignore"):
-            prior = dwell * float(np.log(np.diag(model.transition)).sum())
+            prior = dwell * float(np.log(np.diag(model.transition)).sum()) if dwell else 0.0
         now = float(scales.sum()) + prior
         if now - before < RELATIVE_GAIN * abs(now):
             break
@@ -152,45 +152,42 @@ def _climb(model: GaussianHMM, padded: Array, lengths: NDArray[np.int64], dwell:
     return model, now
 
 
-def _densities(model: GaussianHMM, padded: Array, lengths: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Densities scaled by their greatest at each point, and the log of that scale; ones beyond the end of a sequence."""
+def _log_densities(model: GaussianHMM, padded: Array, lengths: NDArray[np.int64]) -> Array:
+    """Log-densities [sequence, point, state], 0 beyond the end of a sequence."""
     logs = model.log_density(padded)
     logs[np.arange(padded.shape[1]) >= lengths[:, None]] = 0.0
-    top = logs.max(-1)
-    return np.exp(logs - top[..., None]), top
+    return logs
 
 
 def _forward(model: GaussianHMM, padded: Array, lengths: NDArray[np.int64]) -> tuple[Array, Array]:
     """Filtered probabilities [sequence, point, state] and the log of each point's predictive density."""
-    densities, top = _densities(model, padded, lengths)
-    alpha, scales = np.empty_like(densities), np.empty_like(top)
-    predicted = np.broadcast_to(model.start, densities[:, 0].shape)
-    for at in range(densities.shape[1]):
-        joint = predicted * densities[:, at]
-        total = np.maximum(joint.sum(-1), 1e-300)
-        alpha[:, at] = joint / total[:, None]
-        scales[:, at] = np.log(total) + top[:, at]
+    logs = _log_densities(model, padded, lengths)
+    alpha, scales = np.empty_like(logs), np.empty(logs.shape[:2])
+    predicted = np.broadcast_to(model.start, logs[:, 0].shape)
+    for at in range(logs.shape[1]):
+        with np.errstate(divide="ignore"):
+            joint = np.log(predicted) + logs[:, at]
+        top = joint.max(-1, keepdims=True)
+        likely = np.exp(joint - top)
+        total = likely.sum(-1, keepdims=True)
+        alpha[:, at] = likely / total
+        scales[:, at] = (np.log(total) + top)[:, 0]
         predicted = alpha[:, at] @ model.transition
     scales[np.arange(padded.shape[1]) >= lengths[:, None]] = 0.0
     return alpha, scales
 
 
 def _maximised(model: GaussianHMM, padded: Array, lengths: NDArray[np.int64], alpha: Array, dwell: float) -> GaussianHMM:
-    """The model that the smoothed states make most likely."""
-    densities, _ = _densities(model, padded, lengths)
+    """The model that the smoothed states make most likely; they are smoothed backwards from the filtered ones."""
     gamma, follows = np.empty_like(alpha), np.zeros_like(model.transition)
     gamma[:, -1] = alpha[:, -1]
-    beta = np.ones_like(alpha[:, 0])
     for at in range(alpha.shape[1] - 2, -1, -1):
         inside = (at + 1 < lengths)[:, None]
-        ahead = beta * densities[:, at + 1]
-        joint = alpha[:, at, :, None] * model.transition * ahead[:, None, :]
-        joint /= np.maximum(joint.sum((1, 2), keepdims=True), 1e-300)
+        predicted = alpha[:, at] @ model.transition
+        ratio = np.divide(gamma[:, at + 1], predicted, out=np.zeros_like(predicted), where=predicted > 0)
+        joint = alpha[:, at, :, None] * model.transition * ratio[:, None, :]
         follows += (joint * inside[..., None]).sum(0)
-        back = ahead @ model.transition.T
-        beta = np.where(inside, back / np.maximum(back.sum(-1, keepdims=True), 1e-300), 1.0)
-        gamma[:, at] = alpha[:, at] * beta
-        gamma[:, at] /= np.maximum(gamma[:, at].sum(-1, keepdims=True), 1e-300)
+        gamma[:, at] = np.where(inside, joint.sum(-1), alpha[:, at])
     gamma[np.arange(padded.shape[1]) >= lengths[:, None]] = 0.0
     follows = follows + dwell * np.eye(model.states)
     means, variances = _moments(padded, gamma, model)

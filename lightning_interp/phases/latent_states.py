@@ -16,6 +16,8 @@ import numpy as np
 
 from lightning_interp.phases.gaussian_hmm import Array, GaussianHMM
 
+PER_EFOLD = 25
+"""Most records that count, per e-fold of steps."""
 SPENT = 1e-3
 """Share of its first value under which a loss counts as spent."""
 IN_WORDS = 3
@@ -84,7 +86,7 @@ class LatentStates:
     """States of one run.
 
     Attributes:
-        steps: Optimizer steps of its records.
+        steps: Optimizer steps of the records that count.
         path: Most likely state at each, over the whole run.
         filtered: Probability of each state at each step given the records up to it, [record, state].
         descriptions: What stands out in each state, by state.
@@ -120,11 +122,16 @@ class FeatureReader:
     def _feature(self, name: str, value: float) -> float:
         if not math.isfinite(value):
             return math.nan
-        return FEATURES[name](value, self._first.setdefault(name, value))
+        if value != 0:  # nothing can be compared with a first value of zero
+            self._first.setdefault(name, value)
+        return FEATURES[name](value, self._first[name]) if name in self._first else math.nan
 
 
 class StateFilter:
     """The forward filter: states of a run while it lasts.
+
+    A record counts where it lies 1/25 of an e-fold of steps or more after the last that did, so that how often was logged
+    does not tell the states.
 
     Args:
         model: The fitted model.
@@ -133,26 +140,41 @@ class StateFilter:
     def __init__(self, model: StateModel) -> None:
         self._model = model
         self._reader = FeatureReader()
-        self._posterior: Array | None = None
+        self._posterior = model.hmm.start
+        self._last: int | None = None
 
-    def update(self, values: Mapping[str, float]) -> Array:
-        """Probability of each state after one more record, whose step must be later than those before.
+    def update(self, step: int, values: Mapping[str, float]) -> Array:
+        """Probability of each state after one more record.
 
         Args:
+            step: Optimizer step, larger than all before.
             values: Numbers by record name; features that are missing are left out.
         """
-        self._posterior = self._model.hmm.step(self._posterior, self._model.standardised(self._reader.read(values)))
+        if counts(step, self._last):
+            point = self._model.standardised(self._reader.read(values))
+            self._posterior = self._model.hmm.step(None if self._last is None else self._posterior, point)
+            self._last = step
         return self._posterior
 
 
-def features(rows: Sequence[Mapping[str, float]]) -> Array:
-    """Raw features of a run, [record, feature]; NaN where a value is missing.
+def counts(step: int, last: int | None) -> bool:
+    """Whether a record is far enough from the last one that counted."""
+    return last is None or math.log((step + 1) / (last + 1)) >= 1 / PER_EFOLD
+
+
+def features(steps: Sequence[int], rows: Sequence[Mapping[str, float]]) -> tuple[list[int], Array]:
+    """Steps that count, and the raw features there, [record, feature]; NaN where a value is missing.
 
     Args:
-        rows: Numbers by record name, in order of their steps.
+        steps: Optimizer steps, increasing.
+        rows: Numbers by record name at each.
     """
-    reader = FeatureReader()
-    return np.array([reader.read(row) for row in rows]).reshape(len(rows), len(FEATURES))
+    reader, kept, found = FeatureReader(), list[int](), list[Array]()
+    for step, row in zip(steps, rows, strict=True):
+        if counts(step, kept[-1] if kept else None):
+            kept.append(step)
+            found.append(reader.read(row))
+    return kept, np.array(found).reshape(len(kept), len(FEATURES))
 
 
 def latent_states(steps: Sequence[int], rows: Sequence[Mapping[str, float]], model: StateModel) -> LatentStates:
@@ -163,10 +185,11 @@ def latent_states(steps: Sequence[int], rows: Sequence[Mapping[str, float]], mod
         rows: Numbers by record name at each.
         model: The fitted model.
     """
-    points = model.standardised(features(rows))
+    kept, raw = features(steps, rows)
+    points = model.standardised(raw)
     path = model.hmm.most_likely_path(points) if len(points) else np.empty(0, dtype=np.int64)
     described = tuple(model.describe(state) for state in range(model.hmm.states))
-    return LatentStates(tuple(steps), tuple(path.tolist()), model.hmm.filtered(points), described)
+    return LatentStates(tuple(kept), tuple(path.tolist()), model.hmm.filtered(points), described)
 
 
 def _word(deviations: float) -> str:

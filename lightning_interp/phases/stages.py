@@ -7,7 +7,7 @@ what came before. Post hoc: the whole curve is looked at, so a stage can be name
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,8 @@ LEAST_POINTS = 4
 CHANGES = 3
 """Parameters that one more change point adds: its place, level and slope."""
 SPIKE_NOISE, SPIKE = 6.0, 0.2
-RISE = 0.1
-BREAKTHROUGH_NOISE = 3.0
+RISE, RISE_NOISE = 0.1, 3.0
+"""Least change of level between pieces, in log loss and in deviations of the noise."""
 
 
 def stages(steps: Sequence[int], losses: Sequence[float]) -> tuple[Stage, ...]:
@@ -35,7 +35,7 @@ def stages(steps: Sequence[int], losses: Sequence[float]) -> tuple[Stage, ...]:
     - ``warm_up``: it stands still before it has fallen.
     - ``descent``: it falls by 5 % or more per e-fold of steps.
     - ``plateau``: it stands still, and falls again later; ``saturation``: it stands still to the end.
-    - ``breakthrough``: a fall after a plateau of over three deviations of that plateau.
+    - ``breakthrough``: a fall after a plateau, of over 10 % and three deviations of the noise.
     - ``instability``: a spike, or a rise by 10 % or more that is taken back; ``collapse``: such a rise that is not.
 
     Args:
@@ -49,8 +49,9 @@ def stages(steps: Sequence[int], losses: Sequence[float]) -> tuple[Stage, ...]:
     if len(at) < 2 * LEAST_POINTS + 2:
         return ()
     smooth, spikes = _without_spikes(height)
-    pieces = _merged(_named(_pieces(at, smooth), at, smooth))
-    return tuple(_with_spikes(pieces, at, spikes))
+    rise = max(RISE, RISE_NOISE * _noise(smooth))
+    found = _named(_fitted(_pieces(at, smooth), at, smooth), at, rise)
+    return tuple(_with_spikes(_merged(found), at, spikes))
 
 
 def _resampled(steps: Sequence[int], losses: Sequence[float]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -98,57 +99,69 @@ def _noise(height: NDArray[np.float64]) -> float:
     return max(noise_sd(height[:middle].tolist()), noise_sd(height[middle:].tolist()))
 
 
-def _named(pieces: list[tuple[int, int]], at: NDArray[np.int64], height: NDArray[np.float64]) -> list[Stage]:
-    """A stage for each piece, named by its slope and by what came before and after."""
-    time = _log_time(at)
-    slopes = [float(np.polyfit(time[a:b], height[a:b], 1)[0]) for a, b in pieces]
-    found: list[Stage] = []
-    for index, ((a, b), slope) in enumerate(zip(pieces, slopes, strict=True)):
-        before = found[-1].name if found else None
-        if slope >= -FLAT and before == "plateau" and height[a - 1] - height[a] > RISE:
-            found[-1] = replace(found[-1], end=int(at[a - 1]))
-            found.append(Stage("breakthrough", int(at[a - 1]), int(at[a]), slope))
-        end = int(at[b]) if b < len(at) else None
-        found.append(Stage(_name(index, pieces, slopes, height, before), int(at[a]), end, slope))
+@dataclass(frozen=True)
+class _Piece:
+    """A straight piece: points [first, end) and its fitted line."""
+
+    first: int
+    end: int
+    begins: float
+    ends: float
+    slope: float
+
+
+def _fitted(pieces: list[tuple[int, int]], at: NDArray[np.int64], height: NDArray[np.float64]) -> list[_Piece]:
+    """Pieces with their lines; levels are read off those, since single points are noisy."""
+    time, found = _log_time(at), []
+    for a, b in pieces:
+        slope, level = np.polyfit(time[a:b], height[a:b], 1)
+        found.append(_Piece(a, b, float(level + slope * time[a]), float(level + slope * time[b - 1]), float(slope)))
     return found
 
 
-def _name(
-    index: int, pieces: list[tuple[int, int]], slopes: list[float], height: NDArray[np.float64], before: str | None
-) -> str:
-    (a, b), slope = pieces[index], slopes[index]
-    level = float(height[max(a - 1, 0)])
-    rises = float(height[b - 1]) - level > RISE and (slope > FLAT or float(height[a]) - level > RISE)
-    if rises:
-        return "instability" if (height[b:] < level + RISE).any() else "collapse"
-    if slope < -FLAT:
-        return "breakthrough" if before == "breakthrough" or _breaks(pieces[index - 1], b, height, before) else "descent"
+def _named(pieces: list[_Piece], at: NDArray[np.int64], rise: float) -> list[Stage]:
+    """A stage for each piece, named by its slope and by what came before and after."""
+    found: list[Stage] = []
+    for index, piece in enumerate(pieces):
+        before = found[-1].name if found else None
+        if piece.slope >= -FLAT and before == "plateau" and pieces[index - 1].ends - piece.begins > rise:
+            falls = int(at[piece.first - 1])
+            found[-1] = replace(found[-1], end=falls)
+            found.append(Stage("breakthrough", falls, int(at[piece.first]), piece.slope))
+        end = int(at[piece.end]) if piece.end < len(at) else None
+        found.append(Stage(_name(index, pieces, before, rise), int(at[piece.first]), end, piece.slope))
+    return found
+
+
+def _name(index: int, pieces: list[_Piece], before: str | None, rise: float) -> str:
+    piece, later = pieces[index], pieces[index + 1 :]
+    level = pieces[index - 1].ends if index else piece.begins
+    if piece.ends - level > rise and (piece.slope > FLAT or piece.begins - level > rise):
+        return "instability" if any(min(each.begins, each.ends) < level + rise for each in later) else "collapse"
+    if piece.slope < -FLAT:
+        breaks = before == "plateau" and level - min(piece.begins, piece.ends) > rise
+        return "breakthrough" if breaks or before == "breakthrough" else "descent"
     if before in ("collapse", "warm_up"):
         return before
     if before is None:
         return "warm_up"
-    drops = [float(height[c - 1] - height[c]) for c, _ in pieces[index + 1 :]]
-    falls_again = any(later < -FLAT for later in slopes[index + 1 :]) or any(drop > RISE for drop in drops)
+    falls_again = any(each.slope < -FLAT or piece.ends - each.begins > rise for each in later)
     return "plateau" if falls_again else "saturation"
 
 
-def _breaks(plateau: tuple[int, int], end: int, height: NDArray[np.float64], before: str | None) -> bool:
-    """Whether the fall to `end` is more than the noise of the plateau before it."""
-    if before != "plateau":
-        return False
-    begin, until = plateau
-    flat = height[begin:until]
-    return float(flat.mean() - height[until:end].min()) > BREAKTHROUGH_NOISE * float(flat.std())
-
-
 def _merged(found: list[Stage]) -> list[Stage]:
-    """Neighbours of one name as one stage, with the slope of the longest."""
+    """Neighbours of one name as one stage, with the slope of the longest in log time."""
     merged: list[Stage] = []
+    longest = 0.0
     for stage in found:
+        length = math.inf if stage.end is None else math.log((stage.end + 1) / (stage.start + 1))
         if merged and merged[-1].name == stage.name:
-            merged[-1] = replace(merged[-1], end=stage.end)
+            slope = stage.slope if length > longest else merged[-1].slope
+            merged[-1] = replace(merged[-1], end=stage.end, slope=slope)
+            longest = max(longest, length)
         else:
             merged.append(stage)
+            longest = length
     return merged
 
 

@@ -131,8 +131,8 @@ def wandb_rows(path: Path) -> Iterator[Row]:
     Raises:
         MetricsError: See `wandb_history`.
     """
-    for number, values in wandb_history(path):
-        yield number, _json_step(values, f"{path}, record {number}"), _cells(values)
+    for number, step, values in wandb_history(path):
+        yield number, _step(step, f"{path}, record {number}"), _cells(values)
 
 
 def _decoded(handle: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -31,11 +31,11 @@ def wandb_file(path: Path) -> Path | None:
     return inside[0] if inside else None
 
 
-def wandb_history(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Number of each history record and its values by key.
+def wandb_history(path: Path) -> Iterator[tuple[int, Any, Mapping[str, Any]]]:
+    """Number of each history record, its step as written, and its values by key.
 
-    A run may log before it knows its optimizer step, and Lightning's logger counts both: where any row has a name of an
-    optimizer step (`trainer/global_step`, ...), rows without it are left out; else W&B's own `_step` counts.
+    The step is read from the name of an optimizer step (`trainer/global_step`, ...) that most rows have, the surest of them
+    where several do, and rows without it are left out; where no name is in half of the rows W&B's own `_step` counts.
 
     Raises:
         MetricsError: W&B cannot read the file, is too old to, or finds no history in it.
@@ -43,8 +43,9 @@ def wandb_history(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     rows = [(record["num"], record["history"]["item"]) for record in _records(path) if record.get("type") == "history"]
     if not rows:
         raise MetricsError(f"{path}: W&B finds no history in it: nothing was logged, or it is no W&B run. {_OTHER_WAY}")
-    named = next((name for name in STEP_NAMES if any(name in values for _, values in rows)), STEP_NAMES[0])
-    return ((number, values) for number, values in rows if named in values)
+    counts = {name: sum(name in values for _, values in rows) for name in STEP_NAMES}
+    named = next((name for name, count in counts.items() if 2 * count >= len(rows)), STEP_NAMES[-1])
+    return ((number, values[named], values) for number, values in rows if named in values)
 
 
 def _records(path: Path) -> Iterator[Mapping[str, Any]]:

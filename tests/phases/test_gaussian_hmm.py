@@ -111,5 +111,19 @@ def test_the_same_seed_gives_the_same_fit():
     assert np.array_equal(first.means, second.means)
 
 
+def test_far_points_do_not_underflow():
+    """Only state 0 leads to 1 and 1 to 2, and each is 500 nats away from a unit off its mean."""
+    model = GaussianHMM(
+        np.array([1.0, 0.0, 0.0]),
+        np.array([[0.9, 0.1, 0.0], [0.0, 0.9, 0.1], [0.0, 0.0, 1.0]]),
+        np.array([[0.0], [2.0], [4.0]]),
+        np.full((3, 1), 1e-3),
+    )
+    points = np.array([[0.0], [0.0], [4.0], [2.0], [2.0]])
+    # The point at 4 is 2 off state 1 and 4 off state 0: state 1 is the only one left to believe in.
+    assert model.filtered(points)[2] == pytest.approx([0, 1, 0], abs=1e-12)
+    assert model.log_likelihood(points) == pytest.approx(oracle(model).score(points), abs=1e-8)
+
+
 def test_parameters_are_counted():
     assert MODEL.parameters == 2 + 6 + 24

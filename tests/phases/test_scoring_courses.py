@@ -16,7 +16,7 @@ def course(*values, alarm=None):
 
 def scored(kind, level, *, decay=1.0, grok=None):
     """A run of 100 steps whose score climbs evenly to a level."""
-    label = Label(kind, 10, grok, grok, None, None, None, False)
+    label = Label(kind, 10, grok, grok, None, None, None, None, censored=False)
     metrics = {"step": np.arange(101.0), "score": np.linspace(0, level, 101)}
     return ScoredRun("run", "calibration", 10, decay, metrics, label)
 

@@ -64,13 +64,40 @@ def test_memorization_ends_at_the_peak_of_the_heldout_loss(labelled, metrics):
 
 
 def test_memorization_ends_at_the_least_excluded_loss_where_that_is_known(labelled):
-    found = labelled(excluded_loss_max=lambda s: 1e-3 + abs(math.log((s + 1) / 900)))
-    assert near(found.t_formation, 900)
+    found = labelled(excluded_loss=lambda s: 1e-3 + abs(math.log((s + 1) / 900)))
+    assert near(found.t_formation, 900) and found.formation_by == "excluded_loss"
+
+
+def test_an_excluded_loss_that_only_falls_has_no_minimum(labelled):
+    falling = labelled(excluded_loss=lambda s: 1 / (s + 1))
+    assert (falling.t_formation, falling.formation_by) == (labelled().t_formation, "heldout_loss")
+
+
+def test_losses_mark_no_boundary_where_no_cross_entropy_is_trained(metrics):
+    found = label(metrics(), classes=CLASSES, answers_shuffled=0.0, cross_entropy=False)
+    assert (found.kind, found.t_formation, found.t_cleanup) == ("grokking", None, None)
 
 
 def test_cleanup_begins_where_the_heldout_loss_is_under_chance(labelled):
     # 15 nats fall to ln 100 = 4.6 where the logistic is at .307: .81 widths of .07 after its middle.
     assert near(labelled().t_cleanup, GROK * math.exp(0.81 * 0.07))
+
+
+def test_shuffled_answers_whose_loss_shrinks_are_not_partly_learned(labelled, histories):
+    shrinking = {"heldout_accuracy": lambda _: 0.01, "heldout_loss": lambda s: 5 + 10 * histories.fall(s, 3000)}
+    found = labelled(0.99, **shrinking)
+    assert (found.kind, found.censored) == ("memorization_only", False)
+
+
+def test_half_of_two_classes_is_a_full_shuffle(metrics):
+    flat = metrics(heldout_accuracy=lambda _: 0.5)
+    assert not label(flat, classes=2, answers_shuffled=0.5).censored
+
+
+def test_values_that_were_not_recorded_are_passed_over(metrics, fall):
+    table = metrics(heldout_accuracy=lambda s: 1 - 0.99 * fall(s, GROK, 0.05) - 0.5 * (s > 15_000))
+    table["heldout_accuracy"][[20, -1]] = math.nan
+    assert label(table, classes=CLASSES, answers_shuffled=0.0).kind == "collapse"
 
 
 @pytest.mark.parametrize(("shuffled", "censored"), [(0.0, True), (0.99, False)])
@@ -103,8 +130,23 @@ def test_solving_half_is_partial(labelled, fall):
     assert labelled(heldout_accuracy=lambda s: 0.5 - 0.49 * fall(s, GROK, 0.05)).kind == "partial"
 
 
-def test_a_late_generalizer_that_collapsed_counts_as_positive(metrics, fall):
-    facts = {"name": "x", "part": "calibration", "classes": CLASSES, "weight_decay": 1.0, "answers_shuffled": 0.0}
-    lost = metrics(heldout_accuracy=lambda s: 1 - 0.99 * fall(s, GROK, 0.05) - 0.5 * (s > 15_000))
-    run = ScoredRun.of(facts, lost)
+@pytest.mark.parametrize(
+    "lost",
+    [
+        {"heldout_accuracy": lambda s, fall: 1 - 0.99 * fall(s, GROK, 0.05) - 0.5 * (s > 15_000)},
+        {"train_loss": lambda s, _: 4.0 if s < 19_000 else 10.0},
+    ],
+    ids=["collapsed", "diverged"],
+)
+def test_a_late_generalizer_that_was_lost_counts_as_positive(metrics, fall, lost):
+    facts = {"name": "x", "part": "calibration", "classes": CLASSES, "weight_decay": 1.0}
+    curves = {name: lambda s, curve=curve: curve(s, fall) for name, curve in lost.items()}
+    run = ScoredRun.of(facts | {"answers_shuffled": 0.0, "cross_entropy": True}, metrics(**curves))
     assert run.positive and not run.negative and run.budget == 20_000
+
+
+def test_a_run_that_never_fitted_and_might_have_learned_is_no_negative(metrics):
+    facts = {"name": "x", "part": "calibration", "classes": CLASSES, "weight_decay": 1.0}
+    table = metrics(train_accuracy=lambda _: 0.5, heldout_accuracy=lambda _: 0.3)
+    run = ScoredRun.of(facts | {"answers_shuffled": 0.0, "cross_entropy": True}, table)
+    assert run.label.censored and not run.negative

@@ -55,6 +55,13 @@ def test_noise_alone_is_no_stage(noise):
     assert [stage.name for stage in stages(*curve(lambda _: 4.0, noise=noise))] == ["warm_up"]
 
 
+@pytest.mark.parametrize("noise", [0.1, 0.2, 0.3])
+@pytest.mark.parametrize("seed", range(6))
+def test_noise_on_a_fall_is_neither_collapse_nor_breakthrough(noise, seed):
+    found = stages(*curve(lambda s: 4 * fall(s, 300, 0.8) + 0.5, noise=noise, count=200, seed=seed))
+    assert not {"collapse", "breakthrough"} & {stage.name for stage in found}
+
+
 def test_boundaries_lie_where_the_curve_bends():
     found = stages(*curve(SHAPES["two falls"][0]))
     breakthrough = next(stage for stage in found if stage.name == "breakthrough")
@@ -74,6 +81,13 @@ def test_stages_do_not_depend_on_the_logging_cadence():
     shape = SHAPES["two falls"][0]
     dense, sparse = (stages(*curve(shape, noise=0.0, count=count)) for count in (3000, 600))
     assert [stage.name for stage in dense] == [stage.name for stage in sparse]
+
+
+def test_a_merged_stage_has_the_slope_of_its_longest_part():
+    found = stages(*curve(lambda s: 4 * (s + 1) ** (-0.08 if s < 30 else -0.4) * (31**0.32 if s >= 30 else 1), noise=0.0))
+    assert [stage.name for stage in found] == ["descent"]
+    # The floor of 1 % of the first loss takes a little off the slope of -.4 where the loss is low.
+    assert found[0].slope == pytest.approx(-0.4, abs=0.1)
 
 
 def test_losses_that_are_not_finite_are_left_out():

@@ -52,6 +52,11 @@ def test_a_run_without_optimizer_step_is_read_by_wandb_s_own(plain_run):
     assert read_metrics(plain_run).series["train_loss"][0] == list(range(30))
 
 
+def test_one_row_with_a_step_does_not_speak_for_all(tmp_path):
+    run = log_run(tmp_path, [*({"train_loss": 3 - row / 200} for row in range(100)), {"val_loss": 1.0, "step": 7}])
+    assert read_metrics(run).series["train_loss"][0] == list(range(100))
+
+
 def test_a_run_that_was_broken_off_is_read_as_far_as_it_goes(lightning_run, tmp_path):
     whole = wandb_file(lightning_run).read_bytes()
     torn = tmp_path / "torn.wandb"
