@@ -16,7 +16,7 @@ from spec import Spec
 Part = Literal["calibration", "unseen_seed", "unseen_weight_decay", "unseen_task"]
 
 PAIRS = Spec("add", 43, fraction=0.6, network="mlp", width=192, weight_decay=3.0, steps=5000)
-TRANSFORMER = Spec("add", 37, fraction=0.6, weight_decay=3.0, steps=5000)
+TRANSFORMER = Spec("add", 37, fraction=0.65, weight_decay=3.0, steps=5000)
 PERMUTATIONS = Spec("permutation", 4, fraction=0.75, network="mlp", width=192, weight_decay=3.0, steps=6000)
 LARGE_PERMUTATIONS = Spec("permutation", 5, fraction=0.3, split="ordered", batch=512, steps=4000)
 DIGITS = Spec("digits", fraction=0.3, network="mlp", width=200, init=8.0, loss="mse", lr=1e-3, weight_decay=0.3, steps=6000)
