@@ -18,8 +18,8 @@ PHASE_NAMES = ("warm_up", "fitting", "memorization", "circuit_formation", "clean
 ALARM_NAMES = ("early_warning", "phase_began", "collapse", "divergence")
 """Every name an alarm can have."""
 
-INTENSITY_NAMES = ("memorization", "circuit_formation", "cleanup")
-"""The processes that get an intensity in [0, 1]; they may overlap."""
+INTENSITY_NAMES = ("memorization", "circuit_formation", "cleanup", "generalization")
+"""What gets an intensity in [0, 1]: three processes, which may overlap, and the score that generalization is forming."""
 
 VERDICTS = (
     "diverged",

@@ -16,7 +16,7 @@ from spec import Spec
 Part = Literal["calibration", "unseen_seed", "unseen_weight_decay", "unseen_task"]
 
 PAIRS = Spec("add", 43, fraction=0.6, network="mlp", width=192, weight_decay=3.0, steps=5000)
-TRANSFORMER = Spec("add", 37, fraction=0.65, weight_decay=3.0, steps=5000)
+TRANSFORMER = Spec("add", 37, fraction=0.7, weight_decay=3.0, steps=5000)
 PERMUTATIONS = Spec("permutation", 4, fraction=0.75, network="mlp", width=192, weight_decay=3.0, steps=6000)
 LARGE_PERMUTATIONS = Spec("permutation", 5, fraction=0.3, split="ordered", batch=512, steps=4000)
 DIGITS = Spec("digits", fraction=0.3, network="mlp", width=200, init=8.0, loss="mse", lr=1e-3, weight_decay=0.3, steps=6000)
@@ -40,14 +40,13 @@ def part_of(spec: Spec) -> Part:
 
 
 def all_specs() -> list[Spec]:
-    """Every run, each once; all kinds of a seed before the next seed, so that a pool broken off is mixed as well."""
+    """Every run, each once; one seed of every part before the next, so that a pool broken off is mixed as well."""
     specs: list[Spec] = []
-    for seed in (*CALIBRATION_SEEDS, *UNSEEN_SEEDS):
-        specs += [*with_twins(rules(seed)), *alone(seed)]
-    for seed in DECAY_SEEDS:
-        specs += with_twins(other_decays(seed))
-    for seed in TASK_SEEDS:
-        specs += [*with_twins(other_tasks(seed)), *hard_tasks(seed)]
+    for seen, unseen, decays, tasks in zip(CALIBRATION_SEEDS, UNSEEN_SEEDS, DECAY_SEEDS, TASK_SEEDS, strict=True):
+        for seed in (seen, unseen):
+            specs += [*with_twins(rules(seed)), *alone(seed)]
+        specs += with_twins(other_decays(decays))
+        specs += [*with_twins(other_tasks(tasks)), *hard_tasks(tasks)]
     return list(dict.fromkeys(specs))
 
 

@@ -101,8 +101,12 @@ def _add_intensities(figure: go.Figure, timeline: Timeline, axis: TimeAxis) -> N
     for name in INTENSITY_NAMES:
         pairs = timeline.intensities.get(name, ())
         points = _thin([step for step, _ in pairs], [value for _, value in pairs])
-        line = {"color": PHASE_COLORS[name], "width": 2}
-        label = name.replace("_", " ")
+        if name == "generalization":  # no process but a score; it has nothing to say where its series are not recorded
+            if not any(points[1]):
+                continue
+            label, line = "early warning", {"color": "#333333", "dash": "dot", "width": 2}
+        else:
+            label, line = name.replace("_", " "), {"color": PHASE_COLORS[name], "width": 2}
         figure.add_trace(_trace(points, axis, name=label, line=line, legend="legend2", number="%{y:.2f}"), row=2, col=1)
 
 

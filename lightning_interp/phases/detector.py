@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lightning_interp.errors import MetricsError
+from lightning_interp.phases.early_warning import EarlyWarning
 from lightning_interp.phases.evidence import evidence
 from lightning_interp.phases.intensities import intensities
 from lightning_interp.phases.machine import PhaseMachine, formation_evidence
@@ -31,6 +32,9 @@ class PhaseDetector:
     Args:
         n_classes: Number of classes, which fixes chance level; None where it is not known.
 
+    Attributes:
+        warning: The early warning, up to the latest evaluation.
+
     Raises:
         MetricsError: Fewer than two classes.
     """
@@ -44,8 +48,9 @@ class PhaseDetector:
         self._milestones = Milestones()
         self._alarms: list[Alarm] = []
         self._raised: set[str] = set()
-        self._points: tuple[list[tuple[int, float]], ...] = ([], [], [])
-        self._latest = (0.0, 0.0, 0.0)
+        self.warning = EarlyWarning(self._observed, self._rules)
+        self._points: tuple[list[tuple[int, float]], ...] = tuple([] for _ in INTENSITY_NAMES)
+        self._latest = (0.0,) * len(INTENSITY_NAMES)
         self._held = False  # the last point only repeats the value before it
         self._step: int | None = None
         self._due = -math.inf
@@ -122,11 +127,12 @@ class PhaseDetector:
         observed.evaluate()
         self._rules.update(step)
         self._milestones.update(observed, self._rules)
+        self.warning.update(step)
         for _ in range(self._machine.update()):
             self._alarms.append(Alarm("phase_began", step))
         self._raise_alarms(step)
         if observed.train or observed.heldout:
-            self._latest = intensities(observed, self._rules)
+            self._latest = (*intensities(observed, self._rules), round(self.warning.score, 4))
 
     def _raise_alarms(self, step: int) -> None:
         rules = self._rules
@@ -136,12 +142,12 @@ class PhaseDetector:
             self._alarm("early_warning", self._early_sign(), step)
 
     def _early_sign(self) -> bool:
-        """Percentile z over 4 where it is logged; else the held-out curve 10 % off its peak since the fit."""
+        """The score of the early warning where it has one; else the held-out curve 10 % off its peak since the fit."""
         observed, rules = self._observed, self._rules
         if rules.on("generalized"):
             return False
-        if observed["heldout_percentile_z"]:
-            return rules.on("percentile")
+        if self.warning.source is not None:
+            return self.warning.streak.on
         far = rules.on("far_off_peak") and rules.on("off_peak") and rules.on("gap")
         return far and rules.on("fitted") and formation_evidence(observed, rules)
 

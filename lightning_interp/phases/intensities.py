@@ -11,7 +11,7 @@ NORM_SCALE = 0.5
 
 
 def intensities(observed: Observed, rules: Rules) -> tuple[float, float, float]:
-    """Intensities at the latest evaluation, in the order of `INTENSITY_NAMES`.
+    """Intensities of the three processes at the latest evaluation, in the order of `INTENSITY_NAMES`.
 
     - memorization: how far the training set is fitted, times the share of the largest train/held-out gap that is left.
     - circuit_formation: the strongest sign that a generalizing circuit grows (progress of the held-out curve from its peak

@@ -17,6 +17,8 @@ TRACKED = (
     "effective_rank",
     "gini_embedding",
     "gini_readout",
+    "train_margin",
+    "heldout_margin",
 )
 """Record names that the detector reads; all others are ignored."""
 

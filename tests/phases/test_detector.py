@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_interp.errors import MetricsError
-from lightning_interp.phases import PhaseDetector, detect_phases, detector
+from lightning_interp.phases import INTENSITY_NAMES, PhaseDetector, detect_phases, detector
 from lightning_interp.phases.detector import fold
 
 
@@ -72,7 +72,7 @@ def test_intensities_have_one_value_in_the_unit_interval_for_each_update(online,
     intensities = online[-1].intensities
     steps = [[step for step, _ in points] for points in intensities.values()]
     inside = all(0 <= value <= 1 for points in intensities.values() for _, value in points)
-    assert (inside, steps) == (True, [table["step"]] * 3)
+    assert (inside, steps) == (True, [table["step"]] * len(INTENSITY_NAMES))
 
 
 def test_long_histories_keep_their_intensities_in_few_points(monkeypatch):

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fit what the detectors take from the pool, on its calibration part alone, and write it into the package.
+
+``python benchmarks/phases/calibrate.py`` prints what it finds; with ``--write`` it replaces
+``lightning_interp/phases/coefficients.py`` and ``lightning_interp/phases/state_model.py``.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pool import RUNS
+from sklearn.linear_model import LogisticRegression
+
+from lightning_interp.phases import PhaseDetector
+from lightning_interp.phases.gaussian_hmm import GaussianHMM, fit_hmm
+from lightning_interp.phases.latent_states import FEATURES, features
+from lightning_interp.phases.linear_score import LinearScore
+from lightning_interp.phases.observed import TRACKED
+from lightning_interp.phases.scoring.courses import Course, threshold_at
+from lightning_interp.phases.scoring.runs import ScoredRun
+from lightning_interp.phases.scoring.scorecard import CALIBRATION
+from lightning_interp.phases.table import rows_of
+from lightning_interp.store.pool_file import read_pool
+
+PACKAGE = Path(__file__).parents[2] / "lightning_interp" / "phases"
+INPUTS = ("heldout_margin", "heldout_margin_slope", "margin_ratio", "rank_slope", "train_margin")
+"""Signs that the score without held-out answers uses."""
+FALSE_ALARMS = {"percentile": 0.02, "signs": 0.05}
+"""Shares of the calibration negatives that may raise an alarm."""
+PERCENTILE_STEP = 0.5
+REGULARIZATION = 0.1
+MOST_STATES = 8
+FOLDS = 5
+Points = NDArray[np.float64]
+
+
+def signs_of(run: ScoredRun) -> list[tuple[int, dict[str, float]]]:
+    """Step and signs at each evaluation after the fit, as the online detector computes them."""
+    detector, found = PhaseDetector(n_classes=run.classes), []
+    for step, values in rows_of(run.metrics, TRACKED):
+        detector.update(step, values)
+        if signs := detector.warning.signs():
+            found.append((step, signs))
+    return found
+
+
+def percentile_threshold(runs: Sequence[ScoredRun]) -> float:
+    """Null deviations that the held-out percentile of hardly any negative passes, rounded up."""
+    courses = (
+        Course(run.metrics["step"], run.metrics["heldout_percentile_z"])
+        for run in runs
+        if run.negative and "heldout_percentile_z" in run.metrics
+    )
+    least = threshold_at(FALSE_ALARMS["percentile"], courses)
+    return float(np.ceil(least / PERCENTILE_STEP) * PERCENTILE_STEP)
+
+
+def fit_signs(runs: Sequence[ScoredRun]) -> LinearScore:
+    """Logistic regression of positive against negative runs, every run of the same weight, shifted to its threshold."""
+    rows, answers, weights = [], [], []
+    for run in runs:
+        signs = [found for step, found in signs_of(run) if run.negative or step <= (run.label.t_grok or 0)]
+        if signs and (run.positive or run.negative):
+            rows += [[each[name] for name in INPUTS] for each in signs]
+            answers += [run.positive] * len(signs)
+            weights += [1 / len(signs)] * len(signs)
+    table = np.array(rows)
+    mean, deviation = table.mean(0), table.std(0)
+    model = LogisticRegression(C=REGULARIZATION, class_weight="balanced")
+    model.fit((table - mean) / deviation, answers, sample_weight=np.array(weights) * len(weights) / sum(weights))
+    inputs = {
+        name: (round(float(m), 4), round(float(s), 4), round(float(w), 4))
+        for name, m, s, w in zip(INPUTS, mean, deviation, model.coef_[0], strict=True)
+    }
+    plain = LinearScore(0.0, inputs)
+    threshold = threshold_at(FALSE_ALARMS["signs"], (sign_course(run, plain) for run in runs if run.negative))
+    return LinearScore(round(-threshold - 1e-3, 3), inputs)
+
+
+def sign_course(run: ScoredRun, score: LinearScore) -> Course:
+    """Log-odds of a run over its steps."""
+    found = signs_of(run)
+    return Course(np.array([step for step, _ in found], float), np.array([score.log_odds(each) for _, each in found]))
+
+
+def validated(runs: Sequence[ScoredRun]) -> Iterator[str]:
+    """Detections and false alarms of the score on runs that were left out of its fit, seed by seed and task by task."""
+    for what in ("seed", "task"):
+        groups = {group_of(run, what) for run in runs}
+        hits = alarms = positives = negatives = 0
+        for group in sorted(groups):
+            score = fit_signs([run for run in runs if group_of(run, what) != group])
+            for run in (run for run in runs if group_of(run, what) == group):
+                alarm = sign_course(run, score).first_over(0.0)
+                positives, negatives = positives + run.positive, negatives + run.negative
+                hits += run.positive and alarm is not None and alarm < (run.label.t_grok or 0)
+                alarms += run.negative and alarm is not None
+        yield f"left out by {what}: {hits} of {positives} detected in time, {alarms} of {negatives} false alarms"
+
+
+def group_of(run: ScoredRun, what: str) -> str:
+    """Seed or task of a run, for leaving out; only its name tells here."""
+    return run.name.rsplit("-s", 1)[-1] if what == "seed" else run.name.split("-")[0].rstrip("0123456789")
+
+
+def fit_states(runs: Sequence[ScoredRun]) -> tuple[dict[str, Any], list[str]]:
+    """The hidden Markov model of the greatest held-out likelihood, as plain values, and how the numbers of states did."""
+    raw = [features(*_rows(run))[1] for run in runs]
+    raw = [points for points in raw if len(points)]
+    together = np.concatenate(raw)
+    mean, deviation = np.nanmean(together, 0), np.nanstd(together, 0)
+    sequences = [np.clip((points - mean) / deviation, -5, 5) for points in raw]
+    scores = {k: _held_out(sequences, k) for k in range(1, MOST_STATES + 1)}
+    best = max(scores, key=lambda k: scores[k].mean() - scores[k].std() / np.sqrt(FOLDS))
+    said = [
+        f"{k} states: {found.mean():.3f} ± {found.std() / np.sqrt(FOLDS):.3f} nats a point, held out"
+        for k, found in scores.items()
+    ]
+    return _plain(fit_hmm(sequences, best), mean, deviation), said
+
+
+def _rows(run: ScoredRun) -> tuple[list[int], list[dict[str, float]]]:
+    names = [name for name in FEATURES if name in run.metrics]
+    rows = [{name: float(run.metrics[name][i]) for name in names} for i in range(len(run.metrics["step"]))]
+    return [int(step) for step in run.metrics["step"]], rows
+
+
+def _held_out(sequences: Sequence[Points], states: int) -> Points:
+    """Log-likelihood a point of runs left out, fold by fold; whole runs are left out, since neighbours are alike."""
+    found = []
+    for fold in range(FOLDS):
+        inside = [points for index, points in enumerate(sequences) if index % FOLDS != fold]
+        outside = [points for index, points in enumerate(sequences) if index % FOLDS == fold]
+        model = fit_hmm(inside, states, restarts=3)
+        found.append(sum(model.log_likelihood(points) for points in outside) / sum(map(len, outside)))
+    return np.array(found)
+
+
+def _plain(model: GaussianHMM, mean: Points, deviation: Points) -> dict[str, Any]:
+    parts = {"start": model.start, "transition": model.transition, "means": model.means, "variances": model.variances}
+    return {name: values.round(4).tolist() for name, values in (parts | {"mean": mean, "deviation": deviation}).items()}
+
+
+HEAD = '''# SPDX-License-Identifier: Apache-2.0
+"""{says} Written by ``benchmarks/phases/calibrate.py``; do not edit."""
+
+'''
+
+
+def write_coefficients(threshold: float, score: LinearScore) -> None:
+    """Replace the module of coefficients."""
+    text = HEAD.format(says="Numbers fitted on the calibration part of the pool.")
+    text += "from lightning_interp.phases.linear_score import LinearScore\n\n"
+    text += (
+        f"PERCENTILE_THRESHOLD = {threshold}\nSIGNS = LinearScore(intercept={score.intercept}, inputs={score.inputs!r})\n"
+    )
+    _write(PACKAGE / "coefficients.py", text)
+
+
+def write_states(plain: dict[str, Any], version: str) -> None:
+    """Replace the module of the state model."""
+    text = HEAD.format(says="The latent states fitted on the calibration part of the pool.")
+    text += "import numpy as np\n\nfrom lightning_interp.phases.gaussian_hmm import GaussianHMM\n"
+    text += "from lightning_interp.phases.latent_states import StateModel\n\n"
+    parts = ", ".join(f"{name}=np.array({plain[name]!r})" for name in ("start", "transition", "means", "variances"))
+    text += f"STATES = StateModel(version={version!r}, hmm=GaussianHMM({parts}), "
+    text += f"mean=np.array({plain['mean']!r}), deviation=np.array({plain['deviation']!r}))\n"
+    _write(PACKAGE / "state_model.py", text)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    subprocess.run([sys.executable, "-m", "ruff", "format", "-q", str(path)], check=True)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", type=Path, default=RUNS, help="where the metrics are (default: beside this file)")
+    parser.add_argument("--write", action="store_true", help="replace the fitted modules of the package")
+    args = parser.parse_args()
+    runs = [ScoredRun.of(entry.facts, entry.metrics) for entry in read_pool(args.pool)]
+    runs = [run for run in runs if run.part == CALIBRATION]
+    print(f"{len(runs)} runs: {sum(r.positive for r in runs)} positive, {sum(r.negative for r in runs)} negative")
+    threshold, score = percentile_threshold(runs), fit_signs(runs)
+    print(f"percentile: over {threshold} null deviations")
+    print(f"signs: {score}")
+    print(*validated(runs), sep="\n")
+    plain, said = fit_states(runs)
+    print(*said, sep="\n")
+    if args.write:
+        write_coefficients(threshold, score)
+        write_states(plain, version=f"{len(runs)} runs")
+
+
+if __name__ == "__main__":
+    main()
