@@ -102,7 +102,7 @@ class LatentStates:
         """State, first step and first step of the next stretch (None for the last), in order."""
         begins = [i for i, state in enumerate(self.path) if i == 0 or state != self.path[i - 1]]
         ends = [self.steps[i] for i in begins[1:]]
-        return [(self.path[i], self.steps[i], end) for i, end in zip(begins, [*ends, None], strict=True)]
+        return [(self.path[i], self.steps[i], end) for i, end in zip(begins, [*ends, None], strict=False)]
 
 
 class FeatureReader:
