@@ -1,13 +1,13 @@
 # Every target works from a fresh clone with nothing but Python 3.11 or newer. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench verify clean
+.PHONY: help demo test check docs bench bench-phases verify clean
 
 BIN := .venv/bin
 export PYTHON TORCH_FLAGS
 
 help: ## list the targets
 	@echo "Targets (each sets up its own .venv):"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Settings: PYTHON=python3.12 picks the interpreter; TORCH_FLAGS='--index-url …' picks another build of torch."
 
 demo: ## train a small network until it groks, and show its phases (about 2 minutes)
@@ -34,6 +34,11 @@ docs: ## build the documentation into site/, warnings are errors
 bench: ## run every benchmark, one script per claim (about half an hour)
 	@.ci/venv bench
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+
+bench-phases: ## score phase detection on the recorded pool of runs (about 2 minutes)
+	@.ci/venv demo
+	@mkdir -p site
+	@$(BIN)/lightning-interp phases --score benchmarks/phases/runs --figure site/phase-scores.html
 
 verify: ## run the full counts; goes on where it stopped (about 50 minutes)
 	@.ci/venv test

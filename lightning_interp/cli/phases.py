@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.score is not None:
         from lightning_interp.cli.score import run_score
 
-        return run_score(args.score, as_json=args.json)
+        return run_score(args.score, as_json=args.json, figure=args.figure)
     history, classes = _read(args.file, args.classes)
     from lightning_interp.phases import detect_phases
 

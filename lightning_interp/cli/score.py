@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.exit_codes import DONE
+from lightning_interp.errors import MetricsError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     from lightning_interp.phases.scoring.warning_scores import WarningScores
 
 
-def run_score(pool: Path, *, as_json: bool) -> int:
-    """Score a pool and print the tables; returns the exit code."""
+DRAWN = "test"
+"""Part of a pool that the picture shows: everything unseen."""
+
+
+def run_score(pool: Path, *, as_json: bool, figure: Path | None) -> int:
+    """Score a pool, print the tables and draw the picture; returns the exit code."""
     from lightning_interp.phases.scoring.runs import ScoredRun
     from lightning_interp.phases.scoring.scorecard import score_pool
     from lightning_interp.store.pool_file import read_pool
@@ -28,6 +33,8 @@ def run_score(pool: Path, *, as_json: bool) -> int:
     runs = [ScoredRun.of(entry.facts, entry.metrics) for entry in read_pool(pool)]
     print(f"{len(runs)} runs in {pool}", file=sys.stderr)
     scores = score_pool(runs, on_part=lambda part: print(f"  scored: {part}", file=sys.stderr))
+    if figure is not None:
+        _draw(scores[DRAWN], figure)
     if as_json:
         print(json.dumps({part: as_plain(found) for part, found in scores.items()}, allow_nan=False))
     else:
@@ -51,6 +58,23 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _draw(scores: "PartScores", target: Path) -> None:
+    from lightning_interp.dashboards.figures import write_html
+    from lightning_interp.dashboards.warning_figure import WarningRow, warning_figure
+
+    rows = []
+    for found in scores.warnings:
+        half = max(found.areas)
+        estimates = (found.areas[half], found.areas_ahead[half], found.detected, found.false_alarms)
+        rows.append(WarningRow(f"{found.score}: {found.rule}", *((each.value, each.low, each.high) for each in estimates)))
+    title = f"Foreseeing generalization in {sum(scores.kinds.values())} unseen runs"
+    try:
+        write_html(warning_figure(rows, title=title), target)
+    except OSError as err:
+        raise MetricsError(f"--figure {target}: cannot be written ({err.strerror or err}). Choose another place.") from err
+    print(f"Picture: {target}", file=sys.stderr)
 
 
 def _show(scores: "Mapping[str, PartScores]") -> None:

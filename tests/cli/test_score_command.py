@@ -51,6 +51,18 @@ def test_score_as_json_is_json_alone(pool, capsys):
     assert sorted(confusion) == [["grokking", "grokking", 1], ["memorization_only", "memorization_only", 1]]
 
 
+def test_score_draws_a_picture_that_needs_no_network(pool, tmp_path):
+    picture = tmp_path / "score.html"
+    assert main(["phases", "--score", str(pool), "--figure", str(picture)]) == 0
+    page = picture.read_text()
+    assert "Foreseeing generalization in 2 unseen runs" in page and "<script src=" not in page
+
+
+def test_score_whose_picture_cannot_be_written_is_bad_input(pool, tmp_path, capsys):
+    assert main(["phases", "--score", str(pool), "--figure", str(tmp_path / "no" / "score.html")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def test_score_of_an_empty_folder_is_bad_input(tmp_path, capsys):
     assert main(["phases", "--score", str(tmp_path)]) == 2
     assert "no pool of runs" in capsys.readouterr().err
