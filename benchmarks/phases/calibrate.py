@@ -29,9 +29,9 @@ from lightning_interp.phases.table import rows_of
 from lightning_interp.store.pool_file import read_pool
 
 PACKAGE = Path(__file__).parents[2] / "lightning_interp" / "phases"
-INPUTS = ("heldout_margin", "heldout_margin_slope", "margin_ratio", "rank_slope", "train_margin")
-"""Signs that the score without held-out answers uses."""
-FALSE_ALARMS = {"percentile": 0.02, "signs": 0.05}
+INPUTS = ("heldout_gain", "heldout_slope", "train_gain")
+"""Signs of the score without held-out answers."""
+FALSE_ALARMS = {"percentile": 0.02, "margins": 0.05}
 """Shares of the calibration negatives that may raise an alarm."""
 PERCENTILE_STEP = 0.5
 REGULARIZATION = 0.1
@@ -61,7 +61,7 @@ def percentile_threshold(runs: Sequence[ScoredRun]) -> float:
     return float(np.ceil(least / PERCENTILE_STEP) * PERCENTILE_STEP)
 
 
-def fit_signs(runs: Sequence[ScoredRun]) -> LinearScore:
+def fit_margins(runs: Sequence[ScoredRun]) -> LinearScore:
     """Logistic regression of positive against negative runs, every run of the same weight, shifted to its threshold."""
     rows, answers, weights = [], [], []
     for run in runs:
@@ -79,7 +79,7 @@ def fit_signs(runs: Sequence[ScoredRun]) -> LinearScore:
         for name, m, s, w in zip(INPUTS, mean, deviation, model.coef_[0], strict=True)
     }
     plain = LinearScore(0.0, inputs)
-    threshold = threshold_at(FALSE_ALARMS["signs"], (sign_course(run, plain) for run in runs if run.negative))
+    threshold = threshold_at(FALSE_ALARMS["margins"], (sign_course(run, plain) for run in runs if run.negative))
     return LinearScore(round(-threshold - 1e-3, 3), inputs)
 
 
@@ -93,9 +93,11 @@ def validated(runs: Sequence[ScoredRun]) -> Iterator[str]:
     """Detections and false alarms of the score on runs that were left out of its fit, seed by seed and task by task."""
     for what in ("seed", "task"):
         groups = {group_of(run, what) for run in runs}
+        if len(groups) < 2:
+            continue
         hits = alarms = positives = negatives = 0
         for group in sorted(groups):
-            score = fit_signs([run for run in runs if group_of(run, what) != group])
+            score = fit_margins([run for run in runs if group_of(run, what) != group])
             for run in (run for run in runs if group_of(run, what) == group):
                 alarm = sign_course(run, score).first_over(0.0)
                 positives, negatives = positives + run.positive, negatives + run.negative
@@ -158,7 +160,7 @@ def write_coefficients(threshold: float, score: LinearScore) -> None:
     text = HEAD.format(says="Numbers fitted on the calibration part of the pool.")
     text += "from lightning_interp.phases.linear_score import LinearScore\n\n"
     text += (
-        f"PERCENTILE_THRESHOLD = {threshold}\nSIGNS = LinearScore(intercept={score.intercept}, inputs={score.inputs!r})\n"
+        f"PERCENTILE_THRESHOLD = {threshold}\nMARGINS = LinearScore(intercept={score.intercept}, inputs={score.inputs!r})\n"
     )
     _write(PACKAGE / "coefficients.py", text)
 
@@ -188,9 +190,9 @@ def main() -> None:
     runs = [ScoredRun.of(entry.facts, entry.metrics) for entry in read_pool(args.pool)]
     runs = [run for run in runs if run.part == CALIBRATION]
     print(f"{len(runs)} runs: {sum(r.positive for r in runs)} positive, {sum(r.negative for r in runs)} negative")
-    threshold, score = percentile_threshold(runs), fit_signs(runs)
+    threshold, score = percentile_threshold(runs), fit_margins(runs)
     print(f"percentile: over {threshold} null deviations")
-    print(f"signs: {score}")
+    print(f"margins: {score}")
     print(*validated(runs), sep="\n")
     plain, said = fit_states(runs)
     print(*said, sep="\n")

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lightning_interp.phases.latent_states import LatentStates
 from lightning_interp.store.metrics_file import MetricsHistory
 from lightning_interp.timeline import Phase, Stage, Timeline
 
@@ -53,6 +54,19 @@ def phase_table(timeline: Timeline) -> Table:
 def _stage(stage: Stage) -> str:
     until = "open" if stage.end is None else f"{stage.end:,}"
     return f"{stage.name.replace('_', ' ')} {stage.start:,}–{until}"
+
+
+def show_states(found: LatentStates, console: Console | None = None) -> None:
+    """Print the stretches of latent states and what stands out in each."""
+    console = console or Console(highlight=False)
+    table = Table("state", "start", "end", "what stands out, against all runs of the fit")
+    for state, start, end in found.stretches:
+        until = "open" if end is None else f"{end:,}"
+        table.add_row(str(state + 1), f"{start:,}", until, found.descriptions[state])
+    console.print(table)
+    console.print(
+        "States are those of a hidden Markov model fitted on small networks; their numbers mean nothing.", style="dim"
+    )
 
 
 def _cells(phase: Phase) -> tuple[str, ...]:

@@ -42,6 +42,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--figure", type=Path, metavar="FILE.html", help="also write a picture that needs no network")
     parser.add_argument(
+        "--states",
+        action="store_true",
+        help="also show which latent states the run went through (in the text, not in the JSON)",
+    )
+    parser.add_argument(
         "--score",
         type=Path,
         metavar="POOL",
@@ -70,7 +75,19 @@ def run(args: argparse.Namespace) -> int:
         from lightning_interp.cli.phase_text import show
 
         show(history, timeline)
+        if args.states:
+            _show_states(history)
     return DONE
+
+
+def _show_states(history: "MetricsHistory") -> None:
+    from lightning_interp.cli.phase_text import show_states
+    from lightning_interp.phases.latent_states import FEATURES, latent_states
+    from lightning_interp.phases.state_model import STATES
+    from lightning_interp.phases.table import rows_of
+
+    rows = list(rows_of(history.series, tuple(FEATURES)))
+    show_states(latent_states([step for step, _ in rows], [values for _, values in rows], STATES))
 
 
 def _classes(text: str) -> int:

@@ -5,6 +5,7 @@ Only points recorded by the time of the call are looked at, so a boundary is as 
 series is smoothed by a centred 3-point median and nothing else: heavier smoothing moves turning points.
 """
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
 
@@ -45,6 +46,13 @@ def turning_point(series: LogSeries, since: int) -> Boundary:
     floor = smooth[top] - max(2 * _noise_near(series.values[begin:], top), 0.01 * abs(smooth[top]))
     near = [index for index, value in enumerate(smooth) if value >= floor]
     return Boundary(steps[top], _at_least_neighbours(steps, top, near[0], near[-1]))
+
+
+def negative_log(series: LogSeries) -> LogSeries:
+    """Raw points of minus the logarithm of a positive series: its least value is then the greatest."""
+    turned = LogSeries()
+    turned.steps, turned.values = series.steps, [-math.log(max(value, 1e-300)) for value in series.values]
+    return turned
 
 
 def crossing(series: LogSeries, threshold: float, since: int, *, below: bool = True) -> Boundary:

@@ -4,15 +4,7 @@
 from lightning_interp.phases.linear_score import LinearScore
 
 PERCENTILE_THRESHOLD = 4.0
-SIGNS = LinearScore(
+MARGINS = LinearScore(
     intercept=-2.0,
-    inputs={
-        "rank": (0.0, 0.1, -1.0),
-        "rank_slope": (0.0, 0.1, -1.0),
-        "train_margin": (1.5, 0.5, 1.0),
-        "margin_ratio": (-1.5, 0.5, 1.0),
-        "heldout_margin": (0.2, 0.3, 1.0),
-        "heldout_margin_slope": (0.0, 0.2, 1.0),
-        "norm_slope": (0.0, 0.1, 0.0),
-    },
+    inputs={"heldout_gain": (0.3, 0.3, 1.0), "heldout_slope": (0.2, 0.3, 0.5), "train_gain": (0.5, 0.3, 0.3)},
 )

@@ -48,7 +48,7 @@ class PhaseDetector:
         self._milestones = Milestones()
         self._alarms: list[Alarm] = []
         self._raised: set[str] = set()
-        self.warning = EarlyWarning(self._observed, self._rules)
+        self.warning = EarlyWarning(self._observed)
         self._points: tuple[list[tuple[int, float]], ...] = tuple([] for _ in INTENSITY_NAMES)
         self._latest = (0.0,) * len(INTENSITY_NAMES)
         self._held = False  # the last point only repeats the value before it

@@ -8,7 +8,14 @@ only grow, while the phase is open and evidence for it arrives.
 from collections.abc import Callable
 from dataclasses import replace
 
-from lightning_interp.phases.boundaries import Boundary, crossing, record_after, record_before, turning_point
+from lightning_interp.phases.boundaries import (
+    Boundary,
+    crossing,
+    negative_log,
+    record_after,
+    record_before,
+    turning_point,
+)
 from lightning_interp.phases.confidence import confidence
 from lightning_interp.phases.observed import FITTED_ACCURACY, FITTED_LOSS, Observed
 from lightning_interp.phases.rules import COLLAPSE_DROP, FLAT_SHARE_OF_CHANCE, Rules
@@ -112,11 +119,25 @@ class PhaseMachine:
             return True
         if not (observed.heldout and rules.on("off_peak") and formation_evidence(observed, rules)):
             return False
-        if not self._begin("circuit_formation", turning_point(observed.heldout, self.start), observed.heldout):
+        turned = self._formation_series()
+        if turned is None or not self._begin("circuit_formation", turning_point(turned, self.start), turned):
             return False
         rules.settled_peak = observed.heldout.ema_peak
         rules.start_cleanup_watch()
         return True
+
+    def _formation_series(self) -> LogSeries | None:
+        """The series at whose greatest value memorization ended; None while that is not to be seen yet.
+
+        Where the excluded loss of a group task is logged, its least value: decay alone takes the held-out loss off its peak.
+        Else, or where the held-out loss is under its turning level before that, the held-out curve.
+        """
+        excluded = self._observed["excluded_loss"]
+        if excluded and self._rules.on("excluded_turned"):
+            return negative_log(excluded)
+        if excluded and not self._rules["under_level"].at_the_end:
+            return None
+        return self._observed.heldout
 
     def _from_circuit_formation(self) -> bool:
         observed, rules = self._observed, self._rules

@@ -7,6 +7,7 @@ from lightning_interp.phases.streak import Streak
 
 OFF_PEAK = 0.02
 FAR_OFF_PEAK = 0.10
+TURNED = 1.10
 GENERALIZED_ACCURACY = 0.95
 GENERALIZED_LOSS = 0.1
 COLLAPSE_DROP = 0.2
@@ -22,6 +23,7 @@ CONDITIONS = {
     "far_off_peak": "held-out curve at least 10 % under its peak",
     "percentile": "held-out percentile z > 4 and not falling",
     "excluded": "excluded loss at least 3 x its minimum since the fit",
+    "excluded_turned": "excluded loss of all key frequencies at least 10 % over its minimum since the fit",
     "norm_falling": "log weight norm falling",
     "norm_steeper": "log weight norm falling 1.5 x as fast as its median since circuit formation began",
     "rank_falling": "effective rank falling",
@@ -106,6 +108,8 @@ class Rules:
             self._set("percentile", z.level > 4 and (slope is None or slope >= -0.1 * z.level), step, z)
         if excluded := observed["excluded_loss_max"] or observed["excluded_loss"]:
             self._set("excluded", excluded.level >= 3 * excluded.low, step, excluded)
+        if together := observed["excluded_loss"]:
+            self._set("excluded_turned", together.level >= TURNED * together.low, step, together)
         if rank := observed["effective_rank"]:
             self._set("rank_falling", (rank.slope(clock, log=True) or 0.0) < -FLAT_SHARE_OF_CHANCE, step, rank)
         if gini := observed["gini_embedding"] or observed["gini_readout"]:

@@ -61,6 +61,11 @@ def test_boundaries_of_clear_runs_are_found(pool):
         assert found[phase].error_of_run < 0.02
 
 
+def test_a_loss_that_was_not_finite_is_told_to_the_detector(make):
+    run = make("a", train_loss=lambda s: 4.0 if s < 5000 else math.nan)
+    assert score_timelines([run]).confusion == {("diverged", "diverged"): 1}
+
+
 def test_every_part_is_scored_and_the_unseen_ones_together(pool):
     done = []
     scores = score_pool(pool, on_part=done.append)

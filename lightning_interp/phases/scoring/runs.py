@@ -5,7 +5,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from lightning_interp.phases.scoring.labels import Label, Series, label
+
+LOSSES = ("train_loss", "heldout_loss")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,18 @@ class ScoredRun:
     def with_only(self, names: Collection[str]) -> "ScoredRun":
         """The same run, and the same label, with some of its columns alone."""
         return replace(self, metrics={name: column for name, column in self.metrics.items() if name in names})
+
+    def history(self) -> dict[str, tuple[list[int], list[float]]]:
+        """Steps and values by record name, as the detector takes them.
+
+        A loss is on record at every step unless it was not finite: a gap in one is told to the detector as NaN.
+        """
+        steps, found = self.metrics["step"], {}
+        for name, column in self.metrics.items():
+            kept = np.ones(len(steps), bool) if name in LOSSES else np.isfinite(column)
+            if name != "step" and np.isfinite(column).any():
+                found[name] = steps[kept].astype(int).tolist(), column[kept].tolist()
+        return found
 
     @property
     def positive(self) -> bool:

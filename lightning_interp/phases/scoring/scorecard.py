@@ -61,7 +61,7 @@ def score_pool(runs: Sequence[ScoredRun], *, on_part: Callable[[str], None] = la
 
 def our_warning(run: ScoredRun, *, labels: bool = True) -> Course:
     """The early warning of the product, folded over a run; without labels it sees nothing that needs held-out answers."""
-    seen = {name: column for name, column in run.metrics.items() if labels or name not in NEEDS_LABELS}
+    seen = {name: series for name, series in run.history().items() if labels or name not in NEEDS_LABELS}
     timeline = detect_phases(seen, n_classes=run.classes)
     points = timeline.intensities["generalization"]
     alarm = next((alarm.step for alarm in timeline.alarms if alarm.name == "early_warning"), None)

@@ -57,7 +57,7 @@ class TimelineScores:
 
 def score_timelines(runs: Sequence[ScoredRun]) -> TimelineScores:
     """Fold the detector over each run and compare."""
-    timelines = [detect_phases({**run.metrics}, n_classes=run.classes) for run in runs]
+    timelines = [detect_phases(run.history(), n_classes=run.classes) for run in runs]
     kinds = [VERDICT_OF.get(run.label.kind, run.label.kind) for run in runs]
     verdicts = [timeline.verdict for timeline in timelines]
     return TimelineScores(
