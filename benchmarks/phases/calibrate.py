@@ -31,11 +31,13 @@ from lightning_interp.store.pool_file import read_pool
 PACKAGE = Path(__file__).parents[2] / "lightning_interp" / "phases"
 INPUTS = ("heldout_gain", "heldout_slope", "train_gain")
 """Signs of the score without held-out answers."""
-FALSE_ALARMS = {"percentile": 0.02, "margins": 0.05}
-"""Shares of the calibration negatives that may raise an alarm."""
-PERCENTILE_STEP = 0.5
+FALSE_ALARMS = 0.05
+"""Share of the calibration negatives that the score without held-out answers may warn of."""
+PERCENTILE_STEP, PERCENTILE_MARGIN = 0.5, 1.0
+"""Null deviations: what the threshold is rounded up to, and how far over every negative it lies, whose tail is not known."""
 REGULARIZATION = 0.1
 MOST_STATES = 8
+"""As many as the source tries; more add little to runs left out, and nobody can tell them apart."""
 FOLDS = 5
 Points = NDArray[np.float64]
 
@@ -51,13 +53,13 @@ def signs_of(run: ScoredRun) -> list[tuple[int, dict[str, float]]]:
 
 
 def percentile_threshold(runs: Sequence[ScoredRun]) -> float:
-    """Null deviations that the held-out percentile of hardly any negative passes, rounded up."""
+    """Null deviations that the held-out percentile of no negative comes near, rounded up."""
     courses = (
         Course(run.metrics["step"], run.metrics["heldout_percentile_z"])
         for run in runs
         if run.negative and "heldout_percentile_z" in run.metrics
     )
-    least = threshold_at(FALSE_ALARMS["percentile"], courses)
+    least = max(course.highest() for course in courses) + PERCENTILE_MARGIN
     return float(np.ceil(least / PERCENTILE_STEP) * PERCENTILE_STEP)
 
 
@@ -79,7 +81,7 @@ def fit_margins(runs: Sequence[ScoredRun]) -> LinearScore:
         for name, m, s, w in zip(INPUTS, mean, deviation, model.coef_[0], strict=True)
     }
     plain = LinearScore(0.0, inputs)
-    threshold = threshold_at(FALSE_ALARMS["margins"], (sign_course(run, plain) for run in runs if run.negative))
+    threshold = threshold_at(FALSE_ALARMS, (sign_course(run, plain) for run in runs if run.negative))
     return LinearScore(round(-threshold - 1e-3, 3), inputs)
 
 
@@ -112,18 +114,18 @@ def group_of(run: ScoredRun, what: str) -> str:
 
 
 def fit_states(runs: Sequence[ScoredRun]) -> tuple[dict[str, Any], list[str]]:
-    """The hidden Markov model of the greatest held-out likelihood, as plain values, and how the numbers of states did."""
+    """The hidden Markov model, as plain values, and how the numbers of states did on runs left out of the fit."""
     raw = [features(*_rows(run))[1] for run in runs]
     raw = [points for points in raw if len(points)]
     together = np.concatenate(raw)
     mean, deviation = np.nanmean(together, 0), np.nanstd(together, 0)
     sequences = [np.clip((points - mean) / deviation, -5, 5) for points in raw]
     scores = {k: _held_out(sequences, k) for k in range(1, MOST_STATES + 1)}
-    best = max(scores, key=lambda k: scores[k].mean() - scores[k].std() / np.sqrt(FOLDS))
-    said = [
-        f"{k} states: {found.mean():.3f} ± {found.std() / np.sqrt(FOLDS):.3f} nats a point, held out"
-        for k, found in scores.items()
-    ]
+    errors = {k: found.std(ddof=1) / np.sqrt(FOLDS) for k, found in scores.items()}
+    top = max(scores, key=lambda k: scores[k].mean())
+    best = min(k for k in scores if scores[k].mean() >= scores[top].mean() - errors[top])
+    said = [f"{k} states: {scores[k].mean():.3f} ± {errors[k]:.3f} nats a point, held out" for k in scores]
+    said.append(f"taken: {best} states, the fewest within one standard error of the best")
     return _plain(fit_hmm(sequences, best), mean, deviation), said
 
 
@@ -167,7 +169,7 @@ def write_coefficients(threshold: float, score: LinearScore) -> None:
 
 def write_states(plain: dict[str, Any], version: str) -> None:
     """Replace the module of the state model."""
-    text = HEAD.format(says="The latent states fitted on the calibration part of the pool.")
+    text = HEAD.format(says="Latent states fitted on the calibration part of the pool.")
     text += "import numpy as np\n\nfrom lightning_interp.phases.gaussian_hmm import GaussianHMM\n"
     text += "from lightning_interp.phases.latent_states import StateModel\n\n"
     parts = ", ".join(f"{name}=np.array({plain[name]!r})" for name in ("start", "transition", "means", "variances"))

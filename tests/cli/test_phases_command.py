@@ -165,3 +165,10 @@ def test_help_takes_little_processor_time():
 def test_version_is_printed(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("lightning-interp ")
+
+
+def test_phases_states_shows_the_stretches_of_a_run(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["phases", str(REFERENCE), "--states"]) == 0
+    printed = capsys.readouterr().out
+    assert "what stands out" in printed and "train loss very high" in printed and "open" in printed

@@ -16,7 +16,9 @@ def start(histories):
         given = {
             "train_loss": histories.train_curve(150),
             # decay takes it off its peak from the fit on, long before anything forms
-            "heldout_loss": lambda s: histories.overfit(s, 150, 15.0) * (s + 1) ** -0.05 * histories.fall(s, 6000, 0.07) + 1e-4,
+            "heldout_loss": lambda s: (
+                histories.overfit(s, 150, 15.0) * (s + 1) ** -0.05 * histories.fall(s, 6000, 0.07) + 1e-4
+            ),
             "weight_norm": lambda s: 40 * (s + 1) ** -0.02,
         } | curves
         table = histories.build(histories.log_steps(20_000), **given)

@@ -7,6 +7,7 @@ import pytest
 
 from lightning_interp.phases.gaussian_hmm import GaussianHMM
 from lightning_interp.phases.latent_states import FEATURES, StateFilter, StateModel, features, latent_states
+from lightning_interp.phases.state_model import STATES
 
 WIDTH = len(FEATURES)
 TRAIN = list(FEATURES).index("train_loss")
@@ -74,3 +75,18 @@ def test_states_are_described_by_what_stands_out():
 
 def test_no_records_have_no_states():
     assert latent_states([], [], model()).stretches == []
+
+
+def test_the_shipped_model_has_every_feature_and_proper_probabilities():
+    hmm = STATES.hmm
+    assert hmm.means.shape == hmm.variances.shape == (hmm.states, WIDTH)
+    # written with four digits each
+    assert hmm.start.sum() == pytest.approx(1, abs=1e-3) and hmm.transition.sum(1) == pytest.approx(1, abs=1e-3)
+    assert len(STATES.mean) == len(STATES.deviation) == WIDTH and STATES.deviation.min() > 0
+
+
+def test_the_shipped_model_tells_the_start_from_the_end_of_the_reference_run(histories):
+    table = histories.reference()
+    rows = [{name: table[name][i] for name in table if name != "step"} for i in range(len(table["step"]))]
+    path = latent_states(table["step"], rows, STATES).path
+    assert path[0] != path[-1]
