@@ -2,13 +2,15 @@
 """Fit what the detectors take from the pool, on its calibration part alone, and write it into the package.
 
 ``python benchmarks/phases/calibrate.py`` prints what it finds; with ``--write`` it replaces
-``lightning_interp/phases/coefficients.py`` and ``lightning_interp/phases/state_model.py``.
+``lightning_interp/phases/coefficients.py`` and ``lightning_interp/phases/state_model.py``. With ``--card`` it fits nothing:
+it scores the early warning on the unseen parts and writes ``lightning_interp/phases/card.py``, which users are shown.
 """
 
 import argparse
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ from lightning_interp.phases.linear_score import LinearScore
 from lightning_interp.phases.observed import TRACKED
 from lightning_interp.phases.scoring.courses import Course, threshold_at
 from lightning_interp.phases.scoring.runs import ScoredRun
-from lightning_interp.phases.scoring.scorecard import CALIBRATION
+from lightning_interp.phases.scoring.scorecard import CALIBRATION, OWN_RULE, our_warning
+from lightning_interp.phases.scoring.warning_scores import score_warning
 from lightning_interp.phases.table import rows_of
 from lightning_interp.store.pool_file import read_pool
 
@@ -178,6 +181,20 @@ def write_states(plain: dict[str, Any], version: str) -> None:
     _write(PACKAGE / "state_model.py", text)
 
 
+def write_card(runs: Sequence[ScoredRun]) -> None:
+    """Replace the module that says how the early warning did on unseen runs."""
+    text = HEAD.format(says="How the early warning did on runs it had not seen.").replace(".py``", ".py --card``")
+    measured = {}
+    for source, labels in (("held-out percentile", True), ("margins", False)):
+        found = score_warning(source, partial(our_warning, labels=labels), OWN_RULE, runs)
+        measured[source] = (
+            f"{found.detected.counted} detected in time, {found.false_alarms.counted} false alarms, "
+            f"median lead {found.lead_share:.0%} of the step of generalization"
+        )
+        print(f"{source}: {measured[source]}")
+    _write(PACKAGE / "card.py", text + f"MEASURED: dict[str, str] = {measured!r}\n")
+
+
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     subprocess.run([sys.executable, "-m", "ruff", "format", "-q", str(path)], check=True)
@@ -188,8 +205,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", type=Path, default=RUNS, help="where the metrics are (default: beside this file)")
     parser.add_argument("--write", action="store_true", help="replace the fitted modules of the package")
+    parser.add_argument("--card", action="store_true", help="score the early warning on the unseen runs and write its card")
     args = parser.parse_args()
     runs = [ScoredRun.of(entry.facts, entry.metrics) for entry in read_pool(args.pool)]
+    if args.card:
+        write_card([run for run in runs if run.part != CALIBRATION])
+        return
     runs = [run for run in runs if run.part == CALIBRATION]
     print(f"{len(runs)} runs: {sum(r.positive for r in runs)} positive, {sum(r.negative for r in runs)} negative")
     threshold, score = percentile_threshold(runs), fit_margins(runs)

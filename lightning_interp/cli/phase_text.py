@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lightning_interp.phases.latent_states import LatentStates
 from lightning_interp.store.metrics_file import MetricsHistory
-from lightning_interp.timeline import Phase, Stage, Timeline
+from lightning_interp.timeline import Alarm, Phase, Stage, Timeline
 
 
 def show(history: MetricsHistory, timeline: Timeline, console: Console | None = None) -> None:
@@ -36,7 +36,7 @@ def show(history: MetricsHistory, timeline: Timeline, console: Console | None = 
         console.print(Text(f"Shape of the loss: {', '.join(_stage(stage) for stage in timeline.stages)}."))
     for alarm in timeline.alarms:
         if alarm.name != "phase_began":
-            console.print(Text(f"Alarm at step {alarm.step:,}: {alarm.name.replace('_', ' ')}"))
+            console.print(Text(f"Alarm at step {alarm.step:,}: {alarm.name.replace('_', ' ')}{_measured(alarm, timeline)}"))
     for sentence in timeline.evidence["unknown"]:
         console.print(Text(f"Not known: {sentence}", style="yellow"))
 
@@ -49,6 +49,12 @@ def phase_table(timeline: Timeline) -> Table:
     for phase in timeline.phases:
         table.add_row(*_cells(phase))
     return table
+
+
+def _measured(alarm: Alarm, timeline: Timeline) -> str:
+    """How far an early warning can be trusted, where that is known."""
+    measured = timeline.evidence["early_warning"]["measured"] if alarm.name == "early_warning" else None
+    return f" (on unseen small networks: {measured})" if measured else ""
 
 
 def _stage(stage: Stage) -> str:

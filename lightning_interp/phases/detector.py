@@ -88,7 +88,7 @@ class PhaseDetector:
             phases=tuple(self._machine.phases),
             alarms=tuple(self._alarms),
             intensities=dict(zip(INTENSITY_NAMES, map(tuple, self._points), strict=True)),
-            evidence=evidence(verdict_now, self._observed, self._rules, self._milestones),
+            evidence=evidence(verdict_now, self._observed, self._rules, self._milestones, self.warning),
         )
 
     @property

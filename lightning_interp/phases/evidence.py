@@ -3,13 +3,17 @@
 
 from typing import Any
 
+from lightning_interp.phases.card import MEASURED
 from lightning_interp.phases.confidence import LOSSES_ONLY_CAP
+from lightning_interp.phases.early_warning import EarlyWarning
 from lightning_interp.phases.observed import CURVES, SUPPORT, Observed
 from lightning_interp.phases.rules import CONDITIONS, Rules
 from lightning_interp.phases.verdict import MIN_POINTS, SENTENCES, Milestones
 
 
-def evidence(verdict: str, observed: Observed, rules: Rules, milestones: Milestones) -> dict[str, Any]:
+def evidence(
+    verdict: str, observed: Observed, rules: Rules, milestones: Milestones, warning: EarlyWarning
+) -> dict[str, Any]:
     """Everything a reader needs to check the verdict by hand.
 
     Args:
@@ -17,12 +21,14 @@ def evidence(verdict: str, observed: Observed, rules: Rules, milestones: Milesto
         observed: The series.
         rules: The conditions, up to date with them.
         milestones: The same.
+        warning: The same.
 
     Returns:
         ``reason`` (a sentence), ``points``, ``t_mem``, ``t_gen``, ``grokking_step`` (steps or None), ``chance`` and
         ``heldout_peak`` (values with step or source, where there is held-out data), ``conditions`` (each that could be
         judged, with the step since which it first held), ``series`` (present, absent), ``unknown`` (sentences),
-        ``confidence_cap`` (.6 with losses only, else None).
+        ``confidence_cap`` (.6 with losses only, else None), ``early_warning`` (its score, what it rests on, and how that
+        did on runs it had not seen).
     """
     data: dict[str, Any] = {
         "reason": SENTENCES[verdict],
@@ -37,6 +43,11 @@ def evidence(verdict: str, observed: Observed, rules: Rules, milestones: Milesto
         },
         "unknown": _unknown(observed),
         "confidence_cap": LOSSES_ONLY_CAP if observed.losses_only else None,
+        "early_warning": {
+            "score": round(warning.score, 4),
+            "source": warning.source,
+            "measured": MEASURED.get(warning.source or ""),
+        },
     }
     if observed.heldout:
         data |= _levels(observed)
