@@ -26,7 +26,7 @@ from lightning_interp.phases.linear_score import LinearScore
 from lightning_interp.phases.observed import TRACKED
 from lightning_interp.phases.scoring.courses import Course, threshold_at
 from lightning_interp.phases.scoring.runs import ScoredRun
-from lightning_interp.phases.scoring.scorecard import CALIBRATION, OWN_RULE, our_warning
+from lightning_interp.phases.scoring.scorecard import CALIBRATION, OWN_RULE, UNSEEN, our_warning
 from lightning_interp.phases.scoring.warning_scores import score_warning
 from lightning_interp.phases.table import rows_of
 from lightning_interp.store.pool_file import read_pool
@@ -209,7 +209,7 @@ def main() -> None:
     args = parser.parse_args()
     runs = [ScoredRun.of(entry.facts, entry.metrics) for entry in read_pool(args.pool)]
     if args.card:
-        write_card([run for run in runs if run.part != CALIBRATION])
+        write_card([run for run in runs if run.part.startswith(UNSEEN)])
         return
     runs = [run for run in runs if run.part == CALIBRATION]
     print(f"{len(runs)} runs: {sum(r.positive for r in runs)} positive, {sum(r.negative for r in runs)} negative")

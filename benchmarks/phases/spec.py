@@ -4,7 +4,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-Task = Literal["add", "sub", "mul", "div", "quadratic", "cubic", "permutation", "parity", "digits"]
+Task = Literal["add", "sub", "mul", "div", "quadratic", "cubic", "squares", "permutation", "parity", "digits"]
 Network = Literal["transformer", "mlp"]
 
 

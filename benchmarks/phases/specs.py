@@ -13,7 +13,7 @@ from typing import Literal
 
 from spec import Spec
 
-Part = Literal["calibration", "unseen_seed", "unseen_weight_decay", "unseen_task"]
+Part = Literal["calibration", "unseen_seed", "unseen_weight_decay", "unseen_task", "later_task"]
 
 PAIRS = Spec("add", 43, fraction=0.6, network="mlp", width=192, weight_decay=3.0, steps=5000)
 TRANSFORMER = Spec("add", 37, fraction=0.7, weight_decay=3.0, steps=5000)
@@ -28,10 +28,14 @@ SIZES = {0: 31, 1: 53, 2: 67, 3: 23}
 UNSEEN_DECAYS = (0.5, 2.0, 5.0)
 """Two between the ones of the calibration, one over all of them."""
 UNSEEN_TASKS = ("mul", "permutation", "quadratic")
+LATER_TASKS, LATER_SEEDS = ("div", "cubic", "squares"), (30, 31)
+"""Chosen after every threshold was frozen and the other parts were scored."""
 
 
 def part_of(spec: Spec) -> Part:
     """The part a run belongs to."""
+    if spec.task in LATER_TASKS:
+        return "later_task"
     if spec.task in UNSEEN_TASKS:
         return "unseen_task"
     if spec.weight_decay in UNSEEN_DECAYS:
@@ -47,6 +51,7 @@ def all_specs() -> list[Spec]:
             specs += [*with_twins(rules(seed)), *alone(seed)]
         specs += with_twins(other_decays(decays))
         specs += [*with_twins(other_tasks(tasks)), *hard_tasks(tasks)]
+    specs += with_twins(later_tasks())
     return list(dict.fromkeys(specs))
 
 
@@ -89,6 +94,13 @@ def other_tasks(seed: int) -> Iterator[Spec]:
     yield replace(TRANSFORMER, task="mul", seed=seed)
     yield replace(PAIRS, task="quadratic", fraction=0.85, weight_decay=1.0, seed=seed)
     yield replace(LARGE_PERMUTATIONS, seed=seed)
+
+
+def later_tasks() -> Iterator[Spec]:
+    """Three more tasks."""
+    for seed in LATER_SEEDS:
+        for task in LATER_TASKS:
+            yield replace(PAIRS, task=task, fraction=0.7, weight_decay=1.0, seed=seed)
 
 
 def hard_tasks(seed: int) -> Iterator[Spec]:

@@ -23,6 +23,7 @@ ON_PAIRS: dict[str, Pairs] = {
     "mul": lambda a, b, p: (a * b) % p,
     "quadratic": lambda a, b, p: (a * a + a * b + b * b) % p,
     "cubic": lambda a, b, p: (a * a * a + a * b) % p,
+    "squares": lambda a, b, p: (a * a + b * b) % p,
 }
 """Answers to pairs of numbers modulo p, by name."""
 

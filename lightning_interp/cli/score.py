@@ -91,7 +91,8 @@ def _show(scores: "Mapping[str, PartScores]") -> None:
     console.print(
         "Intervals hold with 95 %. Positive: memorized first, generalized at twice that step or later. Negative: no "
         "generalization and none to come. Early, partial and censored runs are neither. A lead is the time from the alarm "
-        "to generalization as a share of the latter's step.",
+        "to generalization as a share of the latter's step; its null is the same rule on the course's trend with its "
+        "residuals shuffled in time.",
         style="dim",
     )
 
@@ -101,13 +102,15 @@ def _warnings_table(warnings: "tuple[WarningScores, ...]") -> "Table":
 
     table = Table("score", "alarm", "area at 25 %", "area at 50 %", "ahead", "against wd > 0", "detected", "false", "wd > 0")
     table.add_column("neither")
-    table.add_column("lead")
+    for heading in ("lead", "lead of its null", "false of its null"):
+        table.add_column(heading)
     for found in warnings:
         half = max(found.areas)
         areas = [*(found.areas[at] for at in sorted(found.areas)), found.areas_ahead[half], found.areas_decayed[half]]
         alarms = (found.detected, found.false_alarms, found.false_alarms_decayed, found.undecided)
         lead = "–" if math.isnan(found.lead_share) else f"{found.lead_share:.0%} ({found.lead_steps:,.0f})"
-        table.add_row(found.score, found.rule, *map(str, (*areas, *alarms)), lead)
+        null = ("–" if math.isnan(x) else f"{x:.0%}" for x in (found.null_lead_share, found.null_false_alarms))
+        table.add_row(found.score, found.rule, *map(str, (*areas, *alarms)), lead, *null)
     return table
 
 

@@ -9,13 +9,15 @@ from functools import partial
 import numpy as np
 
 from lightning_interp.phases.detector import detect_phases
+from lightning_interp.phases.early_warning import FORMING
 from lightning_interp.phases.scoring.courses import Course
 from lightning_interp.phases.scoring.rivals import RIVALS
 from lightning_interp.phases.scoring.runs import ScoredRun
 from lightning_interp.phases.scoring.timeline_scores import TimelineScores, score_timelines
 from lightning_interp.phases.scoring.warning_scores import AlarmRule, Score, WarningScores, calibrated_rule, score_warning
 
-CALIBRATION = "calibration"
+CALIBRATION, UNSEEN = "calibration", "unseen_"
+"""Name of the part that thresholds come from, and how the names of those begin that are also scored together."""
 FALSE_ALARMS = 0.05
 """Share of false alarms in the calibration part at which every score gets a threshold, to be compared."""
 LOSSES = ("step", "train_loss", "heldout_loss")
@@ -24,7 +26,7 @@ WITHOUT_LABELS = "early warning, no held-out labels"
 NEEDS_LABELS = frozenset(
     {"heldout_loss", "heldout_accuracy", "heldout_percentile", "heldout_percentile_z", "restricted_loss", "loss_gap"}
 )
-OWN_RULE = AlarmRule("its own")
+OWN_RULE = AlarmRule("its own", null_threshold=FORMING)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class PartScores:
 
 
 def score_pool(runs: Sequence[ScoredRun], *, on_part: Callable[[str], None] = lambda _: None) -> dict[str, PartScores]:
-    """Score every part of a pool, and all parts but the calibration together as ``test``.
+    """Score every part of a pool, and those of unseen runs together as ``test``.
 
     Args:
         runs: The pool.
@@ -51,7 +53,7 @@ def score_pool(runs: Sequence[ScoredRun], *, on_part: Callable[[str], None] = la
     """
     calibration = [run for run in runs if run.part == CALIBRATION]
     parts = {part: [run for run in runs if run.part == part] for part in dict.fromkeys(run.part for run in runs)}
-    parts["test"] = [run for run in runs if run.part != CALIBRATION]
+    parts["test"] = [run for run in runs if run.part.startswith(UNSEEN)]
     found = {}
     for part, inside in parts.items():
         found[part] = PartScores(_kinds(inside), tuple(_warnings(inside, calibration)), _timelines(inside))

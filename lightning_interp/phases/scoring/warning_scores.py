@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from lightning_interp.phases.scoring.courses import Course, threshold_at
+from lightning_interp.phases.scoring.null import surrogates
 from lightning_interp.phases.scoring.runs import ScoredRun
 from lightning_interp.phases.scoring.statistics import Estimate, auroc, share
 
@@ -22,10 +23,12 @@ class AlarmRule:
     Attributes:
         says: In words.
         threshold: None for the score's own rule.
+        null_threshold: Threshold that the score's own rule amounts to, for its null; None where it is no threshold.
     """
 
     says: str
     threshold: float | None = None
+    null_threshold: float | None = None
 
     def step(self, course: Course) -> int | None:
         """Step of the alarm, None for none."""
@@ -48,6 +51,8 @@ class WarningScores:
         undecided: Alarms in runs that are neither: censored, partial and early ones.
         lead_share: Median of (t_grok - alarm) / t_grok over the positives detected; NaN for none.
         lead_steps: The same in steps.
+        null_lead_share: Median lead of the same rule on surrogates of the positives (`null`); NaN where there is none.
+        null_false_alarms: Share of surrogates of the negatives with an alarm; the same.
     """
 
     score: str
@@ -61,6 +66,8 @@ class WarningScores:
     undecided: Estimate
     lead_share: float
     lead_steps: float
+    null_lead_share: float
+    null_false_alarms: float
 
 
 def calibrated_rule(score: Score, runs: Sequence[ScoredRun], false_alarms: float) -> AlarmRule:
@@ -102,7 +109,28 @@ def score_warning(name: str, score: Score, rule: AlarmRule, runs: Sequence[Score
         undecided=alarmed([(run, score(run)) for run in runs if not run.positive and not run.negative]),
         lead_share=median(steps / grok for steps, grok in leads) if leads else math.nan,
         lead_steps=median(steps for steps, _ in leads) if leads else math.nan,
+        null_lead_share=_null_lead(positives, rule),
+        null_false_alarms=_null_false_alarms(negatives, rule),
     )
+
+
+def _null_lead(positives: Sequence[tuple[ScoredRun, Course]], rule: AlarmRule) -> float:
+    """Median over surrogates of the positives that are warned of in time."""
+    threshold = rule.null_threshold if rule.threshold is None else rule.threshold
+    if threshold is None:
+        return math.nan
+    found = (_lead(run, each.first_over(threshold)) for run, course in positives for each in surrogates(course))
+    leads = [lead[0] / lead[1] for lead in found if lead is not None]
+    return median(leads) if leads else math.nan
+
+
+def _null_false_alarms(negatives: Sequence[tuple[ScoredRun, Course]], rule: AlarmRule) -> float:
+    """Share of surrogates of the negatives with an alarm."""
+    threshold = rule.null_threshold if rule.threshold is None else rule.threshold
+    if threshold is None:
+        return math.nan
+    alarms = [each.first_over(threshold) is not None for _, course in negatives for each in surrogates(course)]
+    return sum(alarms) / len(alarms) if alarms else math.nan
 
 
 def _not_yet(runs: Sequence[tuple[ScoredRun, Course]], at: float) -> list[tuple[ScoredRun, Course]]:
