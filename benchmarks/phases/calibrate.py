@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 
 from lightning_interp.phases import PhaseDetector
 from lightning_interp.phases.gaussian_hmm import GaussianHMM, fit_hmm
-from lightning_interp.phases.latent_states import FEATURES, features
+from lightning_interp.phases.latent_states import FEATURES, features, standardised
 from lightning_interp.phases.linear_score import LinearScore
 from lightning_interp.phases.observed import TRACKED
 from lightning_interp.phases.scoring.courses import Course, threshold_at
@@ -50,8 +50,8 @@ def signs_of(run: ScoredRun) -> list[tuple[int, dict[str, float]]]:
     detector, found = PhaseDetector(n_classes=run.classes), []
     for step, values in rows_of(run.metrics, TRACKED):
         detector.update(step, values)
-        if signs := detector.warning.signs():
-            found.append((step, signs))
+        if detector.warning.signs:
+            found.append((step, detector.warning.signs))
     return found
 
 
@@ -122,7 +122,7 @@ def fit_states(runs: Sequence[ScoredRun]) -> tuple[dict[str, Any], list[str]]:
     raw = [points for points in raw if len(points)]
     together = np.concatenate(raw)
     mean, deviation = np.nanmean(together, 0), np.nanstd(together, 0)
-    sequences = [np.clip((points - mean) / deviation, -5, 5) for points in raw]
+    sequences = [standardised(points, mean, deviation) for points in raw]
     scores = {k: _held_out(sequences, k) for k in range(1, MOST_STATES + 1)}
     errors = {k: found.std(ddof=1) / np.sqrt(FOLDS) for k, found in scores.items()}
     top = max(scores, key=lambda k: scores[k].mean())

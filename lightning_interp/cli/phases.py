@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,10 +127,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
 
 
 def _draw(target: Path, history: "MetricsHistory", timeline: "Timeline") -> None:
-    from lightning_interp.dashboards.figures import phase_timeline_figure, write_html
+    from lightning_interp.cli.picture import write_picture
+    from lightning_interp.dashboards.figures import phase_timeline_figure
 
-    try:
-        write_html(phase_timeline_figure(history.series, timeline, title=f"Phases of {history.path.name}"), target)
-    except OSError as err:
-        raise MetricsError(f"--figure {target}: cannot be written ({err.strerror or err}). Choose another place.") from err
-    print(f"Picture: {target}", file=sys.stderr)
+    write_picture(phase_timeline_figure(history.series, timeline, title=f"Phases of {history.path.name}"), target)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.exit_codes import DONE
-from lightning_interp.errors import MetricsError
+from lightning_interp.cli.plain_json import finite
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,20 +48,12 @@ def as_plain(scores: "PartScores") -> dict[str, Any]:
     for found in timelines.values():
         found["confusion"] = [[kind, verdict, count] for (kind, verdict), count in sorted(found["confusion"].items())]
     plain = {"kinds": dict(scores.kinds), "warnings": [asdict(each) for each in scores.warnings], "timelines": timelines}
-    finite: dict[str, Any] = _finite(plain)
-    return finite
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    found_plain: dict[str, Any] = finite(plain)
+    return found_plain
 
 
 def _draw(scores: "PartScores", target: Path) -> None:
-    from lightning_interp.dashboards.figures import write_html
+    from lightning_interp.cli.picture import write_picture
     from lightning_interp.dashboards.warning_figure import WarningRow, warning_figure
 
     rows = []
@@ -70,11 +62,7 @@ def _draw(scores: "PartScores", target: Path) -> None:
         estimates = (found.areas[half], found.areas_ahead[half], found.detected, found.false_alarms)
         rows.append(WarningRow(f"{found.score}: {found.rule}", *((each.value, each.low, each.high) for each in estimates)))
     title = f"Foreseeing generalization in {sum(scores.kinds.values())} unseen runs"
-    try:
-        write_html(warning_figure(rows, title=title), target)
-    except OSError as err:
-        raise MetricsError(f"--figure {target}: cannot be written ({err.strerror or err}). Choose another place.") from err
-    print(f"Picture: {target}", file=sys.stderr)
+    write_picture(warning_figure(rows, title=title), target)
 
 
 def _show(scores: "Mapping[str, PartScores]") -> None:

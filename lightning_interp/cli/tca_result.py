@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the component analysis of one layer found, and the plain values that ``lightning-interp tca --json`` prints of it."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from lightning_interp.cli.plain_json import finite
 from lightning_interp.cli.tca_stimuli import Stimuli
 from lightning_interp.tca import ComponentDescription, CPFit, Preprocessed, RankSelection
 
@@ -45,7 +45,7 @@ class LayerComponents:
     def content(self) -> dict[str, Any]:
         """One entry of the JSON output's ``layers``: plain values, None for a number that is not finite."""
         fit = self.fit
-        found: dict[str, Any] = _plain(
+        found: dict[str, Any] = finite(
             {
                 "layer": self.layer,
                 "table": [dict(row) for row in self.selection.table],
@@ -70,12 +70,3 @@ class LayerComponents:
             }
         )
         return found
-
-
-def _plain(value: Any) -> Any:
-    """The same nesting without NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -50,6 +50,10 @@ ERROR_STYLES = {
     "train_accuracy": ("train error", "#000000", "dash"),
     "heldout_accuracy": ("held-out error", "#CC3311", "solid"),
 }
+SCORES = {"generalization": ("early warning", "#333333", "dot")}
+INTENSITY_STYLES = {
+    name: SCORES.get(name, (name.replace("_", " "), PHASE_COLORS.get(name, "#333333"), "solid")) for name in INTENSITY_NAMES
+}
 MAX_POINTS = 2000
 """Points drawn of one curve; longer ones are thinned evenly in log time."""
 
@@ -101,12 +105,10 @@ def _add_intensities(figure: go.Figure, timeline: Timeline, axis: TimeAxis) -> N
     for name in INTENSITY_NAMES:
         pairs = timeline.intensities.get(name, ())
         points = _thin([step for step, _ in pairs], [value for _, value in pairs])
-        if name == "generalization":  # no process but a score; it has nothing to say where its series are not recorded
-            if not any(points[1]):
-                continue
-            label, line = "early warning", {"color": "#333333", "dash": "dot", "width": 2}
-        else:
-            label, line = name.replace("_", " "), {"color": PHASE_COLORS[name], "width": 2}
+        if name in SCORES and not any(points[1]):  # its series are not recorded: it has nothing to say
+            continue
+        label, color, dash = INTENSITY_STYLES[name]
+        line = {"color": color, "dash": dash, "width": 2}
         figure.add_trace(_trace(points, axis, name=label, line=line, legend="legend2", number="%{y:.2f}"), row=2, col=1)
 
 

@@ -174,10 +174,15 @@ def detect_phases(metrics: Mapping[str, Any], *, n_classes: int | None = None) -
     Raises:
         MetricsError: Columns of different lengths, steps that are no increasing whole numbers, or none of the names known.
     """
+    return follow(metrics, n_classes=n_classes).finished_timeline
+
+
+def follow(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> PhaseDetector:
+    """The online detector after every record of a history; arguments and errors as for `detect_phases`."""
     detector = PhaseDetector(n_classes=n_classes)
     for step, values in rows_of(metrics, TRACKED):
         detector.update(step, values)
-    return detector.finished_timeline
+    return detector
 
 
 def fold(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> Iterator[tuple[int, Timeline]]:

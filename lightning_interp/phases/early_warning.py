@@ -27,12 +27,17 @@ class EarlyWarning:
         score: In [0, 1]; 0 where nothing tells.
         source: ``held-out percentile`` or ``margins``; None where the score rests on nothing.
         streak: Whether the score is over one half, with the hysteresis of every condition.
+        signs: Changes of the margins at the latest evaluation; empty before the fit and where a margin is missing or 0.
+            ``heldout_gain``, the logarithm of the held-out margin over its least since the training set was half fitted;
+            ``heldout_slope``, its change per e-fold of steps; ``train_gain``, the logarithm of the train margin over that
+            at the fit.
     """
 
     def __init__(self, observed: Observed) -> None:
         self.score = 0.0
         self.source: str | None = None
         self.streak = Streak()
+        self.signs: dict[str, float] = {}
         self._observed = observed
         self._least_heldout = math.inf
         self._train_at_fit: float | None = None
@@ -40,23 +45,17 @@ class EarlyWarning:
     def update(self, step: int) -> None:
         """Judge the latest evaluation."""
         z, heldout = self._observed["heldout_percentile_z"], self._observed["heldout_margin"]
+        self.signs = self._changes()
         if z:
             self.source = "held-out percentile"
             self.score = logistic(z.level - PERCENTILE_THRESHOLD)
             self.streak.update(self.score > FORMING, step, z.count)
-        elif signs := self.signs():
+        elif self.signs:
             self.source = "margins"
-            self.score = logistic(MARGINS.log_odds(signs))
+            self.score = logistic(MARGINS.log_odds(self.signs))
             self.streak.update(self.score > FORMING, step, heldout.count)
 
-    def signs(self) -> dict[str, float]:
-        """Changes of the margins at the latest evaluation; empty before the fit and where a margin is missing or 0.
-
-        Returns:
-            ``heldout_gain``, the logarithm of the held-out margin over its least since the training set was half fitted;
-            ``heldout_slope``, its change per e-fold of steps; ``train_gain``, the logarithm of the train margin over that at
-            the fit.
-        """
+    def _changes(self) -> dict[str, float]:
         train, heldout = self._observed["train_margin"], self._observed["heldout_margin"]
         if not (train and heldout) or min(train.level, heldout.level) <= 0:
             return {}

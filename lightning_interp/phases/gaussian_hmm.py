@@ -40,12 +40,6 @@ class GaussianHMM:
         """Number of states."""
         return len(self.start)
 
-    @property
-    def parameters(self) -> int:
-        """Number of free parameters."""
-        k, features = len(self.start), self.means.shape[1]
-        return int((k - 1) + k * (k - 1) + 2 * k * features)
-
     def log_density(self, points: Array) -> Array:
         """Log-density of each point in each state, [..., state], from points [..., feature]; NaN features left out."""
         apart = points[..., None, :] - self.means

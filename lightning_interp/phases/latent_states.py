@@ -20,6 +20,8 @@ PER_EFOLD = 25
 """Most records that count, per e-fold of steps."""
 SPENT = 1e-3
 """Share of its first value under which a loss counts as spent."""
+FURTHEST = 5.0
+"""Deviations beyond which a feature says no more: one outlier must not outweigh all the others."""
 IN_WORDS = 3
 """Features that describe a state."""
 NOTABLE = 0.5
@@ -69,8 +71,8 @@ class StateModel:
     deviation: Array
 
     def standardised(self, raw: Array) -> Array:
-        """Raw features in deviations from the mean of the runs of the fit."""
-        return np.asarray((raw - self.mean) / self.deviation)
+        """Raw features in deviations from the mean of the runs of the fit, at most `FURTHEST` of them."""
+        return standardised(raw, self.mean, self.deviation)
 
     def describe(self, state: int) -> str:
         """What stands out in a state: its leading features in words, strongest first."""
@@ -103,6 +105,11 @@ class LatentStates:
         begins = [i for i, state in enumerate(self.path) if i == 0 or state != self.path[i - 1]]
         ends = [self.steps[i] for i in begins[1:]]
         return [(self.path[i], self.steps[i], end) for i, end in zip(begins, [*ends, None], strict=False)]
+
+
+def standardised(raw: Array, mean: Array, deviation: Array) -> Array:
+    """Features in deviations from a mean, cut at `FURTHEST`: the same in the fit and in use."""
+    return np.asarray(np.clip((raw - mean) / deviation, -FURTHEST, FURTHEST))
 
 
 class FeatureReader:

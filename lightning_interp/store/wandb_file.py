@@ -4,7 +4,6 @@
 import json
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,8 +48,7 @@ def wandb_history(path: Path) -> Iterator[tuple[int, Any, Mapping[str, Any]]]:
 
 
 def _records(path: Path) -> Iterator[Mapping[str, Any]]:
-    program = Path(sysconfig.get_path("scripts")) / ("wandb.exe" if sys.platform == "win32" else "wandb")
-    command = [str(program), "leet", "inspect", "--json", str(path)]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as err:

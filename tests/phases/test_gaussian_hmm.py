@@ -123,7 +123,3 @@ def test_far_points_do_not_underflow():
     # The point at 4 is 2 off state 1 and 4 off state 0: state 1 is the only one left to believe in.
     assert model.filtered(points)[2] == pytest.approx([0, 1, 0], abs=1e-12)
     assert model.log_likelihood(points) == pytest.approx(oracle(model).score(points), abs=1e-8)
-
-
-def test_parameters_are_counted():
-    assert MODEL.parameters == 2 + 6 + 24

@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from lightning_interp.phases.scoring.courses import Course, first_sustained, threshold_at
-from lightning_interp.phases.scoring.labels import Label
+from lightning_interp.phases.scoring.courses import Course, threshold_at
+from lightning_interp.phases.scoring.labels import Label, first_run
 from lightning_interp.phases.scoring.runs import ScoredRun
 from lightning_interp.phases.scoring.warning_scores import AlarmRule, calibrated_rule, score_warning
 
@@ -55,7 +55,8 @@ def test_a_threshold_lets_a_share_of_the_negatives_pass():
 
 
 def test_a_condition_must_hold_in_a_row():
-    assert first_sustained([1, 2, 3, 4, 5], [True, False, True, True, True], 2) == 4
+    assert first_run(np.array([True, False, True, True, True]), 2) == 2
+    assert first_run(np.array([True, False]), 2) is None
 
 
 def test_scores_of_four_runs_are_what_the_hand_finds():

@@ -2,15 +2,12 @@
 """The course of one score over a run, and what can be read off it: its level at a step, when it passed a threshold."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_interp.phases.scoring.labels import Series
-
-SUSTAINED = 3
-"""Values in a row that must pass a threshold."""
+from lightning_interp.phases.scoring.labels import SUSTAINED, Series
 
 
 @dataclass(frozen=True)
@@ -66,13 +63,3 @@ def threshold_at(false_alarms: float, negatives: Iterable[Course]) -> float:
     highest = sorted((course.highest() for course in negatives), reverse=True)
     allowed = int(false_alarms * len(highest))
     return highest[allowed] if allowed < len(highest) else -math.inf
-
-
-def first_sustained(steps: Sequence[float] | Series, holds: Sequence[bool], times: int) -> int | None:
-    """Step at which a condition has held so many times in a row, None if never."""
-    run = 0
-    for step, held in zip(steps, holds, strict=True):
-        run = run + 1 if held else 0
-        if run == times:
-            return int(step)
-    return None

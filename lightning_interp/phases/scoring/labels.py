@@ -127,11 +127,17 @@ def _formation(metrics: Mapping[str, Series], t_mem: int, t_cleanup: int | None)
 
 def _first(step: Series, holds: NDArray[np.bool_], times: int, *, after: int = 0) -> int | None:
     """First step of so many records in a row at which it holds."""
+    first = first_run(holds & (step >= after), times)
+    return None if first is None else int(step[first])
+
+
+def first_run(holds: NDArray[np.bool_], times: int) -> int | None:
+    """Index at which the first run of so many true values begins, None for none."""
     run = 0
-    for index, held in enumerate(holds & (step >= after)):
+    for index, held in enumerate(holds):
         run = run + 1 if held else 0
         if run == times:
-            return int(step[index - times + 1])
+            return index - times + 1
     return None
 
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lightning_interp.phases.scoring.courses import SUSTAINED, Course, first_sustained
-from lightning_interp.phases.scoring.labels import FITTED, Series
+from lightning_interp.phases.scoring.courses import Course
+from lightning_interp.phases.scoring.labels import FITTED, SUSTAINED, Series, first_run
 from lightning_interp.phases.scoring.runs import ScoredRun
 
 OFF_PEAK = 0.1
@@ -48,7 +49,7 @@ def off_peak(run: ScoredRun) -> Course:
     """Share of its running peak that the held-out loss has come down; published rule: 10 %."""
     step, loss = run.metrics["step"], run.metrics["heldout_loss"]
     fall = 1 - loss / np.fmax.accumulate(loss)
-    return Course(step, fall, first_sustained(step, (fall >= OFF_PEAK).tolist(), SUSTAINED))
+    return Course(step, fall, _alarm(step, fall >= OFF_PEAK, SUSTAINED))
 
 
 def distance_ratio(run: ScoredRun) -> Course:
@@ -58,7 +59,7 @@ def distance_ratio(run: ScoredRun) -> Course:
         return Course(step, np.full_like(ratio, np.nan))
     grown = ratio / np.median(ratio[:BASELINE])
     grown[: BASELINE - 1] = np.nan  # not known before the baseline is
-    return Course(step, grown, first_sustained(step, (grown >= DISTANCE_FACTOR).tolist(), SUSTAINED))
+    return Course(step, grown, _alarm(step, grown >= DISTANCE_FACTOR, SUSTAINED))
 
 
 def hankel_residual(run: ScoredRun) -> Course:
@@ -75,8 +76,14 @@ def hankel_residual(run: ScoredRun) -> Course:
     step, residual = step[after], residual[after]
     grown = residual / np.median(residual[:BASELINE])
     grown[: BASELINE - 1] = np.nan  # not known before the baseline is
-    alarm = first_sustained(step, (grown > RESIDUAL_FACTOR).tolist(), RESIDUAL_WINDOWS)
+    alarm = _alarm(step, grown > RESIDUAL_FACTOR, RESIDUAL_WINDOWS)
     return Course(step, grown, alarm, RESIDUAL_WINDOWS)
+
+
+def _alarm(step: Series, holds: NDArray[np.bool_], times: int) -> int | None:
+    """Step at which a condition has held so many times in a row."""
+    first = first_run(holds, times)
+    return None if first is None else int(step[first + times - 1])
 
 
 def _known(run: ScoredRun, name: str) -> tuple[Series, Series]:

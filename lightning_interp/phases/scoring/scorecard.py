@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from lightning_interp.phases.detector import detect_phases
+from lightning_interp.phases.detector import follow
 from lightning_interp.phases.early_warning import FORMING
 from lightning_interp.phases.scoring.courses import Course
 from lightning_interp.phases.scoring.rivals import RIVALS
@@ -54,9 +54,12 @@ def score_pool(runs: Sequence[ScoredRun], *, on_part: Callable[[str], None] = la
     calibration = [run for run in runs if run.part == CALIBRATION]
     parts = {part: [run for run in runs if run.part == part] for part in dict.fromkeys(run.part for run in runs)}
     parts["test"] = [run for run in runs if run.part.startswith(UNSEEN)]
+    ours: dict[str, Score] = {WITH_LABELS: our_warning, WITHOUT_LABELS: partial(our_warning, labels=False)}
+    scores = {name: _once(score) for name, score in (ours | {rival.name: rival.course for rival in RIVALS}).items()}
+    rules = _calibrated(scores, calibration)
     found = {}
     for part, inside in parts.items():
-        found[part] = PartScores(_kinds(inside), tuple(_warnings(inside, calibration)), _timelines(inside))
+        found[part] = PartScores(_kinds(inside), tuple(_warnings(inside, scores, rules)), _timelines(inside))
         on_part(part)
     return found
 
@@ -64,23 +67,39 @@ def score_pool(runs: Sequence[ScoredRun], *, on_part: Callable[[str], None] = la
 def our_warning(run: ScoredRun, *, labels: bool = True) -> Course:
     """The early warning of the product, folded over a run; without labels it sees nothing that needs held-out answers."""
     seen = {name: series for name, series in run.history().items() if labels or name not in NEEDS_LABELS}
-    timeline = detect_phases(seen, n_classes=run.classes)
+    timeline = follow(seen, n_classes=run.classes).timeline
     points = timeline.intensities["generalization"]
     alarm = next((alarm.step for alarm in timeline.alarms if alarm.name == "early_warning"), None)
     return Course(np.array([step for step, _ in points], float), np.array([value for _, value in points]), alarm)
 
 
-def _warnings(runs: Sequence[ScoredRun], calibration: Sequence[ScoredRun]) -> Iterator[WarningScores]:
+def _once(score: Score) -> Score:
+    """The score, computed once for each run: a run is in several parts and under several rules."""
+    courses: dict[str, Course] = {}
+
+    def remembered(run: ScoredRun) -> Course:
+        if run.name not in courses:
+            courses[run.name] = score(run)
+        return courses[run.name]
+
+    return remembered
+
+
+def _calibrated(scores: Mapping[str, Score], calibration: Sequence[ScoredRun]) -> dict[str, AlarmRule]:
+    """A rule for each score by name, at one share of false alarms; none without negatives to set them by."""
+    if not any(run.negative for run in calibration):
+        return {}
+    return {name: calibrated_rule(score, calibration, FALSE_ALARMS) for name, score in scores.items()}
+
+
+def _warnings(
+    runs: Sequence[ScoredRun], scores: Mapping[str, Score], rules: Mapping[str, AlarmRule]
+) -> Iterator[WarningScores]:
     """Every score by its own rule, and all of them at one share of false alarms in the calibration part."""
-    ours: dict[str, Score] = {WITH_LABELS: our_warning, WITHOUT_LABELS: partial(our_warning, labels=False)}
-    for name, score in ours.items():
-        yield score_warning(name, score, OWN_RULE, runs)
-    for rival in RIVALS:
-        if rival.rule is not None:
-            yield score_warning(rival.name, rival.course, AlarmRule(rival.rule), runs)
-    if any(run.negative for run in calibration):
-        for name, score in (ours | {rival.name: rival.course for rival in RIVALS}).items():
-            yield score_warning(name, score, calibrated_rule(score, calibration, FALSE_ALARMS), runs)
+    own = {WITH_LABELS: OWN_RULE, WITHOUT_LABELS: OWN_RULE}
+    own |= {rival.name: AlarmRule(rival.rule) for rival in RIVALS if rival.rule is not None}
+    for name, rule in (*own.items(), *rules.items()):
+        yield score_warning(name, scores[name], rule, runs)
 
 
 def _timelines(runs: Sequence[ScoredRun]) -> dict[str, TimelineScores]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from lightning_interp.phases.detector import detect_phases
+from lightning_interp.phases.detector import follow
 from lightning_interp.phases.scoring.labels import Label
 from lightning_interp.phases.scoring.runs import ScoredRun
 from lightning_interp.phases.scoring.statistics import Estimate, share
@@ -57,7 +57,7 @@ class TimelineScores:
 
 def score_timelines(runs: Sequence[ScoredRun]) -> TimelineScores:
     """Fold the detector over each run and compare."""
-    timelines = [detect_phases(run.history(), n_classes=run.classes) for run in runs]
+    timelines = [follow(run.history(), n_classes=run.classes).timeline for run in runs]
     kinds = [VERDICT_OF.get(run.label.kind, run.label.kind) for run in runs]
     verdicts = [timeline.verdict for timeline in timelines]
     return TimelineScores(
