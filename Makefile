@@ -35,7 +35,7 @@ bench: ## run every benchmark, one script per claim (about half an hour)
 	@.ci/venv bench
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
 
-bench-phases: ## score phase detection on the recorded pool of runs (about 2 minutes)
+bench-phases: ## score phase detection on the recorded pool of runs (about a minute)
 	@.ci/venv demo
 	@mkdir -p site
 	@$(BIN)/lightning-interp phases --score benchmarks/phases/runs --figure site/phase-scores.html

@@ -9,7 +9,7 @@ it scores the early warning on the unseen parts and writes ``lightning_interp/ph
 import argparse
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,26 +94,27 @@ def sign_course(run: ScoredRun, score: LinearScore) -> Course:
     return Course(np.array([step for step, _ in found], float), np.array([score.log_odds(each) for _, each in found]))
 
 
-def validated(runs: Sequence[ScoredRun]) -> Iterator[str]:
-    """Detections and false alarms of the score on runs that were left out of its fit, seed by seed and task by task."""
+def validated(runs: Sequence[ScoredRun], specs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Detections and false alarms of the score on runs that were left out of its fit, seed by seed and task by task.
+
+    Args:
+        runs: The runs of the fit.
+        specs: Definition of each by name, which tells its seed and its task.
+    """
     for what in ("seed", "task"):
-        groups = {group_of(run, what) for run in runs}
+        groups = sorted({str(specs[run.name][what]) for run in runs})
         if len(groups) < 2:
             continue
         hits = alarms = positives = negatives = 0
-        for group in sorted(groups):
-            score = fit_margins([run for run in runs if group_of(run, what) != group])
-            for run in (run for run in runs if group_of(run, what) == group):
+        for group in groups:
+            outside = [run for run in runs if str(specs[run.name][what]) == group]
+            score = fit_margins([run for run in runs if str(specs[run.name][what]) != group])
+            for run in outside:
                 alarm = sign_course(run, score).first_over(0.0)
                 positives, negatives = positives + run.positive, negatives + run.negative
                 hits += run.positive and alarm is not None and alarm < (run.label.t_grok or 0)
                 alarms += run.negative and alarm is not None
         yield f"left out by {what}: {hits} of {positives} detected in time, {alarms} of {negatives} false alarms"
-
-
-def group_of(run: ScoredRun, what: str) -> str:
-    """Seed or task of a run, for leaving out; only its name tells here."""
-    return run.name.rsplit("-s", 1)[-1] if what == "seed" else run.name.split("-")[0].rstrip("0123456789")
 
 
 def fit_states(runs: Sequence[ScoredRun]) -> tuple[dict[str, Any], list[str]]:
@@ -207,7 +208,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="replace the fitted modules of the package")
     parser.add_argument("--card", action="store_true", help="score the early warning on the unseen runs and write its card")
     args = parser.parse_args()
-    runs = [ScoredRun.of(entry.facts, entry.metrics) for entry in read_pool(args.pool)]
+    entries = read_pool(args.pool)
+    runs = [ScoredRun.of(entry.facts, entry.metrics) for entry in entries]
     if args.card:
         write_card([run for run in runs if run.part.startswith(UNSEEN)])
         return
@@ -216,7 +218,7 @@ def main() -> None:
     threshold, score = percentile_threshold(runs), fit_margins(runs)
     print(f"percentile: over {threshold} null deviations")
     print(f"margins: {score}")
-    print(*validated(runs), sep="\n")
+    print(*validated(runs, {entry.facts["name"]: entry.facts["spec"] for entry in entries}), sep="\n")
     plain, said = fit_states(runs)
     print(*said, sep="\n")
     if args.write:
