@@ -73,9 +73,10 @@ class ProbeOutputs:
     """What a module gives for examples of the probe, differentiable with respect to its parameters.
 
     Attributes:
-        loss: Loss of each example, or one mean over them; nats where it is a cross-entropy.
+        loss: Loss of each example, or one mean over them; nats where it is a cross-entropy. NaN with `logits` but no
+            `targets` means examples without labels, of which only the scores are looked at.
         logits: Class scores [example, class], where the module classifies.
-        targets: Class index of each example, where the module classifies.
+        targets: Class index of each example, where the module classifies and the classes are known.
     """
 
     loss: Float[Tensor, " example"] | Float[Tensor, ""]

@@ -130,7 +130,23 @@ def fit_states(runs: Sequence[ScoredRun]) -> tuple[dict[str, Any], list[str]]:
     best = min(k for k in scores if scores[k].mean() >= scores[top].mean() - errors[top])
     said = [f"{k} states: {scores[k].mean():.3f} ± {errors[k]:.3f} nats a point, held out" for k in scores]
     said.append(f"taken: {best} states, the fewest within one standard error of the best")
-    return _plain(fit_hmm(sequences, best), mean, deviation), said
+    model = fit_hmm(sequences, best)
+    return _plain(model, mean, deviation) | {"generalizing": _generalizing(model, runs, mean, deviation)}, said
+
+
+def _generalizing(model: GaussianHMM, runs: Sequence[ScoredRun], mean: Points, deviation: Points) -> list[float]:
+    """By state, the share of generalizing runs, before they generalize, in the time spent there."""
+    spent = {True: np.zeros(model.states), False: np.zeros(model.states)}
+    for run in runs:
+        if not (run.positive or run.negative):
+            continue
+        steps, raw = features(*_rows(run))
+        until = len(steps) if run.negative else int(np.searchsorted(steps, run.label.t_grok or 0))
+        if until:
+            spent[run.positive] += model.filtered(standardised(raw[:until], mean, deviation)).mean(0)
+    shares = {sort: times / times.sum() for sort, times in spent.items()}
+    found: list[float] = (shares[True] / np.maximum(shares[True] + shares[False], 1e-12)).round(4).tolist()
+    return found
 
 
 def _rows(run: ScoredRun) -> tuple[list[int], list[dict[str, float]]]:
@@ -178,7 +194,8 @@ def write_states(plain: dict[str, Any], version: str) -> None:
     text += "from lightning_interp.phases.latent_states import StateModel\n\n"
     parts = ", ".join(f"{name}=np.array({plain[name]!r})" for name in ("start", "transition", "means", "variances"))
     text += f"STATES = StateModel(version={version!r}, hmm=GaussianHMM({parts}), "
-    text += f"mean=np.array({plain['mean']!r}), deviation=np.array({plain['deviation']!r}))\n"
+    last = ("mean", "deviation", "generalizing")
+    text += ", ".join(f"{name}=np.array({plain[name]!r})" for name in last) + ")\n"
     _write(PACKAGE / "state_model.py", text)
 
 

@@ -199,13 +199,14 @@ class _CappedLogits:
     def take(self, outputs: ProbeOutputs) -> ProbeOutputs:
         """Outputs of the next batch, on the CPU."""
         loss = outputs.loss.detach().cpu()
-        if outputs.logits is None or outputs.targets is None:
+        if outputs.logits is None:
             return ProbeOutputs(loss)
         self._bytes += outputs.logits.numel() * outputs.logits.element_size()
         if self._bytes > LOGITS_CAP:
             self._outputs[:] = [ProbeOutputs(part.loss) for part in self._outputs]
             return ProbeOutputs(loss)
-        return ProbeOutputs(loss, outputs.logits.detach().cpu(), outputs.targets.detach().cpu())
+        targets = None if outputs.targets is None else outputs.targets.detach().cpu()
+        return ProbeOutputs(loss, outputs.logits.detach().cpu(), targets)
 
 
 def _concatenated(outputs: list[ProbeOutputs], batches: tuple[Batch, ...]) -> tuple[ProbeOutputs, Tensor]:
@@ -214,8 +215,8 @@ def _concatenated(outputs: list[ProbeOutputs], batches: tuple[Batch, ...]) -> tu
     targets = [part.targets for part in outputs if part.targets is not None]
     losses = _losses(outputs, batches)
     whole = ProbeOutputs(losses)
-    if logits and len(logits) == len(outputs) == len(targets):
-        whole = replace(whole, logits=torch.cat(logits), targets=torch.cat(targets))
+    if logits and len(logits) == len(outputs):
+        whole = replace(whole, logits=torch.cat(logits), targets=torch.cat(targets) if len(targets) == len(logits) else None)
     return whole, losses
 
 

@@ -65,13 +65,16 @@ def _stage(stage: Stage) -> str:
 def show_states(found: LatentStates, console: Console | None = None) -> None:
     """Print the stretches of latent states and what stands out in each."""
     console = console or Console(highlight=False)
-    table = Table("state", "start", "end", "what stands out, against all runs of the fit")
+    table = Table("state", "start", "end", "what stands out, against all runs of the fit", "generalized later")
     for state, start, end in found.stretches:
         until = "open" if end is None else f"{end:,}"
-        table.add_row(str(state + 1), f"{start:,}", until, found.descriptions[state])
+        later = f"{found.generalizing[state]:.0%}"
+        table.add_row(str(state + 1), f"{start:,}", until, found.descriptions[state], later)
     console.print(table)
     console.print(
-        "States are those of a hidden Markov model fitted on small networks; their numbers mean nothing.", style="dim"
+        "States are those of a hidden Markov model fitted on small networks; their numbers mean nothing. Generalized later: "
+        "share of generalizing runs in the time those networks spent in the state, beside as many with nothing to learn.",
+        style="dim",
     )
 
 

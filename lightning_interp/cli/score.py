@@ -47,7 +47,8 @@ def as_plain(scores: "PartScores") -> dict[str, Any]:
     timelines = {name: asdict(found) for name, found in scores.timelines.items()}
     for found in timelines.values():
         found["confusion"] = [[kind, verdict, count] for (kind, verdict), count in sorted(found["confusion"].items())]
-    plain = {"kinds": dict(scores.kinds), "warnings": [asdict(each) for each in scores.warnings], "timelines": timelines}
+    warnings = [asdict(each) for each in scores.warnings]
+    plain = {"kinds": dict(scores.kinds), "warnings": warnings, "timelines": timelines, "stages": asdict(scores.stages)}
     found_plain: dict[str, Any] = finite(plain)
     return found_plain
 
@@ -76,6 +77,8 @@ def _show(scores: "Mapping[str, PartScores]") -> None:
         for name, timelines in found.timelines.items():
             console.print(_boundary_table(name, timelines))
         console.print(_confusion_table(found.timelines["all series"]))
+        console.print(f"stages, train loss ends in a collapse: {found.stages.detected} of the runs that were lost, ", end="")
+        console.print(f"{found.stages.false_alarms} of the others")
     console.print(
         "Intervals hold with 95 %. Positive: memorized first, generalized at twice that step or later. Negative: no "
         "generalization and none to come. Early, partial and censored runs are neither. A lead is the time from the alarm "

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses and accuracies on the fixed probe, and the gap between held-out and training loss."""
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 
-from lightning_interp.errors import ShapeError
+from lightning_interp.errors import MeasureSkipped, ShapeError
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.preconditions import require_classes, require_finite, require_split
 from lightning_interp.records import Observation, Split
@@ -84,7 +85,10 @@ def mean_loss(observation: Observation, split: Split) -> float:
         MeasureSkipped: The split is missing, no loss can be found, or it is not finite.
     """
     require_split(observation, split)
-    return require_finite(observation.losses(split).mean().item(), f"the {split} loss")
+    mean = observation.losses(split).mean().item()
+    if math.isnan(mean) and observation.outputs(split).targets is None and observation.outputs(split).logits is not None:
+        raise MeasureSkipped(f"the {split} examples have no labels")
+    return require_finite(mean, f"the {split} loss")
 
 
 class TrainLoss(Measure):

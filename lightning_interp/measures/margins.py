@@ -9,7 +9,7 @@ import torch
 from lightning_interp.errors import MeasureSkipped, ShapeError
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.losses import CHUNK_ELEMENTS
-from lightning_interp.measures.preconditions import require_classes
+from lightning_interp.measures.preconditions import require_scores
 from lightning_interp.records import SPLITS, Observation
 from lightning_interp.shapes import Float, Float64, Tensor
 
@@ -62,7 +62,7 @@ class ScoreMargin(Measure):
         for split in SPLITS:
             if not observation.has_split(split):
                 continue
-            logits, _ = require_classes(observation, split)
+            logits = require_scores(observation, split)
             if logits.shape[1] < 2:
                 raise MeasureSkipped("a margin needs two classes or more")
             margins = score_margin(logits)

@@ -33,6 +33,23 @@ def require_finite(value: float, what: str) -> float:
     return value
 
 
+def require_scores(observation: Observation, split: Split) -> Tensor:
+    """Class scores [example, class] of one split, whether or not its classes are known.
+
+    Raises:
+        MeasureSkipped: The split is missing, the module gives no class scores, or some are NaN or infinite.
+    """
+    require_split(observation, split)
+    logits = observation.outputs(split).logits
+    if logits is None:
+        raise MeasureSkipped("the module gives no class scores for the probe: pass probe_step=")
+    if not len(logits):
+        raise MeasureSkipped(f"the probe has no {split} examples")
+    if not logits.isfinite().all():
+        raise MeasureSkipped(f"some {split} logits are not finite")
+    return logits
+
+
 def require_classes(observation: Observation, split: Split) -> tuple[Tensor, Tensor]:
     """Class scores [example, class] and class indices [example] of one split.
 
@@ -40,15 +57,9 @@ def require_classes(observation: Observation, split: Split) -> tuple[Tensor, Ten
         MeasureSkipped: The split is missing, the module gives no class scores, some are NaN or infinite, or a target is
             not one of the classes.
     """
-    require_split(observation, split)
-    outputs = observation.outputs(split)
-    if outputs.logits is None or outputs.targets is None:
-        raise MeasureSkipped("the module gives no class scores and targets for the probe: pass probe_step=")
-    logits, targets = outputs.logits, outputs.targets
-    if not targets.numel():
-        raise MeasureSkipped(f"the probe has no {split} examples")
-    if not logits.isfinite().all():
-        raise MeasureSkipped(f"some {split} logits are not finite")
+    logits, targets = require_scores(observation, split), observation.outputs(split).targets
+    if targets is None:
+        raise MeasureSkipped(f"the {split} examples have no known classes: let probe_step return targets")
     if targets.min() < 0 or targets.max() >= logits.shape[1]:
         raise MeasureSkipped(
             f"{split} targets lie in {int(targets.min())} .. {int(targets.max())}, there are {logits.shape[1]} classes: "

@@ -2,9 +2,10 @@
 """The online phase detector, and its fold over a finished history."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_interp.errors import MetricsError
 from lightning_interp.phases.early_warning import EarlyWarning
@@ -13,13 +14,18 @@ from lightning_interp.phases.intensities import intensities
 from lightning_interp.phases.machine import PhaseMachine, formation_evidence
 from lightning_interp.phases.observed import CURVES, TRACKED, Observed
 from lightning_interp.phases.rules import Rules
-from lightning_interp.phases.table import rows_of
 from lightning_interp.phases.verdict import Milestones, verdict
 from lightning_interp.timeline import INTENSITY_NAMES, Alarm, Timeline
 
+if TYPE_CHECKING:
+    from lightning_interp.phases.table import Records  # needs numpy, which the online part does without
+
 EVERY_POINT = 1000
 """Updates of which each gets a point of its own in the intensities; a run with more records keeps its timeline small."""
+LARGEST_SHARE = 1 + 1e-6
 _CURVES = frozenset(CURVES)
+_LOSSES = frozenset(CURVES[:2])
+_ACCURACIES = frozenset(CURVES[2:])
 _TRACKED = frozenset(TRACKED)
 
 
@@ -79,6 +85,24 @@ class PhaseDetector:
             self._evaluate(step)
         self._add_points(step, held=not evaluated)
 
+    def update_all(self, records: "Records") -> None:
+        """Take in many records: the same as `update` with each in turn, but those between evaluations are not looked at.
+
+        Raises:
+            MetricsError: See `update`; the records before the wrong one have been taken in.
+        """
+        odd = sorted({*records.nonfinite(_LOSSES), *records.over(_ACCURACIES, LARGEST_SHARE)})
+        curves, at = records.holding(_CURVES), 0
+        while at < len(records):
+            until = records.first_from(self._due, at)
+            if until > at and not self._observed.nonfinite and not _between(odd, at, until):
+                self._observed.points += _between(curves, at, until)
+                self._pass_over(records, at, until)
+                at = until
+            else:
+                self.update(*records.row(at))
+                at += 1
+
     @property
     def timeline(self) -> Timeline:
         """What is known now."""
@@ -97,7 +121,16 @@ class PhaseDetector:
         from lightning_interp.phases.stages import stages  # numpy, SciPy and ruptures, which the online part does without
 
         curve = self._observed["train_loss"] or self._observed["heldout_loss"]
-        return replace(self.timeline, stages=stages(curve.steps, curve.values))
+        return replace(self.timeline, stages=stages(curve.steps, curve.values, lost_at=self._observed.nonfinite_since))
+
+    def _pass_over(self, records: "Records", at: int, end: int) -> None:
+        """Take in records [at, end), all of them before the next evaluation is due."""
+        for name in records.names():
+            self._observed.extend(name, *records.finite(name, at, end))
+        few = max(0, EVERY_POINT + 1 - len(self._points[0]))
+        for step in (*records.steps[at : min(at + few, end - 1)], records.steps[end - 1]):
+            self._add_points(step, held=True)
+        self._step = records.steps[end - 1]
 
     def _add_points(self, step: int, *, held: bool) -> None:
         """Of a stretch in which intensities keep their value only the ends are kept, once there are many points."""
@@ -115,7 +148,7 @@ class PhaseDetector:
                 "Sort the history and merge rows of one step."
             )
         for name in ("train_accuracy", "heldout_accuracy"):
-            if values.get(name, 0.0) > 1 + 1e-6:
+            if values.get(name, 0.0) > LARGEST_SHARE:
                 raise MetricsError(
                     f"PhaseDetector.update: `{name}` must be a share in [0, 1], got {values[name]} at step {step}. "
                     "Divide percentages by 100."
@@ -160,6 +193,11 @@ class PhaseDetector:
             self._raised.discard(name)
 
 
+def _between(indices: list[int], at: int, end: int) -> int:
+    """How many of the increasing indices lie in [at, end)."""
+    return bisect_left(indices, end) - bisect_left(indices, at)
+
+
 def detect_phases(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> Timeline:
     """The timeline of a finished history: the online detector, folded over it.
 
@@ -179,9 +217,10 @@ def detect_phases(metrics: Mapping[str, Any], *, n_classes: int | None = None) -
 
 def follow(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> PhaseDetector:
     """The online detector after every record of a history; arguments and errors as for `detect_phases`."""
+    from lightning_interp.phases.table import records_of
+
     detector = PhaseDetector(n_classes=n_classes)
-    for step, values in rows_of(metrics, TRACKED):
-        detector.update(step, values)
+    detector.update_all(records_of(metrics, TRACKED))
     return detector
 
 
@@ -195,6 +234,8 @@ def fold(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> Iterato
     Yields:
         Optimizer step and the timeline known then.
     """
+    from lightning_interp.phases.table import rows_of
+
     detector = PhaseDetector(n_classes=n_classes)
     for step, values in rows_of(metrics, TRACKED):
         detector.update(step, values)

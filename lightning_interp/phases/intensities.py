@@ -23,7 +23,7 @@ def intensities(observed: Observed, rules: Rules) -> tuple[float, float, float]:
     fit = _fit(observed)
     if not observed.heldout:
         return round(fit, 4), 0.0, 0.0
-    progress = _progress(observed) if rules["fitted"].first_since is not None else 0.0
+    progress = observed.progress if rules["fitted"].first_since is not None else 0.0
     signs = max(progress, _percentile_sign(observed), _excluded_sign(observed, rules))
     to_fall = _clip(observed.heldout.recent / max(observed.turning_level, 1e-12))
     cleanup = progress**2 * _activity(observed)
@@ -44,15 +44,6 @@ def _gap_left(observed: Observed) -> float:
     chance, heldout = observed.chance()[0], observed.heldout
     largest = max(heldout.marked_peak, chance)
     return _clip(observed.gap / largest) if largest > 0 else 0.0
-
-
-def _progress(observed: Observed) -> float:
-    """Way from the peak since the fit to the turning level, in the logarithm of the held-out curve."""
-    heldout = observed.heldout
-    peak, level, now = heldout.marked_peak, observed.turning_level, max(heldout.recent, 1e-300)
-    if not math.isfinite(peak) or peak <= 0 or level <= 0:
-        return 0.0
-    return _clip(math.log(peak / now) / math.log(peak / level)) if peak > level else _clip(1 - now / peak)
 
 
 def _percentile_sign(observed: Observed) -> float:

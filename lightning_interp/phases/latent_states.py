@@ -63,12 +63,15 @@ class StateModel:
         hmm: States over the standardised features, in the order of `FEATURES`.
         mean: Mean of each feature over the runs of the fit.
         deviation: Its standard deviation.
+        generalizing: By state, the share of time in it that belongs to runs which generalized late (before they did) and not
+            to runs with nothing to generalize; runs of both sorts count as equally many.
     """
 
     version: str
     hmm: GaussianHMM
     mean: Array
     deviation: Array
+    generalizing: Array
 
     def standardised(self, raw: Array) -> Array:
         """Raw features in deviations from the mean of the runs of the fit, at most `FURTHEST` of them."""
@@ -92,12 +95,14 @@ class LatentStates:
         path: Most likely state at each, over the whole run.
         filtered: Probability of each state at each step given the records up to it, [record, state].
         descriptions: What stands out in each state, by state.
+        generalizing: Share of generalizing runs among those seen in each state, by state (`StateModel`).
     """
 
     steps: tuple[int, ...]
     path: tuple[int, ...]
     filtered: Array
     descriptions: tuple[str, ...]
+    generalizing: tuple[float, ...]
 
     @property
     def stretches(self) -> list[tuple[int, int, int | None]]:
@@ -196,7 +201,8 @@ def latent_states(steps: Sequence[int], rows: Sequence[Mapping[str, float]], mod
     points = model.standardised(raw)
     path = model.hmm.most_likely_path(points) if len(points) else np.empty(0, dtype=np.int64)
     described = tuple(model.describe(state) for state in range(model.hmm.states))
-    return LatentStates(tuple(kept), tuple(path.tolist()), model.hmm.filtered(points), described)
+    shares = tuple(model.generalizing.tolist())
+    return LatentStates(tuple(kept), tuple(path.tolist()), model.hmm.filtered(points), described, shares)
 
 
 def _word(deviations: float) -> str:

@@ -26,6 +26,10 @@ WARM_UP_AFTER = 5
 """Evaluations without a sign of fitting after which the start of training is called warm-up."""
 
 
+FIT_SHARES = (0.2, 0.1)
+"""Shares of the loss of an untrained network at which a fit can have come about, and at which it is dated."""
+
+
 class PhaseMachine:
     """The phases emitted so far, and the transitions between them.
 
@@ -195,24 +199,31 @@ class PhaseMachine:
 def formation_evidence(observed: Observed, rules: Rules) -> bool:
     """Whether anything beside the held-out curve speaks for a generalizing circuit.
 
-    The held-out percentile decides where it is logged, because it alone has a null. Else one of the excluded loss and the
-    weight norm must agree; where neither is logged the held-out curve decides alone. A held-out curve under its turning
-    level needs no more evidence.
+    The held-out percentile decides where it is logged, because it alone has a null. Else the excluded loss must agree, or
+    the curve itself have come a fifth of the way to its turning level: weight decay takes it off its peak without a circuit.
+    A held-out curve under its turning level needs no more evidence.
     """
     if rules["under_level"].at_the_end:
         return True
     if observed["heldout_percentile_z"]:
         return rules.on("percentile")
-    clauses = [name for name in ("excluded", "norm_falling") if rules[name].tried]
-    return not clauses or any(rules.on(name) for name in clauses)
+    return rules.on("excluded") or rules.on("progress")
 
 
 def fit_boundary(observed: Observed) -> Boundary:
-    """First record from which the training set is fitted, by accuracy or by loss, whichever is earlier."""
-    start = observed.clock.first or 0
-    limits = (("train_error", 1 - FITTED_ACCURACY + 1e-9), ("train_loss", FITTED_LOSS))
-    fits = [crossing(observed[name], limit, start) for name, limit in limits if observed[name]]
-    return min(fits, key=lambda boundary: boundary.step)
+    """First record from which the training set is fitted, by accuracy or by loss, whichever is earlier.
+
+    Without accuracies it is dated to a tenth of the loss of an untrained network, and its interval runs from a fifth of that
+    loss to the one at which it counts as fitted: trainings with both on record reach an accuracy of 99 % in between.
+    """
+    start, loss = observed.clock.first or 0, observed["train_loss"]
+    if observed["train_error"]:
+        limits = (("train_error", 1 - FITTED_ACCURACY + 1e-9), ("train_loss", FITTED_LOSS))
+        fits = [crossing(observed[name], limit, start) for name, limit in limits if observed[name]]
+        return min(fits, key=lambda boundary: boundary.step)
+    untrained = observed.untrained_loss
+    early, middle, late = (crossing(loss, max(FITTED_LOSS, share * untrained), start) for share in (*FIT_SHARES, 0.0))
+    return Boundary(middle.step, (early.interval[0], late.interval[1]))
 
 
 def settling(series: LogSeries, since: int, tolerance: float) -> Boundary:

@@ -40,7 +40,6 @@ class Observed:
         clock: Log time of the run.
         n_classes: Number of classes, None where it is not known.
         points: Updates that held a loss or an accuracy.
-        nonfinite: Whether the latest loss of train or held-out data was not a finite number.
     """
 
     def __init__(self, n_classes: int | None) -> None:
@@ -48,7 +47,7 @@ class Observed:
         self.clock = LogClock()
         self.n_classes = n_classes
         self.points = 0
-        self._bad: set[str] = set()
+        self._bad: dict[str, int] = {}
 
     def __getitem__(self, name: str) -> LogSeries:
         return self.series[name]
@@ -58,17 +57,28 @@ class Observed:
         """Whether the latest train or held-out loss was not a finite number."""
         return bool(self._bad)
 
+    @property
+    def nonfinite_since(self) -> int | None:
+        """Step from which on a train or held-out loss has been no finite number, None while the latest are finite."""
+        return min(self._bad.values(), default=None)
+
     def add(self, step: int, name: str, value: float) -> None:
         """Append one value of a tracked series; a loss that is not finite is remembered, any other such value dropped."""
         if not math.isfinite(value):
             if name in ("train_loss", "heldout_loss"):
-                self._bad.add(name)
+                self._bad.setdefault(name, step)
             return
         self.series[name].add(step, value)
         if name in _ERRORS:
             self.series[_ERRORS[name]].add(step, 1.0 - value)
         if self._bad:
-            self._bad.discard(name)
+            self._bad.pop(name, None)
+
+    def extend(self, name: str, steps: list[int], values: list[float]) -> None:
+        """Append finite values of a tracked series, none of which follows a loss that was not finite."""
+        self.series[name].extend(steps, values)
+        if name in _ERRORS:
+            self.series[_ERRORS[name]].extend(steps, [1.0 - value for value in values])
 
     def evaluate(self) -> None:
         """Turn the raw points since the last call into one evaluation of each series."""
@@ -103,6 +113,23 @@ class Observed:
         if not loss or loss.level >= FITTED_LOSS or (accuracy and accuracy.level < 0.9):
             return False
         return loss.level < loss.first / 2 or (loss.first < FITTED_LOSS and self.clock.origin > 0)
+
+    @property
+    def untrained_loss(self) -> float:
+        """Train loss before training: that of the first record, at most ln C; 0 where the log begins later."""
+        loss = self["train_loss"]
+        if not loss or self.clock.origin > 0:
+            return 0.0
+        return min(loss.first, math.log(self.n_classes)) if self.n_classes else loss.first
+
+    @property
+    def progress(self) -> float:
+        """Way of the held-out curve from its peak since the fit to its turning level, in its logarithm, from 0 to 1."""
+        peak, level, now = self.heldout.marked_peak, self.turning_level, max(self.heldout.recent, 1e-300)
+        if not math.isfinite(peak) or peak <= 0 or level <= 0:
+            return 0.0
+        way = math.log(peak / now) / math.log(peak / level) if peak > level else 1 - now / peak
+        return min(max(0.0, way), 1.0)
 
     def chance(self) -> tuple[float, str]:
         """Level of the held-out curve of a network that has learned nothing, and where the number comes from.

@@ -10,6 +10,8 @@ FAR_OFF_PEAK = 0.10
 TURNED = 1.10
 GENERALIZED_ACCURACY = 0.95
 GENERALIZED_LOSS = 0.1
+PROGRESS = 0.2
+"""Permuted answers under weight decay reach .05 in the calibration runs: shrinking weights make wrong answers less sure."""
 COLLAPSE_DROP = 0.2
 FLAT_SHARE_OF_CHANCE = 0.05
 FLAT_LOG_NORM = 0.15
@@ -21,6 +23,7 @@ CONDITIONS = {
     "gap": "held-out minus train curve over half the chance level",
     "off_peak": "averaged held-out curve at least 2 % (and six of its noise deviations) under its peak since the fit",
     "far_off_peak": "held-out curve at least 10 % under its peak",
+    "progress": "held-out curve a fifth of the way, in its logarithm, from its peak since the fit to its turning level",
     "percentile": "held-out percentile z > 4 and not falling",
     "excluded": "excluded loss at least 3 x its minimum since the fit",
     "excluded_turned": "excluded loss of all key frequencies at least 10 % over its minimum since the fit",
@@ -134,6 +137,7 @@ class Rules:
         self._set("gap", observed.gap > observed.chance()[0] / 2, step, heldout)
         self._set("off_peak", heldout.ema <= (1 - off) * heldout.ema_peak, step, heldout)
         self._set("far_off_peak", heldout.recent <= (1 - FAR_OFF_PEAK) * heldout.peak, step, heldout)
+        self._set("progress", observed.progress >= PROGRESS, step, heldout)
         self._set("new_peak", heldout.ema > (1 + off) * self.settled_peak, step, heldout)
         self._set("under_level", heldout.level < observed.turning_level, step, heldout)
         self._set("flat", self._flat(heldout), step, heldout)

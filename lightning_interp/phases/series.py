@@ -103,6 +103,11 @@ class LogSeries:
         self.steps.append(step)
         self.values.append(value)
 
+    def extend(self, steps: Sequence[int], values: Sequence[float]) -> None:
+        """Append finite raw points."""
+        self.steps.extend(steps)
+        self.values.extend(values)
+
     def mark(self) -> None:
         """Forget extrema: `ema_peak`, `marked_peak` and `low` start again at the next evaluation."""
         self.ema_peak = self.marked_peak = -math.inf

@@ -29,22 +29,33 @@ RISE, RISE_NOISE = 0.1, 3.0
 """Least change of level between pieces, in log loss and in deviations of the noise."""
 
 
-def stages(steps: Sequence[int], losses: Sequence[float]) -> tuple[Stage, ...]:
+def stages(steps: Sequence[int], losses: Sequence[float], *, lost_at: int | None = None) -> tuple[Stage, ...]:
     """Stages of a loss curve.
 
     - ``warm_up``: it stands still before it has fallen.
     - ``descent``: it falls by 5 % or more per e-fold of steps.
     - ``plateau``: it stands still, and falls again later; ``saturation``: it stands still to the end.
     - ``breakthrough``: a fall after a plateau, of over 10 % and three deviations of the noise.
-    - ``instability``: a spike, or a rise by 10 % or more that is taken back; ``collapse``: such a rise that is not.
+    - ``instability``: a spike, or a rise by 10 % or more that is taken back; ``collapse``: such a rise that is not, or a
+      loss that is no number any more.
 
     Args:
         steps: Increasing optimizer steps.
         losses: Loss at each, nats or any positive unit; values that are not finite are left out.
+        lost_at: Step from which on to the end the loss was not finite, None where it is finite at the end.
 
     Returns:
-        Contiguous stages in order, the last one open; none for fewer than 10 points or a loss that starts at 0 or below.
+        Contiguous stages in order, the last one open; none but the collapse of a lost loss for fewer than 10 points or a
+        loss that starts at 0 or below.
     """
+    found = _of_finite(steps, losses)
+    if lost_at is None:
+        return found
+    before = [replace(stage, end=min(stage.end or lost_at, lost_at)) for stage in found if stage.start < lost_at]
+    return tuple(_merged([*before, Stage("collapse", lost_at, None, 0.0)]))
+
+
+def _of_finite(steps: Sequence[int], losses: Sequence[float]) -> tuple[Stage, ...]:
     at, height = _resampled(steps, losses)
     if len(at) < 2 * LEAST_POINTS + 2:
         return ()
@@ -101,13 +112,14 @@ def _noise(height: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A straight piece: points [first, end) and its fitted line."""
+    """A straight piece: points [first, end), its fitted line, and the lowest point, under which the line may run."""
 
     first: int
     end: int
     begins: float
     ends: float
     slope: float
+    lowest: float
 
 
 def _fitted(pieces: list[tuple[int, int]], at: NDArray[np.int64], height: NDArray[np.float64]) -> list[_Piece]:
@@ -115,7 +127,16 @@ def _fitted(pieces: list[tuple[int, int]], at: NDArray[np.int64], height: NDArra
     time, found = _log_time(at), []
     for a, b in pieces:
         slope, level = np.polyfit(time[a:b], height[a:b], 1)
-        found.append(_Piece(a, b, float(level + slope * time[a]), float(level + slope * time[b - 1]), float(slope)))
+        found.append(
+            _Piece(
+                a,
+                b,
+                float(level + slope * time[a]),
+                float(level + slope * time[b - 1]),
+                float(slope),
+                float(height[a:b].min()),
+            )
+        )
     return found
 
 
@@ -135,7 +156,7 @@ def _named(pieces: list[_Piece], at: NDArray[np.int64], rise: float) -> list[Sta
 
 def _name(index: int, pieces: list[_Piece], before: str | None, rise: float) -> str:
     piece, later = pieces[index], pieces[index + 1 :]
-    level = pieces[index - 1].ends if index else piece.begins
+    level = max(pieces[index - 1].ends, pieces[index - 1].lowest) if index else piece.begins
     if piece.ends - level > rise and (piece.slope > FLAT or piece.begins - level > rise):
         return "instability" if any(min(each.begins, each.ends) < level + rise for each in later) else "collapse"
     if piece.slope < -FLAT:

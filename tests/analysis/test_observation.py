@@ -12,8 +12,8 @@ from lightning_interp.analysis.outputs import find_route
 from lightning_interp.analysis.replica import FactorySource, make_replica, swapped_weights
 from lightning_interp.analysis.shipping import pack_module, unpack_module
 from lightning_interp.errors import MeasureSkipped, ProbeError
-from lightning_interp.measures import WeightNorm
-from lightning_interp.records import Probe, ProbeSplit, Snapshot
+from lightning_interp.measures import HeldoutAccuracy, HeldoutLoss, ScoreMargin, WeightNorm, score_margin
+from lightning_interp.records import Probe, ProbeOutputs, ProbeSplit, Snapshot
 
 
 class Net(nn.Module):
@@ -237,3 +237,22 @@ def test_logits_are_let_go_while_they_stream_once_they_pass_the_cap(live, monkey
     outputs = observe(live)[0].outputs("train")
     assert kept == [1, 0]
     assert (outputs.logits, outputs.targets, len(outputs.loss)) == (None, None, 7)
+
+
+def scores_alone(module, batch):
+    """Examples of which nobody knows the class."""
+    logits = module(batch[0])
+    return ProbeOutputs(torch.full((len(logits),), torch.nan), logits)
+
+
+def test_examples_without_labels_have_margins_but_no_loss(live):
+    weights = {name: tensor.clone() for name, tensor in live.state_dict().items()}
+    route = find_route(live, PROBE.train.batches[0], probe_step=scores_alone)
+    watched = Watched((), tuple(weights))
+    observation = SnapshotObservation(Snapshot(3, 0, weights), watched, {}, probe=PROBE, replica=live.eval(), route=route)
+    x = whole(PROBE.heldout)[0]
+    assert ScoreMargin()(observation)["heldout_margin"] == pytest.approx(score_margin(live(x)).mean().item(), rel=1e-12)
+    with pytest.raises(MeasureSkipped, match="heldout examples have no labels"):
+        HeldoutLoss()(observation)
+    with pytest.raises(MeasureSkipped, match="no known classes"):
+        HeldoutAccuracy()(observation)

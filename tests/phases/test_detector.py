@@ -157,3 +157,33 @@ def test_importing_phases_loads_neither_torch_nor_lightning():
     heavy = "('torch', 'lightning', 'wandb', 'numpy')"
     code = f"import sys, lightning_interp.phases; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def irregular_history(seed: int, *, records: int = 3000) -> dict[str, tuple[list[int], list[float]]]:
+    """Series logged at cadences of their own, some of whose losses are not finite for a while."""
+    draw = random.Random(seed)
+    names = ("train_loss", "heldout_loss", "train_accuracy", "heldout_accuracy", "weight_norm", "heldout_percentile_z")
+    found = {}
+    for name in names:
+        steps = sorted(draw.sample(range(2 * records), records // draw.choice((1, 2, 7))))
+        values = [abs(draw.gauss(1, 0.3)) / (1 + step / 500) for step in steps]
+        values = [min(1.0, 1 - value / 3) for value in values] if name.endswith("accuracy") else values
+        for hole in draw.sample(range(len(values)), 4):
+            bad = [math.nan, math.nan if name.endswith("accuracy") else math.inf, math.nan]
+            values[hole : hole + 3] = bad[: len(values[hole : hole + 3])]
+        found[name] = steps, values
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_many_records_at_once_are_the_same_as_one_by_one(seed):
+    history = irregular_history(seed)
+    (_, one_by_one), *_ = [*fold(history)][-1:]
+    assert replace(detect_phases(history), stages=()) == one_by_one
+
+
+def test_an_accuracy_over_one_is_refused_wherever_it_stands():
+    steps, values = list(range(500)), [0.5] * 500
+    values[333] = 1.5
+    with pytest.raises(MetricsError, match=r"train_accuracy.*1\.5 at step 333"):
+        detect_phases({"train_accuracy": (steps, values)})

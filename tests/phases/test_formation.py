@@ -47,3 +47,29 @@ def test_an_excluded_loss_that_only_falls_leaves_it_to_the_heldout_loss(start):
 
 def test_an_excluded_loss_of_zero_has_no_least_value_to_fear(start):
     assert start(excluded_loss=lambda s: 0.0 if s < 1000 else 1e-3 * s) is not None
+
+
+def losses_alone(histories, *, fall_to):
+    """A history of losses that memorizes at 150 and whose held-out loss comes down from its peak of 15 nats to a level."""
+    table = histories.build(
+        histories.log_steps(20_000),
+        train_loss=histories.train_curve(150),
+        heldout_loss=lambda s: fall_to + (histories.overfit(s, 150, 15.0) - fall_to) * histories.fall(s, 6000, 0.3),
+    )
+    return detect_phases(table, n_classes=100)
+
+
+@pytest.mark.parametrize(("fall_to", "forms"), [(14.0, False), (13.0, False), (9.0, True), (5.0, True)])
+def test_from_losses_alone_a_circuit_forms_when_a_fifth_of_the_way_is_made(histories, fall_to, forms):
+    assert ("circuit_formation" in histories.phase_names(losses_alone(histories, fall_to=fall_to))) is forms
+
+
+def test_from_losses_alone_the_fit_is_dated_within_what_an_accuracy_allows(histories):
+    timeline = losses_alone(histories, fall_to=14.0)
+    memorization = next(phase for phase in timeline.phases if phase.name == "memorization")
+    chance = math.log(100)
+    train = histories.train_curve(150)
+    low, high = memorization.start_interval
+    assert train(memorization.start) <= 0.1 * chance < train(memorization.start / 1.1)
+    assert train(low) > 0.2 * chance
+    assert train(high) <= 0.05

@@ -18,7 +18,7 @@ def model():
     means = np.zeros((2, WIDTH))
     means[1, TRAIN] = -5.0
     hmm = GaussianHMM(np.array([0.9, 0.1]), np.array([[0.9, 0.1], [0.1, 0.9]]), means, np.ones((2, WIDTH)))
-    return StateModel("test", hmm, np.zeros(WIDTH), np.ones(WIDTH))
+    return StateModel("test", hmm, np.zeros(WIDTH), np.ones(WIDTH), np.array([0.5, 0.5]))
 
 
 def rows(losses):

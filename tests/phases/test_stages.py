@@ -99,3 +99,18 @@ def test_losses_that_are_not_finite_are_left_out():
 @pytest.mark.parametrize("losses", [[], [3.0] * 5, [0.0] * 50, [-1.0] * 50, [math.nan] * 50])
 def test_too_little_gives_no_stages(losses):
     assert stages(range(len(losses)), losses) == ()
+
+
+def test_a_loss_that_is_no_number_any_more_is_a_collapse():
+    steps, losses = curve(SHAPES["power law"][0])
+    found = stages(steps, losses, lost_at=5000)
+    assert [(stage.name, stage.end) for stage in found] == [("descent", 5000), ("collapse", None)]
+
+
+def test_a_loss_lost_at_once_is_nothing_but_a_collapse():
+    assert [(stage.name, stage.start) for stage in stages([0, 1], [4.0, 9.0], lost_at=2)] == [("collapse", 2)]
+
+
+def test_a_memorized_loss_that_falls_for_ever_does_not_collapse():
+    steps, losses = curve(lambda s: 4 * math.exp(-s / 150) + 1e-9 * fall(s, 3000), last=5000, noise=0.01)
+    assert "collapse" not in [stage.name for stage in stages(steps, losses)]

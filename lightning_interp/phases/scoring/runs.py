@@ -23,6 +23,7 @@ class ScoredRun:
         weight_decay: Only splits the tables; no detector sees it.
         metrics: Columns of equal length by record name, ``step`` among them, NaN where there was no value.
         label: What happened.
+        cross_entropy: Whether the losses on record, which are cross-entropies, are what was trained.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ScoredRun:
     weight_decay: float
     metrics: Mapping[str, Series]
     label: Label
+    cross_entropy: bool = True
 
     @classmethod
     def of(cls, facts: Mapping[str, Any], metrics: Mapping[str, Series]) -> "ScoredRun":
@@ -47,7 +49,8 @@ class ScoredRun:
             answers_shuffled=facts["answers_shuffled"],
             cross_entropy=facts["cross_entropy"],
         )
-        return cls(facts["name"], facts["part"], facts["classes"], facts["weight_decay"], metrics, found)
+        trained = facts["cross_entropy"]
+        return cls(facts["name"], facts["part"], facts["classes"], facts["weight_decay"], metrics, found, trained)
 
     def with_only(self, names: Collection[str]) -> "ScoredRun":
         """The same run, and the same label, with some of its columns alone."""

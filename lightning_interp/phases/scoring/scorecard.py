@@ -13,8 +13,11 @@ from lightning_interp.phases.early_warning import FORMING
 from lightning_interp.phases.scoring.courses import Course
 from lightning_interp.phases.scoring.rivals import RIVALS
 from lightning_interp.phases.scoring.runs import ScoredRun
+from lightning_interp.phases.scoring.stage_scores import StageScores, score_stages
+from lightning_interp.phases.scoring.state_scores import state_course
 from lightning_interp.phases.scoring.timeline_scores import TimelineScores, score_timelines
 from lightning_interp.phases.scoring.warning_scores import AlarmRule, Score, WarningScores, calibrated_rule, score_warning
+from lightning_interp.phases.state_model import STATES
 
 CALIBRATION, UNSEEN = "calibration", "unseen_"
 """Name of the part that thresholds come from, and how the names of those begin that are also scored together."""
@@ -36,12 +39,14 @@ class PartScores:
     Attributes:
         kinds: Runs of each kind, censored ones apart.
         warnings: Every score, ours first.
-        timelines: Of all series, and of the losses alone.
+        timelines: Of all series, and of the losses alone where those are what was trained.
+        stages: Of the train loss.
     """
 
     kinds: Mapping[str, int]
     warnings: tuple[WarningScores, ...]
     timelines: Mapping[str, TimelineScores]
+    stages: StageScores
 
 
 def score_pool(runs: Sequence[ScoredRun], *, on_part: Callable[[str], None] = lambda _: None) -> dict[str, PartScores]:
@@ -55,11 +60,14 @@ def score_pool(runs: Sequence[ScoredRun], *, on_part: Callable[[str], None] = la
     parts = {part: [run for run in runs if run.part == part] for part in dict.fromkeys(run.part for run in runs)}
     parts["test"] = [run for run in runs if run.part.startswith(UNSEEN)]
     ours: dict[str, Score] = {WITH_LABELS: our_warning, WITHOUT_LABELS: partial(our_warning, labels=False)}
+    ours["latent states"] = partial(state_course, model=STATES)
     scores = {name: _once(score) for name, score in (ours | {rival.name: rival.course for rival in RIVALS}).items()}
     rules = _calibrated(scores, calibration)
     found = {}
     for part, inside in parts.items():
-        found[part] = PartScores(_kinds(inside), tuple(_warnings(inside, scores, rules)), _timelines(inside))
+        found[part] = PartScores(
+            _kinds(inside), tuple(_warnings(inside, scores, rules)), _timelines(inside), score_stages(inside)
+        )
         on_part(part)
     return found
 
@@ -103,7 +111,7 @@ def _warnings(
 
 
 def _timelines(runs: Sequence[ScoredRun]) -> dict[str, TimelineScores]:
-    losses = [run.with_only(LOSSES) for run in runs]
+    losses = [run.with_only(LOSSES) for run in runs if run.cross_entropy]
     return {"all series": score_timelines(runs), "losses only": score_timelines(losses)}
 
 
