@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lightning_interp.capture import EveryNSteps as EveryNSteps
     from lightning_interp.capture import LogSpaced as LogSpaced
     from lightning_interp.capture import Schedule as Schedule
+    from lightning_interp.checkpoint_analysis import analyze_checkpoints as analyze_checkpoints
     from lightning_interp.loop import Monitor as Monitor
     from lightning_interp.measures import CyclicGroupTask as CyclicGroupTask
     from lightning_interp.measures import Measure as Measure
@@ -42,6 +43,7 @@ _HOMES = {
     "Monitor": "loop",
     "PhaseChange": "phases",
     "detect_phases": "phases",
+    "analyze_checkpoints": "checkpoint_analysis",
     "analyze_run": "posthoc",
     "Probe": "records",
     "ProbeOutputs": "records",
@@ -71,6 +73,7 @@ __all__ = [
     "Schedule",
     "Snapshot",
     "Timeline",
+    "analyze_checkpoints",
     "analyze_run",
     "check_neutral",
     "detect_phases",

@@ -122,7 +122,7 @@ def resolve(config: MonitorConfig, module: nn.Module) -> Resolved:
         matrices=tuple(name for name in parameters if len(shapes[name]) > 1 and name not in layers),
         measures=measures,
         names=names + components,
-        probe=_users_probe(config.probe),
+        probe=users_probe(config.probe),
         probe_step=_users_probe_step(config.probe_step),
         tca=tca,
         notes=notes + (() if tca is None else (_describe(tca, components),)),
@@ -225,8 +225,12 @@ def check_writable(directory: Path) -> None:
         raise ConfigError(f"dirpath: {nearest} is read-only; choose a dirpath you can write to.")
 
 
-def _users_probe(probe: Probe | str | Callable[[], Probe] | None) -> Probe | None:
-    """The user's probe: given, read from a run directory, or made by a function."""
+def users_probe(probe: Probe | str | Callable[[], Probe] | None) -> Probe | None:
+    """The user's probe: given, read from a run directory, or made by a function.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
     if probe is None or isinstance(probe, Probe):
         return probe
     if isinstance(probe, str) and ":" not in probe:

@@ -30,5 +30,9 @@ class MetricsError(InterpError, ValueError):
     """A metrics history cannot be read: missing columns, unsorted or conflicting steps."""
 
 
+class CheckpointError(InterpError, ValueError):
+    """A checkpoint is damaged, or cannot be read without running what it names; nothing of it was run."""
+
+
 class MeasureSkipped(InterpError):  # noqa: N818 - not a failure: the reason a measure has nothing to say
     """A measure does not apply to this observation; the message is the reason shown to the user."""

@@ -20,7 +20,7 @@ from lightning_interp.configuration import resolve_tca
 from lightning_interp.errors import ConfigError, CorruptSnapshotError, InterpError, ProbeError, RunError
 from lightning_interp.imports import import_object
 from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec, resolve_measures
-from lightning_interp.measures.registry import FOURIER, STANDARD
+from lightning_interp.measures.registry import FOURIER, GROUPS, STANDARD
 from lightning_interp.records import Probe, ProbeStep
 from lightning_interp.store import Manifest, Run, analyzer_lock, open_run
 from lightning_interp.tca_settings import TCA
@@ -75,7 +75,7 @@ def analyze_run(
     """
     run = open_run(run_dir)
     check_device(device, count=torch.cuda.device_count())
-    order, to_pass = _order(run.manifest, module, probe_step=probe_step, measures=measures, probe=probe, device=device)
+    order, to_pass = order_for(run.manifest, module, probe_step=probe_step, measures=measures, probe=probe, device=device)
     if order.factory is not None:
         _check_factory(order.factory, run)
     with analyzer_lock(run.path, wait_s=1.0):
@@ -102,7 +102,7 @@ def _observe_all(analyzer: Analyzer, on_progress: Callable[[int, int], None]) ->
     return tuple(observed)
 
 
-def _order(
+def order_for(
     manifest: Manifest,
     module: Callable[[], nn.Module] | str | None,
     *,
@@ -113,7 +113,7 @@ def _order(
 ) -> tuple[StartOrder, tuple[str, ...]]:
     """What the analyzer does, and what has to be passed for it to do all that the run was started with."""
     used, to_pass = _measures(manifest, measures)
-    build, reason = _imported(module, "module"), f"{WEIGHTS_ONLY}: no module= was given"
+    build, reason = imported(module, "module"), f"{WEIGHTS_ONLY}: no module= was given"
     named = manifest.configuration.get("probe_step")
     if named is not None and probe_step is None:
         to_pass += (f"--probe-step {named}",)
@@ -124,7 +124,7 @@ def _order(
         factory=build,
         without_replica="" if build is not None else reason,
         measures=used,
-        probe_step=_imported(probe_step, "probe_step"),
+        probe_step=imported(probe_step, "probe_step"),
         probe=probe,
         device=device,
         training_device="cpu",
@@ -135,7 +135,7 @@ def _order(
     return order, to_pass
 
 
-def _imported(given: Any, argument: str) -> Any:
+def imported(given: Any, argument: str) -> Any:
     """What the user gives, imported where it is a name."""
     if not isinstance(given, str):
         return given
@@ -163,7 +163,7 @@ def _measures(manifest: Manifest, given: Sequence[MeasureSpec]) -> tuple[tuple[M
     """The run's built-in measures and the given ones, and an option for each that the run had and is not here."""
     wanted = manifest.configuration.get("measures", "standard")
     names = [wanted] if isinstance(wanted, str) else list(wanted)
-    known = {"standard"} | {key for cls in STANDARD + FOURIER for key in (cls.name, *cls.names)}
+    known = {"standard", *GROUPS} | {key for cls in STANDARD + FOURIER for key in (cls.name, *cls.names)}
     task = _task(manifest)
     own = resolve_measures([name for name in names if name in known], task=task)
     try:

@@ -130,6 +130,11 @@ class Observation(Protocol):
         ...
 
     @property
+    def present(self) -> Mapping[str, float]:
+        """Scalars of this snapshot that were measured before; can be empty."""
+        ...
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Activation layers in run.json order."""
         ...

@@ -171,7 +171,7 @@ def new_manifest(config: MonitorConfig, resolved: Resolved, module: nn.Module) -
         parameters=resolved.parameters,
         module_class=f"{type(module).__module__}.{type(module).__qualname__}",
         configuration=config.plain(),
-        versions=_versions(),
+        versions=package_versions(),
         probe={"status": "pending"},
         attempts=(Attempt(0),),
     )
@@ -188,7 +188,8 @@ def _create(directory: Path, manifest: Manifest) -> RunStart:
     return RunStart(directory, manifest, -1, resumed=False)
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
     found = {}
     for package in _PACKAGES:
         try:

@@ -35,6 +35,8 @@ VERDICTS = (
 
 STAGE_NAMES = ("warm_up", "descent", "plateau", "breakthrough", "saturation", "instability", "collapse")
 """Every name a stage of a loss curve can have."""
+WEIGHT_STAGE_NAMES = ("norm_growing", "norm_shrinking", "norm_at_rest")
+"""Every name a stage of a weight norm can have, where no loss is known."""
 
 Interval = tuple[int, int]
 """First and last optimizer step between which a boundary can lie, both included."""
@@ -68,7 +70,7 @@ class Stage:
     """One stretch of a loss curve with one shape.
 
     Attributes:
-        name: One of `STAGE_NAMES`.
+        name: One of `STAGE_NAMES`, or of `WEIGHT_STAGE_NAMES` where no loss is known.
         start: First optimizer step.
         end: Start of the next stage, None while the stage is open.
         slope: Change of the log loss per e-fold of steps.
@@ -104,8 +106,8 @@ class Timeline:
         intensities: By process, (optimizer step, value in [0, 1]) wherever it was judged anew; a value holds until the next.
             The last point is that of the last update.
         evidence: Why, in plain values: chance level and its source, the steps that decided, clauses, series present.
-        stages: Shape of the train loss (of the held-out loss where there is none), which needs no held-out data. Found in
-            the whole curve at once: empty until the history is finished.
+        stages: Shape of the train loss (of the held-out loss where there is none, else of the weight norm), which needs no
+            held-out data. Found in the whole curve at once: empty until the history is finished.
     """
 
     verdict: str

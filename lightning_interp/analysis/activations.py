@@ -27,6 +27,23 @@ _SPATIAL = (
 )
 
 
+def kept_entries(matrix: Tensor) -> Tensor:
+    """Entries of a weight matrix to keep where there are no activations: evenly spaced rows and columns.
+
+    Args:
+        matrix: Two axes or more; the first counts as rows, the others together as columns.
+
+    Returns:
+        At most [256, 512] entries, float32.
+    """
+    flat = matrix.detach().flatten(1)
+    rows, columns = (
+        torch.linspace(0, size - 1, min(size, most)).round().long()
+        for size, most in zip(flat.shape, (MOST_STIMULI, MOST_UNITS), strict=True)
+    )
+    return flat[rows][:, columns].float().contiguous()
+
+
 @contextmanager
 def recorded_outputs(replica: nn.Module, layers: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
     """Collect each layer's reduced output [example, unit] of the forwards run inside the block, latest wins."""

@@ -7,33 +7,23 @@ and replaces the timeline. Everything it decides is on disk, so another analyzer
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_interp.analysis.components import ComponentTracker
 from lightning_interp.analysis.device import MEMORY_FRACTION, leaves_gpu, memory_of
 from lightning_interp.analysis.folding import FoldedRecords
-from lightning_interp.analysis.measuring import (
-    NEEDS_REPLICA,
-    NEEDS_ROUTE,
-    QUARANTINED,
-    explain_missing_outputs,
-    is_incomplete,
-    measure_all,
-)
-from lightning_interp.analysis.module_loss import attach_stand_in
-from lightning_interp.analysis.observation import SnapshotObservation, Watched
-from lightning_interp.analysis.outputs import Route, find_route, route_by_name
+from lightning_interp.analysis.measuring import QUARANTINED, Measured, is_incomplete, measure_with_history
+from lightning_interp.analysis.observation import PastObservation, Watched
+from lightning_interp.analysis.observer import Observer
 from lightning_interp.analysis.plan import AnalysisPlan
-from lightning_interp.analysis.probe_budget import cut_probe, cut_sizes
-from lightning_interp.analysis.replica import make_replica
 from lightning_interp.analysis.state import WEIGHTS_ONLY, Stage, read_state
 from lightning_interp.analysis.under_way import UnderWay, Watch
-from lightning_interp.errors import CorruptSnapshotError, ProbeError
-from lightning_interp.records import SPLITS, Probe, Record, Snapshot
+from lightning_interp.errors import CorruptSnapshotError
+from lightning_interp.records import Probe, Record, Snapshot
 from lightning_interp.store.jsonl import cut_torn_tail
 from lightning_interp.store.layout import OBSERVATIONS, PHASES, RECORDS, replace_text, step_file, sweep_temporary
 from lightning_interp.store.manifest import read_manifest
@@ -52,33 +42,40 @@ class Analyzer:
         plan: What to compute.
         probe: The probe where it is not stored in the directory.
         watch: Ends what hangs; without one an observation may take forever.
+
+    Attributes:
+        run_dir: As given.
+        state: What analysis.json says.
+        manifest: What run.json said when last looked at.
+        watched: Layers and parameters of the run.
+        observer: Measures snapshots.
     """
 
     def __init__(self, run_dir: Path, plan: AnalysisPlan, *, probe: Probe | None = None, watch: Watch | None = None) -> None:
         self.run_dir = run_dir
         self.state = read_state(run_dir)
         self._plan = plan
-        self._probe = probe
         self._waits_for_probe = True
         self._paced = False
-        self._probe_is_cut = False
-        self._route: Route | None = None
-        self._route_is_new = False
-        self._device = torch.device(plan.device)
         (run_dir / OBSERVATIONS).mkdir(exist_ok=True)
         sweep_temporary(run_dir / OBSERVATIONS)
         cut_torn_tail(run_dir / RECORDS)
-        self._manifest = read_manifest(run_dir)
-        self._attempt = self._manifest.attempt
+        self.manifest = read_manifest(run_dir)
+        self._attempt = self.manifest.attempt
         self._superseded = False
-        self._watched = Watched(self._manifest.activation_layers, self._manifest.parameters)
-        self._folded = FoldedRecords(read_records(run_dir, self._manifest), n_classes=self.state.n_classes)
+        self._folded = FoldedRecords(read_records(run_dir, self.manifest), n_classes=self.state.n_classes)
         self._incomplete: set[int] | None = None
-        self._missing_outputs = ""
         self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it
         self.state.device, self.state.threads = plan.device, torch.get_num_threads()
         self.state.stage, self.state.start_id = "running", plan.start_id
         self._under_way = UnderWay(run_dir, self.state, watch or Watch(), least_s=plan.least_limit_s)
+        self.watched = Watched(
+            self.manifest.activation_layers,
+            self.manifest.parameters,
+            tuple(self.manifest.configuration.get("weight_layers", ())),
+        )
+        self.observer = Observer(plan, self.watched, self.manifest.layers, self.state, timer=self._under_way)
+        self.observer.probe = probe
         self._quarantined = dict(plan.quarantine.steps) if plan.quarantine is not None else {}
         if plan.without_replica:
             self.state.notice(plan.without_replica)
@@ -90,11 +87,15 @@ class Analyzer:
 
         Empty while the probe is still being collected, and once a later start of the training has taken over.
         """
+        return self.lacking(snapshot_steps(self.run_dir))
+
+    def lacking(self, steps: Sequence[int]) -> list[int]:
+        """Of some steps those without a record or with less than could be measured now; none as for `pending`."""
         if self._superseded or not self._probe_ready():
             return []
         if self._incomplete is None:
             self._incomplete = self._incomplete_steps()
-        return [step for step in snapshot_steps(self.run_dir) if step not in self._folded or step in self._incomplete]
+        return [step for step in steps if step not in self._folded or step in self._incomplete]
 
     @property
     def superseded(self) -> bool:
@@ -119,7 +120,7 @@ class Analyzer:
 
     def give_probe(self, probe: Probe) -> None:
         """The probe of a run that keeps it out of the directory."""
-        self._probe = probe
+        self.observer.probe = probe
 
     def run_pending(
         self, *, stop: Callable[[], bool] = lambda: False, on_step: Callable[[int], None] = lambda _: None
@@ -136,7 +137,7 @@ class Analyzer:
                 break
             on_step(step)
             observed += 1
-        self._write_timeline()
+        self.write_timeline()
         return observed
 
     def observe(self, step: int) -> Record | None:
@@ -162,12 +163,32 @@ class Analyzer:
                 self._components.follow(step)
         return record
 
+    def take(self, step: int, measured: Measured, activations: Mapping[str, Tensor]) -> Record:
+        """Commit what a mapper measured of a step; measures of the history are added here, where it is known.
+
+        The timeline on disk follows at `finish` or `write_timeline`.
+        """
+        past = PastObservation(step, self._folded.history(step), measured.values)
+        failed = self.observer.measure_failed
+        measure_with_history(past, self._plan.measures, self.manifest.layers, measured, on_failure=failed)
+        self._learn_classes()
+        record = self._as_record(step, measured, activations)
+        self._append(record)
+        if self._components is not None:
+            with self._under_way.fitting():
+                self._components.follow(step)
+        return record
+
+    def leave_out(self, step: int, reason: str) -> None:
+        """Commit that a step is not analyzed, and why."""
+        self._append(self._left_out(step, reason))
+
     def finish(self, stage: Stage) -> None:
         """Say on disk how the analysis ended; work that a later start took over is `stopped`, whatever the caller thinks.
 
         Finished work ends with a last fit of the components.
         """
-        self._write_timeline(finished=True)
+        self.write_timeline(finished=True)
         if self._components is not None and stage == "finished" and not self.superseded:
             with self._under_way.fitting():
                 self._components.finish()
@@ -178,7 +199,7 @@ class Analyzer:
     def limit_memory(self) -> None:
         """Leave most of a shared GPU to the training. For a process of its own: the limit is one of the whole process."""
         if self._plan.shares_gpu:
-            torch.cuda.set_per_process_memory_fraction(MEMORY_FRACTION, self._device)
+            torch.cuda.set_per_process_memory_fraction(MEMORY_FRACTION, self.observer.device)
 
     def _record(self, step: int) -> Record:
         """What can be said of a snapshot: measured, or the reason it is not."""
@@ -195,7 +216,7 @@ class Analyzer:
         return Record(step, self._attempt, {}, {}, {"snapshot": reason})
 
     def _incomplete_steps(self) -> set[int]:
-        able = self._plan.source is not None and self._probe is not None
+        able = self._plan.source is not None and self.observer.probe is not None
         given = self._plan.probe_step is not None
         again = self._plan.quarantine is None
         records, measures = self._folded.records, self._plan.measures
@@ -206,13 +227,13 @@ class Analyzer:
 
     def _leave_full_gpu(self) -> None:
         """The training may need the GPU's last memory more. Tested with made-up numbers only, never on a GPU."""
-        if self._plan.shares_gpu and self._device.type == "cuda" and leaves_gpu(memory_of(self._device)):
-            self._move_to_cpu(f"{self._device} is nearly full, and the training uses it")
+        if self._plan.shares_gpu and self.observer.device.type == "cuda" and leaves_gpu(memory_of(self.observer.device)):
+            self._move_to_cpu(f"{self.observer.device} is nearly full, and the training uses it")
             torch.cuda.empty_cache()
 
     def _move_to_cpu(self, why: str) -> None:
         self.state.notice(f"{why}; the analysis moved to the CPU")
-        self._device, self.state.device = torch.device("cpu"), "cpu"
+        self.observer.device, self.state.device = torch.device("cpu"), "cpu"
         if self._components is not None:
             self._components.leave_gpu()
 
@@ -229,21 +250,26 @@ class Analyzer:
         self.state.seconds_per_snapshot = round(seconds, 4)
 
     def _probe_ready(self) -> bool:
-        if self._probe is None:
-            self._probe = read_probe(self.run_dir)
-        if self._probe is not None:
+        if self.observer.probe is None:
+            self.observer.probe = read_probe(self.run_dir)
+        if self.observer.probe is not None:
             return True
-        self._manifest = read_manifest(self.run_dir)
-        return not self._waits_for_probe or self._manifest.probe.get("status") not in ("pending", "memory")
+        self.manifest = read_manifest(self.run_dir)
+        return not self._waits_for_probe or self.manifest.probe.get("status") not in ("pending", "memory")
 
     def _measured(self, snapshot: Snapshot) -> Record:
-        observation = self._observation(snapshot)
-        measured = measure_all(observation, self._plan.measures, self._manifest.layers, on_failure=self._measure_failed)
-        if not observation.has_outputs:
-            explain_missing_outputs(measured, self._plan.measures, self._missing_outputs)
-        values = measured.values | self._loadings(snapshot.step, self._store_activations(observation))
+        measured, activations = self.observer.measure(snapshot, self._folded.history(snapshot.step))
+        self._learn_classes()
+        return self._as_record(snapshot.step, measured, activations)
+
+    def _learn_classes(self) -> None:
+        if self.state.n_classes is not None:
+            self._folded.know_classes(self.state.n_classes)
+
+    def _as_record(self, step: int, measured: Measured, activations: Mapping[str, Tensor]) -> Record:
+        values = measured.values | self._loadings(step, self._keep_activations(step, activations))
         layers = {name: tuple(row) for name, row in measured.layers.items()}
-        return Record(snapshot.step, self._attempt, values, layers, measured.skipped)
+        return Record(step, self._attempt, values, layers, measured.skipped)
 
     def _tracker(self) -> ComponentTracker | None:
         if self._plan.tca is None:
@@ -279,117 +305,33 @@ class Analyzer:
         try:
             return self._measured(snapshot)
         except torch.OutOfMemoryError:
-            self._move_to_cpu(f"out of memory on {self._device} at step {snapshot.step}")
+            self._move_to_cpu(f"out of memory on {self.observer.device} at step {snapshot.step}")
         return self._measured(snapshot)
 
-    def _measure_failed(self, name: str, err: Exception) -> None:
-        if self._plan.strict or isinstance(err, torch.OutOfMemoryError):
-            raise err
-        self.state.notice(f"measure {name} failed and is skipped where it does: {type(err).__name__}: {err}")
-
-    def _observation(self, snapshot: Snapshot) -> SnapshotObservation:
-        replica = self._replica(snapshot)
-        if replica is not None and self._probe is not None and self._route is None:
-            self._choose_route(replica)
-        self._missing_outputs = f"{NEEDS_REPLICA if replica is None else NEEDS_ROUTE}; this run has weights only"
-        if replica is not None and self._route is not None and not self._probe_is_cut:
-            self._fit_probe_to_pace(snapshot, replica)
-        return SnapshotObservation(
-            snapshot,
-            self._watched,
-            self._folded.history(snapshot.step),
-            probe=self._probe,
-            replica=replica if self._route is not None else None,
-            route=self._route,
-        )
-
-    def _replica(self, snapshot: Snapshot) -> nn.Module | None:
-        if self._plan.source is None or self._probe is None:
-            return None
-        try:
-            replica = make_replica(self._plan.source, snapshot, device=self._device)
-        except ProbeError as err:
-            self.state.notice(f"{WEIGHTS_ONLY}: {err}")
-            return None
-        attach_stand_in(replica, step=snapshot.step, epoch=snapshot.epoch)
-        return replica
-
-    def _choose_route(self, replica: nn.Module) -> None:
-        """The way to the outputs: the one chosen at the first snapshot of the run, else the first that works now."""
-        assert self._probe is not None
-        try:
-            if self.state.route:
-                self._route = route_by_name(self.state.route, probe_step=self._plan.probe_step)
-            else:
-                self._route = find_route(replica, self._probe.train.batches[0], probe_step=self._plan.probe_step)
-                self._route_is_new = True
-                self.state.notice(self._route.note)
-        except ProbeError as err:
-            self.state.notice(str(err))
-            return
-        self.state.route = self._route.name
-        self.state.drop(WEIGHTS_ONLY)  # an earlier analyzer had less to work with
-
-    def _fit_probe_to_pace(self, snapshot: Snapshot, replica: nn.Module) -> None:
-        """Time one pass over the probe and cut it if it is too slow; on a resumed run, cut as before."""
-        assert self._probe is not None
-        if self._route_is_new:
-            trial = SnapshotObservation(snapshot, self._watched, {}, probe=self._probe, replica=replica, route=self._route)
-            self._under_way.time_probe()
-            seconds = self._time_one_pass(trial)
-            self._under_way.probe_took(seconds)
-            self.state.probe_cut = {} if self._plan.whole_probe else cut_sizes(self._probe, seconds)
-            if self.state.probe_cut:
-                kept = ", ".join(f"{count} {name}" for name, count in self.state.probe_cut.items())
-                self.state.notice(f"one pass over the probe took {seconds:.1f} s; it is cut to {kept} examples")
-        self._probe = cut_probe(self._probe, self.state.probe_cut)
-        self._probe_is_cut = True
-
-    def _time_one_pass(self, trial: SnapshotObservation) -> float:
-        """Seconds of work for the outputs of the whole probe; learns the number of classes on the way."""
-        # A process that is halted meanwhile to spare its training, or waits for a core, has not become slower.
-        clock = time.thread_time if self._device.type == "cpu" else time.perf_counter
-        started = clock()
-        for split in SPLITS:
-            try:
-                logits = trial.outputs(split).logits if trial.has_split(split) else None
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as err:  # a probe_step of the user's own may raise anything on a batch it does not know
-                self.state.notice(f"no outputs on the {split} examples: {type(err).__name__}: {err}")
-                continue
-            if logits is not None and self.state.n_classes is None:
-                self.state.n_classes = logits.shape[1]
-                self._folded.know_classes(logits.shape[1])
-        return clock() - started
-
-    def _store_activations(self, observation: SnapshotObservation) -> Mapping[str, Tensor]:
-        """Keep the activations of the watched layers; empty where there are none."""
-        if not observation.has_outputs or not self._watched.layers or self.superseded:
+    def _keep_activations(self, step: int, activations: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Commit the activations of one snapshot; none once a later start has taken over."""
+        if not activations or self.superseded:
             return {}
-        try:
-            stored = observation.stored_activations
-        except Exception as err:  # outputs that failed are already reported by the measures that needed them
-            self.state.notice(f"activations are not stored: {type(err).__name__}: {err}")
-            return {}
-        missing = [layer for layer in self._watched.layers if layer not in stored]
-        if missing:
-            self.state.notice(f"no output per example from layer {', '.join(missing)}: not called in the forward?")
-        step = observation.snapshot.step
-        if stored:
-            write_tensors(step_file(self.run_dir / OBSERVATIONS, step), stored, {"step": step})
-        return stored
+        write_tensors(step_file(self.run_dir / OBSERVATIONS, step), activations, {"step": step})
+        return activations
 
     def _commit(self, record: Record) -> None:
+        if self._append(record):  # the timeline of many earlier steps observed again is written once, at the end
+            self.write_timeline()
+
+    def _append(self, record: Record) -> bool:
+        """Append a record; whether it is the latest."""
         append_record(self.run_dir, record)
         if self._incomplete is not None:
             self._incomplete.discard(record.step)
         self._timeline_is_behind = True
-        if self._folded.add(record):  # the timeline of many earlier steps observed again is written once, at the end
-            self._write_timeline()
+        latest = self._folded.add(record)
+        if latest:
             self.state.last_step = record.step
+        return latest
 
-    def _write_timeline(self, *, finished: bool = False) -> None:
+    def write_timeline(self, *, finished: bool = False) -> None:
+        """Replace the timeline on disk where records have come since."""
         if (self._timeline_is_behind or (finished and self._folded.records)) and not self.superseded:
             timeline = self._folded.finished_timeline if finished else self._folded.timeline
             replace_text(self.run_dir / PHASES, json.dumps(timeline.to_dict(), allow_nan=False))

@@ -49,7 +49,8 @@ class FoldedRecords:
 
     def know_classes(self, n_classes: int) -> None:
         """Chance level depends on the number of classes: fold again."""
-        self._n_classes, self._stale = n_classes, True
+        if n_classes != self._n_classes:
+            self._n_classes, self._stale = n_classes, True
 
     def history(self, before: int) -> History:
         """Series of all steps before one: a measure sees no later step, also where an earlier one is observed again."""

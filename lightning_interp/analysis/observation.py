@@ -26,10 +26,17 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Watched:
-    """What of the run is looked at: activation layers and selected parameters, in run.json order."""
+    """What of the run is looked at, in run.json order.
+
+    Attributes:
+        layers: Activation layers.
+        parameters: Selected parameters.
+        weights: Matrices whose entries are kept in place of activations, where there are weights alone.
+    """
 
     layers: tuple[str, ...]
     parameters: tuple[str, ...]
+    weights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class SnapshotObservation:
         self.history = history
         self.layers = watched.layers
         self.parameters = watched.parameters
+        self.present: Mapping[str, float] = {}
         self._replica = replica
         self._route = route
         self._evaluated: dict[Split, _Evaluated] = {}
@@ -162,11 +170,34 @@ class SnapshotObservation:
         return self._evaluated[split]
 
 
+class PastObservation(SnapshotObservation):
+    """A snapshot of which only the measured values are left: enough for measures that look at earlier ones.
+
+    Args:
+        step: Its optimizer step.
+        history: Scalars of earlier snapshots.
+        present: Its own.
+    """
+
+    def __init__(self, step: int, history: History, present: Mapping[str, float]) -> None:
+        super().__init__(Snapshot(step, 0, {}), Watched((), ()), history)
+        self.present = present
+
+    def weight(self, name: str) -> Tensor:
+        """The tensors are gone by now."""
+        raise MeasureSkipped(
+            f"weight {name} is not at hand where the history is known; the analysis of a run directory has it"
+        )
+
+
 @contextmanager
 def _repeatable_randomness() -> Iterator[None]:
     """A module that draws random numbers even in evaluation gives the same outputs every time it is asked."""
     with untouched_randomness():
-        torch.manual_seed(_SEED)
+        # Not torch.manual_seed: where no GPU is used yet it remembers every call, with a stack trace of 2 ms, for later.
+        torch.default_generator.manual_seed(_SEED)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.manual_seed_all(_SEED)
         yield
 
 

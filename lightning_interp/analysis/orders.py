@@ -2,6 +2,7 @@
 """From an order to an analyzer: the same for a process, a thread, inline work and the command line."""
 
 from pathlib import Path
+from typing import Any
 
 from lightning_interp.analysis.analyzer import Analyzer
 from lightning_interp.analysis.device import choose_device, gpu_memory, is_shared
@@ -23,7 +24,7 @@ def analyzer_for(run_dir: Path, order: StartOrder, *, watch: Watch | None = None
         watch: Ends what hangs, where the analyzer has a process of its own.
     """
     left_out = order.quarantine.components if order.quarantine is not None else ""
-    source, reason = _source(order)
+    source, reason = replica_source(order.packed_module, order.factory, order.without_replica)
     device = _device(order)
     plan = AnalysisPlan(
         measures=order.measures,
@@ -51,14 +52,20 @@ def _device(order: StartOrder) -> str:
     return choose_device(order.device, training=order.training_device, gpus=gpus)
 
 
-def _source(order: StartOrder) -> tuple[ReplicaSource | None, str]:
-    """The pickled module, else the factory, else none and the reason."""
-    if order.packed_module is not None:
-        return PackedSource(order.packed_module), ""
-    if order.factory is None:
-        return None, order.without_replica
+def replica_source(packed: bytes | None, factory: Any, without: str) -> tuple[ReplicaSource | None, str]:
+    """The pickled module, else the factory, else none and the reason.
+
+    Args:
+        packed: Module without its weights.
+        factory: The user's `module=`, a callable or ``pkg.mod:name``.
+        without: The reason where there is neither.
+    """
+    if packed is not None:
+        return PackedSource(packed), ""
+    if factory is None:
+        return None, without
     try:
-        build = import_object(order.factory, argument="module") if isinstance(order.factory, str) else order.factory
+        build = import_object(factory, argument="module") if isinstance(factory, str) else factory
     except ConfigError as err:
         return None, f"{WEIGHTS_ONLY}: {err}"
     return FactorySource(build), ""

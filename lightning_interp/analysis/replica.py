@@ -2,13 +2,13 @@
 """A private copy of the module at one snapshot: evaluated eagerly, never trained, thrown away with its snapshot."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from lightning_interp.analysis.shipping import unpack_module
+from lightning_interp.analysis.shipping import pack_module, unpack_module
 from lightning_interp.batches import map_tensors
 from lightning_interp.errors import ProbeError
 from lightning_interp.names import strip_wrappers
@@ -38,19 +38,26 @@ class PackedSource:
 class FactorySource:
     """Replicas from a user's factory; weights are loaded by name.
 
+    The factory is called once where its module can be pickled and takes the weights as they are: initializing a large module
+    anew for each snapshot can cost more than analyzing it.
+
     Args:
-        build: Called without arguments for every replica; returns the module in any state.
+        build: Called without arguments; returns the module in any state.
     """
 
     def __init__(self, build: Callable[[], nn.Module]) -> None:
         self._build = build
+        self._packed: bytes | None = None
+        self._fits: _Kinds = {}
 
     def __call__(self, snapshot: Snapshot) -> nn.Module:
-        """Build and load strictly.
+        """A module with the snapshot's weights, loaded strictly.
 
         Raises:
             ProbeError: The factory fails, or names or shapes differ from the snapshot's.
         """
+        if self._packed is not None and _kinds(snapshot.weights) == self._fits:
+            return unpack_module(self._packed, snapshot.weights)
         try:
             module = self._build()
             known = {strip_wrappers(name): name for name in module.state_dict()}
@@ -58,7 +65,23 @@ class FactorySource:
             module.load_state_dict(weights, strict=True)
         except Exception as err:
             raise ProbeError(f"module=: the factory's module does not take the snapshot ({err})") from err
+        self._remember(module, snapshot)
         return module
+
+    def _remember(self, module: nn.Module, snapshot: Snapshot) -> None:
+        """Keep the module without its weights, unless it holds them in another dtype or cannot be pickled."""
+        own = {strip_wrappers(name): tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
+        if _kinds(own) != _kinds(snapshot.weights):
+            return
+        with suppress(ProbeError):
+            self._packed, self._fits = pack_module(module), _kinds(own)
+
+
+_Kinds = dict[str, tuple[torch.dtype, torch.Size]]
+
+
+def _kinds(tensors: Mapping[str, Tensor]) -> _Kinds:
+    return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
 
 
 def make_replica(source: ReplicaSource, snapshot: Snapshot, *, device: torch.device) -> nn.Module:

@@ -35,6 +35,7 @@ class AnalysisState:
         busy_since: When the observation or the fit began, in seconds since 1970; None while idle.
         ends_at: When it counts as hanging, in seconds since 1970; None while idle or where there is no limit.
         waiting_for_slot: Whether other analyzers on this machine go first.
+        untrusted: Why, by step: checkpoints that were left out, or do not lie between their neighbours.
     """
 
     stage: Stage = "starting"
@@ -53,6 +54,7 @@ class AnalysisState:
     busy_since: float | None = None
     ends_at: float | None = None
     waiting_for_slot: bool = False
+    untrusted: dict[str, str] = field(default_factory=dict)
 
     def notice(self, text: str) -> None:
         """Add a line for the user, once."""

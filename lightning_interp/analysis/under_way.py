@@ -54,7 +54,17 @@ class ProcessWatch(Watch):
         faulthandler.cancel_dump_traceback_later()
 
 
-class UnderWay:
+class PassTimer:
+    """Told of the pass over the whole probe that decides how far it is cut; this one limits nothing."""
+
+    def time_probe(self) -> None:
+        """The whole probe is about to be timed."""
+
+    def probe_took(self, seconds: float) -> None:
+        """One pass over it took so many seconds."""
+
+
+class UnderWay(PassTimer):
     """Tells readers of analysis.json what is under way, and the watch how long it may take.
 
     Args:

@@ -111,14 +111,14 @@ def _default_layers(modules: dict[str, nn.Module]) -> tuple[str, ...]:
         for name, child in modules.items()
         if not any(child.children()) and any(True for _ in child.parameters(recurse=False))
     ]
-    return tuple(_evenly(wanted, DEFAULT_LAYERS))
+    return spread(wanted, DEFAULT_LAYERS)
 
 
-def _evenly(names: list[str], count: int) -> list[str]:
-    """`count` names spread over the list, first and last included."""
+def spread(names: Sequence[str], count: int) -> tuple[str, ...]:
+    """At most so many names spread evenly over a list, first and last included."""
     if len(names) <= count:
-        return names
-    return [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
+        return tuple(names)
+    return tuple(names[round(i * (len(names) - 1) / (count - 1))] for i in range(count))
 
 
 def _as_list(patterns: Pattern, *, argument: str) -> list[str | type[nn.Module]]:

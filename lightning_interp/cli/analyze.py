@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``lightning-interp analyze``: finish an interrupted analysis."""
+"""``lightning-interp analyze``: finish an interrupted analysis, or analyze checkpoints."""
 
 import argparse
 import json
@@ -10,14 +10,21 @@ from typing import Any
 from lightning_interp.cli.exit_codes import DONE
 
 DESCRIPTION = """\
-Observe every snapshot of a run directory that has no record yet, or less than can be measured now, with the
-measures the run was started with, and print its phases. The run's weights and probe are in the directory; its
-code is not, and nothing the directory names is imported, so name a function that builds the module (without
-arguments, any weights), and your own probe_step and measures if the run had any:
+Analyze what a training left behind and print its phases.
+
+Checkpoints: files (.ckpt, .pt, .pth, .bin, .safetensors, sharded with an index), folders of them, folders in the
+Hugging Face layout, or URLs (s3://...). Nothing in a checkpoint is executed. Without --module the weights alone are
+measured; with it and a --probe everything a live monitor would have measured:
+
+  lightning-interp analyze checkpoints/
+  lightning-interp analyze checkpoints/ --module project.model:build --probe project.data:probe
+  lightning-interp analyze s3://bucket/run --step-pattern 'tokens(\\d+)B' --workers 4
+
+A run directory of the monitor: observes every snapshot that has no record yet, or less than can be measured now,
+with the measures the run was started with. Its code is not in it, and nothing it names is imported, so name a
+function that builds the module (without arguments, any weights):
 
   lightning-interp analyze interp_runs/20260101T120000-abcdef --module my_project.model:build
-
-Without --module, measures of weights and of the history are finished and the rest is listed as pending.
 """
 
 
@@ -25,22 +32,38 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to the command line; imports nothing heavy."""
     parser = subparsers.add_parser(
         "analyze",
-        help="finish the analysis of a run directory",
+        help="analyze checkpoints, or finish the analysis of a run directory",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="run directory, as the monitor printed it")
-    parser.add_argument("--module", metavar="PKG.MOD:BUILD", help="function that builds the module; imported from here")
-    parser.add_argument("--probe-step", metavar="PKG.MOD:FN", help="your own way to outputs, if the run had one")
-    parser.add_argument(
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="checkpoints, folders, URLs, or one run directory")
+    what = parser.add_argument_group("what is measured")
+    what.add_argument("--module", metavar="PKG.MOD:BUILD", help="function that builds the module; imported from here")
+    what.add_argument(
+        "--probe", metavar="RUN_DIR|PKG.MOD:FN", help="run whose probe and settings are used, or a function giving a Probe"
+    )
+    what.add_argument("--probe-step", metavar="PKG.MOD:FN", help="your own way to outputs")
+    what.add_argument("--task", metavar="OP:P", help="group task, such as add:113 (add, sub, mul)")
+    what.add_argument("--tca", action="store_true", help="also find tensor components of the activations")
+    what.add_argument(
         "--measures",
         action="append",
         default=[],
-        metavar="PKG.MOD:NAME",
-        help="a measure of your own, or one by name, beside the run's built-in ones; may be repeated",
+        metavar="NAMES",
+        help="measures by name, several by commas, groups losses, norms, spectra, or PKG.MOD:NAME (default: standard; "
+        "of a run directory, beside its own); may be repeated",
     )
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda:0, ... (default: auto)")
-    parser.add_argument("--json", action="store_true", help="print the timeline as JSON on standard output, nothing else")
+    how = parser.add_argument_group("how")
+    how.add_argument("--out", type=Path, metavar="RUN_DIR", help="where results go (default: new, under interp_runs/)")
+    how.add_argument("--step-pattern", metavar="REGEX", help="where names have the step, as the one group")
+    how.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda:0, ... (default: auto)")
+    how.add_argument("--engine", choices=("local", "ray"), default="local", help="where checkpoints are measured")
+    how.add_argument("--workers", type=int, default=1, metavar="N", help="processes that measure (default: 1)")
+    how.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="threads of each (default: 1; can change last bits)"
+    )
+    how.add_argument("--follow", action="store_true", help="go on as checkpoints are written, until Ctrl-C")
+    how.add_argument("--json", action="store_true", help="print the timeline as JSON on standard output, nothing else")
     parser.set_defaults(run=run)
 
 
@@ -50,36 +73,22 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 done; errors are turned into exit codes by the program.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    from lightning_interp.posthoc import analyze_run
-
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` would: --module names the user's own files
-    console = Console(stderr=True)
-    columns = (TextColumn("snapshots"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("snapshots", total=None)
-        finished = analyze_run(
-            args.run_dir,
-            module=args.module,
-            device=args.device,
-            probe_step=args.probe_step,
-            measures=args.measures,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
-    for notice in finished.notices:
-        console.print(notice, markup=False, highlight=False)
-    console.print(f"{len(finished.observed)} snapshots observed now, {len(finished.run.steps)} in the run", markup=False)
-    for line in _still_pending(finished):
-        console.print(line, markup=False, highlight=False)
-    _print_timeline(finished.run, as_json=args.json)
+    if _is_live_run(args):
+        from lightning_interp.cli.analyze_run import finish_run
+
+        found = finish_run(args)
+    else:
+        from lightning_interp.cli.analyze_checkpoints import run_checkpoints
+
+        found = run_checkpoints(args)
+    _print_timeline(found, as_json=args.json)
     return DONE
 
 
-def _still_pending(finished: Any) -> list[str]:
-    lines = [f"pending, need --module: {', '.join(finished.pending)}"] if finished.pending else []
-    return lines + [f"pending, the run had it: pass {option}" for option in finished.to_pass]
+def _is_live_run(args: argparse.Namespace) -> bool:
+    """Whether the one source is a run directory whose analysis is to be finished."""
+    return len(args.sources) == 1 and (Path(args.sources[0]) / "run.json").is_file() and args.out is None
 
 
 def _print_timeline(run: Any, *, as_json: bool) -> None:
@@ -94,3 +103,7 @@ def _print_timeline(run: Any, *, as_json: bool) -> None:
     for phase in timeline.phases:
         end = "open" if phase.end is None else f"{phase.end:,}"
         print(f"  {phase.name:<18} {phase.start:>10,} to {end:>10}   confidence {phase.confidence:.2f}")
+    for stage in timeline.stages if not timeline.phases else ():
+        end = "open" if stage.end is None else f"{stage.end:,}"
+        name = stage.name.replace("_", " ")
+        print(f"  {name:<18} {stage.start:>10,} to {end:>10}   {stage.slope:+.2f} per e-fold of steps")

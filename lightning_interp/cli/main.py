@@ -12,21 +12,25 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from lightning_interp.cli.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
-from lightning_interp.errors import ConfigError, InterpError, MetricsError, RunError, ShapeError
+from lightning_interp.errors import CheckpointError, ConfigError, InterpError, MetricsError, RunError, ShapeError
 
-BAD_INPUT_ERRORS = (ConfigError, RunError, MetricsError, ShapeError)
+BAD_INPUT_ERRORS = (ConfigError, CheckpointError, RunError, MetricsError, ShapeError)
 """What the user gave cannot be used; any other error of ours is a failure of the work itself."""
 
 COMMANDS = {
     "demo": "train a small network until it groks, and show its phases",
-    "phases": "find the phases of learning in a metrics history (CSV, JSONL or a run directory)",
-    "analyze": "finish the analysis of a run directory",
+    "phases": "find the phases of learning in a metrics history (CSV, TensorBoard, W&B or a run directory)",
+    "analyze": "analyze checkpoints, or finish the analysis of a run directory",
     "tca": "find the components of a run's activations: when, which stimuli, which units",
+    "compare": "compare runs: phase boundaries over seeds, losses in phase time, representations at matched phases",
+    "export": "write a run's records as zarr, parquet or CSV",
     "check-neutral": "train with and without the monitor and report the first difference, or none",
 }
 """Commands with one line each; the module of the same name, `-` as `_`, is imported when the command is used."""
 
 EPILOG = """examples:
+  lightning-interp analyze checkpoints/ --module project.model:build --probe project.data:probe
+      What happened in a training that is over? Without --module, what the weights alone tell.
   lightning-interp phases lightning_logs/version_0/metrics.csv --classes 10
       When did this run memorize, and when did it generalize? Needs only the CSV that CSVLogger wrote.
   lightning-interp phases metrics.csv --json | python -c "import json, sys; print(json.load(sys.stdin)['verdict'])"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   lightning-interp phases lightning_logs/version_0/metrics.csv --classes 10
   lightning-interp phases wandb/offline-run-20260102_030405-a1b2c3d4
+  lightning-interp phases lightning_logs/version_0
   lightning-interp phases interp_runs/20260102T030405Z-1a2b3c --figure phases.html
   lightning-interp phases --score benchmarks/phases/runs
 """
@@ -27,13 +28,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the ``phases`` command."""
     parser = subparsers.add_parser(
         "phases",
-        help="find the phases of learning in a metrics history (CSV, JSONL, a W&B run or a run directory)",
+        help="find the phases of learning in a metrics history (CSV, JSONL, W&B, TensorBoard or a run directory)",
         description="Finds memorization, circuit formation and cleanup in logged losses. Columns: step, train_loss, "
         "heldout_loss (or val_loss, test_loss), train_accuracy, heldout_accuracy, and any other record name.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    kinds = "CSV with a header, JSON lines, a W&B run on disk (its folder or .wandb file), or a run directory"
+    kinds = (
+        "CSV with a header, JSON lines, a W&B run on disk (its folder or .wandb file), a TensorBoard log (event file or "
+        "folder), or a run directory"
+    )
     parser.add_argument("file", type=Path, metavar="FILE", nargs="?", help=kinds)
     parser.add_argument("--json", action="store_true", help="print the timeline as one JSON object on stdout")
     parser.add_argument(

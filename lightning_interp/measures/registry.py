@@ -43,11 +43,18 @@ STANDARD: tuple[type[Measure], ...] = (
 )
 """Measures that apply to any network, cheap ones first."""
 
+GROUPS: dict[str, tuple[type[Measure], ...]] = {
+    "losses": (TrainLoss, HeldoutLoss, TrainAccuracy, HeldoutAccuracy, LossGap),
+    "norms": (WeightNorm, WeightNormSlope),
+    "spectra": (WeightSpectra, ActivationSpectra),
+}
+"""Names of several measures at once."""
+
 FOURIER: tuple[type[Measure], ...] = (RestrictedLoss, ExcludedLoss, ExcludedLossMax, GiniEmbedding, GiniReadout)
 """Measures for a declared group task."""
 
 MeasureSpec = str | Measure | type[Measure]
-"""A measure's name or one of its scalar names, ``"standard"``, ``"pkg.mod:Name"``, a measure, or a measure class."""
+"""A measure's name or scalar name, ``"standard"``, one of `GROUPS`, ``"pkg.mod:Name"``, a measure, or its class."""
 
 
 def resolve_measures(
@@ -101,6 +108,8 @@ def resolve_one(item: MeasureSpec, task: CyclicGroupTask | None) -> tuple[Measur
         return (item,)
     if item == "standard":
         return tuple(build(cls, task) for cls in (STANDARD if task is None else STANDARD + FOURIER))
+    if isinstance(item, str) and item in GROUPS:
+        return tuple(build(cls, task) for cls in GROUPS[item])
     if isinstance(item, str):
         return (build(find(item), task),)
     return (build(item, task),)
@@ -120,7 +129,7 @@ def find(name: str) -> object:
     offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name in offered:
         return import_object(offered[name].value)
-    known = ["standard", *builtin, *offered]
+    known = ["standard", *GROUPS, *builtin, *offered]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
     raise ConfigError(f"`measures`: {name!r} is unknown; nearest: {', '.join(near)}. Or write 'pkg.mod:Name'.")
 

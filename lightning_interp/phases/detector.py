@@ -118,9 +118,11 @@ class PhaseDetector:
     @property
     def finished_timeline(self) -> Timeline:
         """What is known now, taken for the whole history: with the stages of its loss curve (up to a tenth of a second)."""
-        from lightning_interp.phases.stages import stages  # numpy, SciPy and ruptures, which the online part does without
+        from lightning_interp.phases.stages import stages, weight_stages  # numpy and ruptures: the online part has neither
 
-        curve = self._observed["train_loss"] or self._observed["heldout_loss"]
+        curve, norm = self._observed["train_loss"] or self._observed["heldout_loss"], self._observed["weight_norm"]
+        if norm and not curve.steps:
+            return replace(self.timeline, stages=weight_stages(norm.steps, norm.values))
         return replace(self.timeline, stages=stages(curve.steps, curve.values, lost_at=self._observed.nonfinite_since))
 
     def _pass_over(self, records: "Records", at: int, end: int) -> None:

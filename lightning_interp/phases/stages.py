@@ -55,6 +55,26 @@ def stages(steps: Sequence[int], losses: Sequence[float], *, lost_at: int | None
     return tuple(_merged([*before, Stage("collapse", lost_at, None, 0.0)]))
 
 
+def weight_stages(steps: Sequence[int], norms: Sequence[float]) -> tuple[Stage, ...]:
+    """Stages of a weight norm, where no loss is known: it grows, shrinks, or moves by less than 5 % per e-fold of steps.
+
+    Args:
+        steps: Increasing optimizer steps.
+        norms: Positive norm of the weights at each.
+
+    Returns:
+        Contiguous stages in order, the last one open; none for fewer than 10 points.
+    """
+    at, height = _resampled(steps, norms)
+    if len(at) < 2 * LEAST_POINTS + 2:
+        return ()
+    found = []
+    for piece in _fitted(_pieces(at, height), at, height):
+        name = "norm_at_rest" if abs(piece.slope) <= FLAT else "norm_growing" if piece.slope > 0 else "norm_shrinking"
+        found.append(Stage(name, int(at[piece.first]), int(at[piece.end]) if piece.end < len(at) else None, piece.slope))
+    return tuple(_merged(found))
+
+
 def _of_finite(steps: Sequence[int], losses: Sequence[float]) -> tuple[Stage, ...]:
     at, height = _resampled(steps, losses)
     if len(at) < 2 * LEAST_POINTS + 2:

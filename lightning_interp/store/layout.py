@@ -22,6 +22,7 @@ ANALYSIS = "analysis.json"
 HEARTBEAT = "heartbeat.json"
 LOCK = "analyzer.lock"
 ANALYZER_LOG = "analyzer.log"
+CHECKPOINTS = "checkpoints.jsonl"
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.#-]{0,99}")
 _STEP_FILE = re.compile(r"^step_(\d{9,})\.safetensors$")

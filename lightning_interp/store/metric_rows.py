@@ -29,7 +29,9 @@ def open_text(path: Path) -> Iterator[TextIO]:
         MetricsError: Missing, a folder, empty, not readable or not text.
     """
     if path.is_dir():
-        raise MetricsError(f"{path}: a folder without run.json. Give a CSV or JSONL file, a run directory, or a W&B run.")
+        raise MetricsError(
+            f"{path}: a folder without run.json. Give a CSV or JSONL file, a run directory, a W&B run or a TensorBoard log."
+        )
     try:
         with path.open("rb") as binary:
             start = binary.read(4096)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A metrics history from a file: Lightning's CSVLogger output, an exported table, our own records.jsonl, or a W&B run.
+"""A metrics history from a file: CSVLogger's output, an exported table, records.jsonl, a W&B run or a TensorBoard log.
 
 Rows of one step are merged where their columns are disjoint or equal; blank cells and null mean not logged.
 """
@@ -12,6 +12,7 @@ from typing import Any
 from lightning_interp.errors import MetricsError
 from lightning_interp.store.metric_names import CURVE_NAMES, choose_columns, meaning_of, understood
 from lightning_interp.store.metric_rows import Row, csv_rows, is_jsonl, jsonl_rows, open_text, wandb_rows
+from lightning_interp.store.tensorboard_file import tensorboard_log, tensorboard_rows
 from lightning_interp.store.wandb_file import wandb_file
 
 History = Mapping[str, tuple[list[int], list[float]]]
@@ -37,20 +38,20 @@ class MetricsHistory:
 
 @dataclass
 class _Collected:
-    """Columns read so far, and the line each value came from, for error messages about the current step."""
+    """Columns read so far, the line of each column's last value, for error messages, and the number of rows."""
 
     steps: dict[str, list[int]] = field(default_factory=dict)
     values: dict[str, list[float]] = field(default_factory=dict)
-    last_step: int = -1
-    last_line: int = 0
+    lines: dict[str, int] = field(default_factory=dict)
+    rows: int = 0
 
 
 def read_metrics(path: str | Path, *, resumed: Mapping[int, int] | None = None) -> MetricsHistory:
     """Read a metrics file.
 
     Args:
-        path: A CSV file with a header, a file of JSON lines, flat or as records.jsonl has them, or a W&B run on disk: its
-            file or folder.
+        path: A CSV file with a header, a file of JSON lines, flat or as records.jsonl has them, or a W&B run or
+            TensorBoard log on disk: its file or folder.
         resumed: Of a resumed run: by attempt, the step it continued from; earlier attempts' rows after it are dropped.
 
     Returns:
@@ -63,6 +64,8 @@ def read_metrics(path: str | Path, *, resumed: Mapping[int, int] | None = None) 
     path = Path(path)
     if run := wandb_file(path):
         collected = _collect(wandb_rows(run), run)
+    elif log := tensorboard_log(path):
+        collected = _collect(tensorboard_rows(log), log)
     else:
         with open_text(path) as handle:
             rows = jsonl_rows(handle, path, resumed or {}) if is_jsonl(path) else csv_rows(handle, path)
@@ -79,20 +82,17 @@ def read_metrics(path: str | Path, *, resumed: Mapping[int, int] | None = None) 
 def _collect(rows: Iterator[Row], path: Path) -> _Collected:
     collected = _Collected()
     for line, step, cells in rows:
-        if step < collected.last_step:
-            raise MetricsError(
-                f"{path}, line {line}: step {step} comes after step {collected.last_step} (line {collected.last_line}). "
-                "Sort the file by step; of a resumed run keep one start only."
-            )
+        where = f"{path}, line {line}"
         for column, cell in cells:
-            _store(collected, column, cell, step, f"{path}, line {line}")
-        collected.last_step, collected.last_line = step, line
-    if not collected.last_line:
+            _store(collected, column, cell, step=step, where=where)
+            collected.lines[column] = line
+        collected.rows += 1
+    if not collected.rows:
         raise MetricsError(f"{path}: holds no rows. Give a file with at least one record below its header.")
     return collected
 
 
-def _store(collected: _Collected, column: str, cell: Any, step: int, where: str) -> None:
+def _store(collected: _Collected, column: str, cell: Any, *, step: int, where: str) -> None:
     value = _number(cell, column, where)
     steps = collected.steps.get(column)
     if steps is None:
@@ -100,8 +100,22 @@ def _store(collected: _Collected, column: str, cell: Any, step: int, where: str)
     elif steps[-1] == step:
         _check_same(collected, column, value, where)
     else:
+        if step < steps[-1]:
+            _check_order(collected, column, step, where)
         steps.append(step)
         collected.values[column].append(value)
+
+
+def _check_order(collected: _Collected, column: str, step: int, where: str) -> None:
+    """A column that is used must not go back in steps; columns may lag behind each other.
+
+    CSVLogger writes late results, such as the monitor's own, with the step they belong to below rows of later steps.
+    """
+    if meaning_of(column) is not None:
+        raise MetricsError(
+            f"{where}: step {step} comes after step {collected.steps[column][-1]} (line {collected.lines[column]}). "
+            "Sort the file by step; of a resumed run keep one start only."
+        )
 
 
 def _number(cell: Any, column: str, where: str) -> float:
@@ -121,7 +135,7 @@ def _check_same(collected: _Collected, column: str, value: float, where: str) ->
     if not same and meaning_of(column) is not None:
         raise MetricsError(
             f"{where}, column `{column}`: {value} contradicts {before}, logged before at the same step "
-            f"{collected.last_step}. Keep one row for each step, or rename one of the columns."
+            f"{collected.steps[column][-1]}. Keep one row for each step, or rename one of the columns."
         )
 
 

@@ -174,7 +174,14 @@ class Run:
             f"{m}_by_layer": (("step", "layer"), np.array([r.layers.get(m, empty) for r in records], dtype=np.float64))
             for m in measures
         }
-        return xarray.Dataset({**scalars, **per_layer}, coords={"step": steps, "layer": layers})
+        coords = {"step": np.array(steps, dtype=np.int64), "layer": np.array(layers, dtype=np.str_)}
+        return xarray.Dataset({**scalars, **per_layer}, coords=coords)
+
+    def to_zarr(self, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write what `to_xarray` gives as a zarr folder; see `export_run` for names and errors (extra ``export``)."""
+        from lightning_interp.store.export import export_run
+
+        return export_run(self, path, format="zarr", overwrite=overwrite)[0]
 
     def _json(self, name: str) -> dict[str, Any] | None:
         try:

@@ -3,7 +3,6 @@
 
 import json
 import os
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lightning_interp.errors import CorruptSnapshotError
+from lightning_interp.store.crc32 import crc32
 
 _CHECKSUMS = "crc32"
 
@@ -30,7 +30,7 @@ class TensorFile:
 def checksum(tensor: Tensor) -> int:
     """CRC32 of a tensor's bytes in row-major order."""
     flat = tensor.detach().contiguous().reshape(-1)
-    return zlib.crc32(flat.view(torch.uint8).numpy().data) if flat.numel() else 0
+    return crc32(flat.view(torch.uint8).numpy().data) if flat.numel() else 0
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> int:

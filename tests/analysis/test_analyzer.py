@@ -383,7 +383,7 @@ def test_a_shared_gpu_that_fills_up_is_left_to_the_training(prepare, monkeypatch
 
     run = prepare(steps=(0,))
     analyzer = analyzer_for(run.path, run.order())
-    analyzer._plan, analyzer._device = replace(analyzer._plan, shares_gpu=True), torch.device("cuda:0")
+    analyzer._plan, analyzer.observer.device = replace(analyzer._plan, shares_gpu=True), torch.device("cuda:0")
     monkeypatch.setattr(under_test, "memory_of", lambda device: GpuMemory(0, 5, 100))
     analyzer.observe(0)
     assert "cuda:0 is nearly full, and the training uses it; the analysis moved to the CPU" in analyzer.state.notices

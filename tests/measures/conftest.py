@@ -25,6 +25,7 @@ class FakeObservation:
     layer_values: dict[str, Tensor] = field(default_factory=dict)
     cooccurrence: Tensor | None = None
     past: History = field(default_factory=dict)
+    present: dict[str, float] = field(default_factory=dict)
 
     @property
     def snapshot(self) -> Snapshot:

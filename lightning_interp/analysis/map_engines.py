@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where checkpoints are mapped: in this process, in several on this machine, or over a cluster by Ray.
+
+Each engine yields results as they come, at most a few ahead of what was asked for, so that memory does not grow with the
+number of checkpoints. The results are the same bits whichever engine gives them.
+"""
+
+import multiprocessing
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
+
+import cloudpickle
+
+from lightning_interp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning_interp.analysis.mapping import MapOrder, Mapped, Mapper
+    from lightning_interp.store.checkpoints.integrity import Inspected
+
+AHEAD = 2
+"""Checkpoints under way or waiting to be taken in, for each worker."""
+TRIES = 2
+"""Times a checkpoint may end a worker before it is left out."""
+DIED = "a worker process died of it; its memory may not suffice"
+
+_mapper: "Mapper | None" = None
+
+
+def map_inline(mapper: "Mapper", items: "Sequence[Inspected]") -> "Iterator[Mapped]":
+    """One after the other, in this process."""
+    return (mapper(item) for item in items)
+
+
+def map_local(order: "MapOrder", items: "Sequence[Inspected]", *, workers: int) -> "Iterator[Mapped]":
+    """In several processes of this machine. One that dies is replaced, and what it was at is tried once more, alone."""
+    packed = _packed(order)
+    waiting, suspects = list(reversed(items)), list["Inspected"]()
+    while waiting or suspects:
+        alone = bool(suspects)
+        source = suspects if alone else waiting
+        running: dict[Future[bytes], Inspected] = {}
+        with _pool(packed, 1 if alone else workers) as pool:
+            try:
+                while source or running:
+                    while source and len(running) < (1 if alone else AHEAD * workers):
+                        item = source.pop()
+                        running[pool.submit(_mapped, cloudpickle.dumps(item))] = item
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        result = cloudpickle.loads(future.result())
+                        del running[future]
+                        yield result
+            except BrokenProcessPool:
+                if alone:
+                    yield from (_died(item) for item in running.values())
+                else:
+                    suspects = list(running.values())
+
+
+def _died(item: "Inspected") -> "Mapped":
+    from lightning_interp.analysis.mapping import Mapped
+
+    return Mapped(item, failure=DIED)
+
+
+def _pool(packed: bytes, workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_prepare, initargs=(packed,))
+
+
+def _packed(order: "MapOrder") -> bytes:
+    """An order with the import path that its own objects may need to be unpickled."""
+    return bytes(cloudpickle.dumps((sys.path, cloudpickle.dumps(order))))
+
+
+def _prepare(packed: bytes) -> None:
+    """Make the mapper of a worker process."""
+    global _mapper
+    import torch
+
+    from lightning_interp.analysis.mapping import Mapper
+
+    paths, inner = cloudpickle.loads(packed)
+    sys.path += [path for path in paths if path not in sys.path]
+    order: MapOrder = cloudpickle.loads(inner)
+    torch.set_num_threads(order.threads)
+    _mapper = Mapper.of(order)
+
+
+def _mapped(item: bytes) -> bytes:
+    assert _mapper is not None
+    return bytes(cloudpickle.dumps(_mapper(cloudpickle.loads(item))))
+
+
+def map_ray(order: "MapOrder", items: "Sequence[Inspected]", *, workers: int) -> "Iterator[Mapped]":
+    """Over the Ray cluster this process is connected to, or one that is started on this machine.
+
+    Checkpoints must be reachable from every node under the same path or URL. A worker that dies is replaced by Ray.
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError as err:
+        raise ConfigError("engine: Ray is not installed: pip install 'lightning-interp[ray]'.") from err
+    started = not ray.is_initialized()
+    if started:
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+    try:
+        yield from _by_ray(ray, _packed(order), items, workers)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _by_ray(ray: "object", packed: bytes, items: "Sequence[Inspected]", workers: int) -> "Iterator[Mapped]":
+    shared = ray.put(packed)  # type: ignore[attr-defined]
+    remote = ray.remote(num_cpus=1, max_retries=TRIES)(_mapped_by_ray)  # type: ignore[attr-defined]
+    waiting, running = list(reversed(items)), dict["object", "Inspected"]()
+    while waiting or running:
+        while waiting and len(running) < AHEAD * workers:
+            item = waiting.pop()
+            running[remote.remote(shared, cloudpickle.dumps(item))] = item
+        done, _ = ray.wait(list(running), num_returns=1)  # type: ignore[attr-defined]
+        for reference in done:
+            item = running.pop(reference)
+            try:
+                result = cloudpickle.loads(ray.get(reference))  # type: ignore[attr-defined]
+            except ray.exceptions.WorkerCrashedError:  # type: ignore[attr-defined]
+                result = _died(item)
+            yield result
+
+
+def _mapped_by_ray(packed: bytes, item: bytes) -> bytes:
+    """The task of one checkpoint; a worker process keeps its mapper from one to the next."""
+    if _mapper is None:
+        _prepare(packed)
+    return _mapped(item)

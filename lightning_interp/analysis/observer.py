@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a snapshot to numbers and activations: replica, way to the outputs, probe. Knows nothing of a run directory.
+
+An analyzer has one; beside it, each worker of an analysis over many checkpoints has one of its own, which makes the choices
+that the first snapshot led to (`AnalysisState`) and so gives the same bits.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_interp.analysis.activations import kept_entries
+from lightning_interp.analysis.measuring import (
+    NEEDS_REPLICA,
+    NEEDS_ROUTE,
+    Measured,
+    explain_missing_outputs,
+    measure_all,
+    measure_alone,
+)
+from lightning_interp.analysis.module_loss import attach_stand_in
+from lightning_interp.analysis.observation import SnapshotObservation, Watched
+from lightning_interp.analysis.outputs import Route, find_route, route_by_name
+from lightning_interp.analysis.plan import AnalysisPlan
+from lightning_interp.analysis.probe_budget import cut_probe, cut_sizes
+from lightning_interp.analysis.replica import make_replica
+from lightning_interp.analysis.state import WEIGHTS_ONLY, AnalysisState
+from lightning_interp.analysis.under_way import PassTimer
+from lightning_interp.errors import ProbeError
+from lightning_interp.records import SPLITS, History, Probe, Snapshot
+
+
+class Observer:
+    """Measures snapshots.
+
+    Args:
+        plan: What to compute.
+        watched: Layers and parameters of the run.
+        layers: run.json's layer list, the order of per-layer rows.
+        state: Choices made so far, and where new ones and notices go.
+        timer: Told about the pass over the whole probe.
+
+    Attributes:
+        probe: The probe, None while there is none.
+        device: Where replicas are.
+        state: As given.
+    """
+
+    def __init__(
+        self,
+        plan: AnalysisPlan,
+        watched: Watched,
+        layers: Sequence[str],
+        state: AnalysisState,
+        *,
+        timer: PassTimer | None = None,
+    ) -> None:
+        self.probe: Probe | None = None
+        self.device = torch.device(plan.device)
+        self.state = state
+        self._plan, self._watched, self._layers = plan, watched, layers
+        self._timer = timer or PassTimer()
+        self._route: Route | None = None
+        self._route_is_new = False
+        self._probe_is_cut = False
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the next snapshot decides how outputs are found."""
+        return self._plan.source is not None and self.probe is not None and self._route is None and not self.state.route
+
+    def measure(self, snapshot: Snapshot, history: History) -> tuple[Measured, Mapping[str, Tensor]]:
+        """Everything that is measured of one snapshot, and the activations to keep."""
+        observation = self._observation(snapshot, history)
+        measured = measure_all(observation, self._plan.measures, self._layers, on_failure=self.measure_failed)
+        return self._explained(observation, measured), self._activations(observation)
+
+    def measure_alone(self, snapshot: Snapshot) -> tuple[Measured, Mapping[str, Tensor]]:
+        """The same without the measures that look at earlier snapshots: can be done in any order."""
+        observation = self._observation(snapshot, {})
+        measured = measure_alone(observation, self._plan.measures, self._layers, on_failure=self.measure_failed)
+        return self._explained(observation, measured), self._activations(observation)
+
+    def measure_failed(self, name: str, err: Exception) -> None:
+        """Report a measure that broke; raise where that ends the analysis."""
+        if self._plan.strict or isinstance(err, torch.OutOfMemoryError):
+            raise err
+        self.state.notice(f"measure {name} failed and is skipped where it does: {type(err).__name__}: {err}")
+
+    def _explained(self, observation: SnapshotObservation, measured: Measured) -> Measured:
+        if not observation.has_outputs:
+            reason = f"{NEEDS_REPLICA if self._had_no_replica else NEEDS_ROUTE}; this run has weights only"
+            explain_missing_outputs(measured, self._plan.measures, reason)
+        return measured
+
+    def _observation(self, snapshot: Snapshot, history: History) -> SnapshotObservation:
+        replica = self._replica(snapshot)
+        self._had_no_replica = replica is None
+        if replica is not None and self.probe is not None and self._route is None:
+            self._choose_route(replica)
+        if replica is not None and self._route is not None and not self._probe_is_cut:
+            self._fit_probe_to_pace(snapshot, replica)
+        return SnapshotObservation(
+            snapshot,
+            self._watched,
+            history,
+            probe=self.probe,
+            replica=replica if self._route is not None else None,
+            route=self._route,
+        )
+
+    def _replica(self, snapshot: Snapshot) -> nn.Module | None:
+        if self._plan.source is None or self.probe is None:
+            return None
+        try:
+            replica = make_replica(self._plan.source, snapshot, device=self.device)
+        except ProbeError as err:
+            self.state.notice(f"{WEIGHTS_ONLY}: {err}")
+            return None
+        attach_stand_in(replica, step=snapshot.step, epoch=snapshot.epoch)
+        return replica
+
+    def _choose_route(self, replica: nn.Module) -> None:
+        """The way to the outputs: the one chosen at the first snapshot of the run, else the first that works now."""
+        assert self.probe is not None
+        try:
+            if self.state.route:
+                self._route = route_by_name(self.state.route, probe_step=self._plan.probe_step)
+            else:
+                self._route = find_route(replica, self.probe.train.batches[0], probe_step=self._plan.probe_step)
+                self._route_is_new = True
+                self.state.notice(self._route.note)
+        except ProbeError as err:
+            self.state.notice(str(err))
+            return
+        self.state.route = self._route.name
+        self.state.drop(WEIGHTS_ONLY)  # an earlier analyzer had less to work with
+
+    def _fit_probe_to_pace(self, snapshot: Snapshot, replica: nn.Module) -> None:
+        """Time one pass over the probe and cut it if it is too slow; on a resumed run, cut as before."""
+        assert self.probe is not None
+        if self._route_is_new:
+            trial = SnapshotObservation(snapshot, self._watched, {}, probe=self.probe, replica=replica, route=self._route)
+            self._timer.time_probe()
+            seconds = self._time_one_pass(trial)
+            self._timer.probe_took(seconds)
+            self.state.probe_cut = {} if self._plan.whole_probe else cut_sizes(self.probe, seconds)
+            if self.state.probe_cut:
+                kept = ", ".join(f"{count} {name}" for name, count in self.state.probe_cut.items())
+                self.state.notice(f"one pass over the probe took {seconds:.1f} s; it is cut to {kept} examples")
+        self.probe = cut_probe(self.probe, self.state.probe_cut)
+        self._probe_is_cut = True
+
+    def _time_one_pass(self, trial: SnapshotObservation) -> float:
+        """Seconds of work for the outputs of the whole probe; learns the number of classes on the way."""
+        # A process that is halted meanwhile to spare its training, or waits for a core, has not become slower.
+        clock: Callable[[], float] = time.thread_time if self.device.type == "cpu" else time.perf_counter
+        started = clock()
+        for split in SPLITS:
+            try:
+                logits = trial.outputs(split).logits if trial.has_split(split) else None
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as err:  # a probe_step of the user's own may raise anything on a batch it does not know
+                self.state.notice(f"no outputs on the {split} examples: {type(err).__name__}: {err}")
+                continue
+            if logits is not None and self.state.n_classes is None:
+                self.state.n_classes = logits.shape[1]
+        return clock() - started
+
+    def _activations(self, observation: SnapshotObservation) -> Mapping[str, Tensor]:
+        """Activations of the watched layers to keep, or the matrices that stand for them; empty where there are none."""
+        if self._watched.weights:
+            return {name: kept_entries(observation.weight(name)) for name in self._watched.weights}
+        if not observation.has_outputs or not self._watched.layers:
+            return {}
+        try:
+            stored = observation.stored_activations
+        except Exception as err:  # outputs that failed are already reported by the measures that needed them
+            self.state.notice(f"activations are not stored: {type(err).__name__}: {err}")
+            return {}
+        missing = [layer for layer in self._watched.layers if layer not in stored]
+        if missing:
+            self.state.notice(f"no output per example from layer {', '.join(missing)}: not called in the forward?")
+        return stored

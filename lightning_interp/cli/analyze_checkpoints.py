@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lightning-interp analyze SOURCE...``: what was found, what is odd about it, and the work itself."""
+
+import argparse
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lightning_interp.cli.progress import counted
+from lightning_interp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lightning_interp.checkpoint_analysis import CheckpointOptions
+    from lightning_interp.checkpoint_survey import Survey
+    from lightning_interp.measures import CyclicGroupTask
+    from lightning_interp.store.checkpoints.integrity import Finding
+
+LOOK_EVERY_S = 2.0
+"""How often a folder that is followed is looked at."""
+SHOWN = 12
+"""Most steps and findings that are shown before work starts."""
+
+
+def run_checkpoints(args: argparse.Namespace) -> Any:
+    """Analyze checkpoints; returns the run they became."""
+    from rich.console import Console
+
+    from lightning_interp.checkpoint_analysis import analyze_survey
+    from lightning_interp.checkpoint_survey import Survey
+
+    console, options = Console(stderr=True), _options(args)
+    with console.status("looking through the checkpoints"):
+        survey = Survey.of(args.sources, step_pattern=args.step_pattern)
+    _show_survey(console, survey)
+    told = set(survey.findings)
+    while True:
+        with counted(console, "checkpoints") as progress:
+            analysis = analyze_survey(survey, options, on_progress=progress)
+        _show_findings(console, [finding for finding in analysis.findings if finding not in told])
+        told.update(analysis.findings)
+        if not args.follow:
+            break
+        options = replace(options, out=analysis.run.path)
+        later = _wait_for_more(console, args, survey)
+        if later is None:
+            break
+        survey = later
+    for notice in analysis.notices:
+        if not any(finding.text in notice for finding in analysis.findings):
+            console.print(_plain(notice), markup=False, highlight=False)
+    if analysis.pending:
+        needed = "--module and --probe" if args.module is None else "--probe"
+        console.print(f"not measured, need {needed}: {', '.join(analysis.pending)}", markup=False, highlight=False)
+    console.print(f"{len(analysis.observed)} checkpoints measured now; results: {analysis.run.path}", markup=False)
+    return analysis.run
+
+
+def _options(args: argparse.Namespace) -> "CheckpointOptions":
+    from lightning_interp.checkpoint_analysis import CheckpointOptions
+
+    names = [name for names in args.measures for name in names.split(",") if name]
+    return CheckpointOptions(
+        out=args.out,
+        module=args.module,
+        probe=args.probe,
+        probe_step=args.probe_step,
+        task=None if args.task is None else _task(args.task),
+        measures=names or "standard",
+        tca=True if args.tca else None,
+        device=args.device,
+        engine=args.engine,
+        workers=args.workers,
+        threads=args.threads,
+    )
+
+
+def _task(text: str) -> "CyclicGroupTask":
+    from lightning_interp.measures import CyclicGroupTask
+
+    op, _, p = text.partition(":")
+    if not p.isdigit() or op not in ("add", "sub", "mul"):
+        raise ConfigError(f"--task: expected OP:P, such as add:113 (add, sub or mul), got {text!r}.")
+    return CyclicGroupTask(int(p), op)  # type: ignore[arg-type]
+
+
+def _wait_for_more(console: "Console", args: argparse.Namespace, survey: "Survey") -> "Survey | None":
+    """The next look that finds more; None once Ctrl-C says that it is enough."""
+    from lightning_interp.checkpoint_survey import Survey
+
+    known = {each.step for each in survey.kept}
+    try:
+        with console.status("waiting for more checkpoints; Ctrl-C ends"):
+            while True:
+                time.sleep(LOOK_EVERY_S)
+                later = Survey.of(args.sources, step_pattern=args.step_pattern, earlier=survey)
+                if {each.step for each in later.kept} - known:
+                    return later
+    except KeyboardInterrupt:
+        return None
+
+
+def _show_survey(console: "Console", survey: "Survey") -> None:
+    """Steps before work starts, so that a wrong pattern is seen at once."""
+    kept = survey.kept
+    console.print(f"{len(kept)} checkpoints to analyze in {', '.join(survey.sources)}", markup=False, highlight=False)
+    shown = kept if len(kept) <= SHOWN else (*kept[: SHOWN // 2], *kept[-SHOWN // 2 :])
+    for at, each in enumerate(shown):
+        if len(kept) > SHOWN and at == SHOWN // 2:
+            console.print(f"  ... {len(kept) - len(shown)} more ...", markup=False)
+        own = "its own step" if each.header.step is not None else "by its name"
+        console.print(f"  step {each.step:>12,}  {_plain(each.found.where)}  ({own})", markup=False, highlight=False)
+    _show_findings(console, list(survey.findings))
+
+
+def _show_findings(console: "Console", findings: "list[Finding]") -> None:
+    for finding in findings[:SHOWN]:
+        console.print(f"  {finding.kind.replace('_', ' ')}: {_plain(finding.where)}: {_plain(finding.text)}", markup=False)
+    if len(findings) > SHOWN:
+        console.print(f"  ... and {len(findings) - SHOWN} more, all in checkpoints.jsonl", markup=False)
+
+
+def _plain(text: str) -> str:
+    """Without control characters: a file's name may hold what a terminal would obey."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lightning-interp analyze RUN_DIR``: finish an interrupted analysis."""
+
+import argparse
+from typing import Any
+
+from lightning_interp.cli.progress import counted
+
+
+def finish_run(args: argparse.Namespace) -> Any:
+    """Finish the analysis of a run directory and say what is still open; returns the run."""
+    from rich.console import Console
+
+    from lightning_interp.posthoc import analyze_run
+
+    console = Console(stderr=True)
+    with counted(console, "snapshots") as progress:
+        finished = analyze_run(
+            args.sources[0],
+            module=args.module,
+            device=args.device,
+            probe_step=args.probe_step,
+            measures=[name for names in args.measures for name in names.split(",")],
+            on_progress=progress,
+        )
+    for notice in finished.notices:
+        console.print(notice, markup=False, highlight=False)
+    console.print(f"{len(finished.observed)} snapshots observed now, {len(finished.run.steps)} in the run", markup=False)
+    for line in _still_pending(finished):
+        console.print(line, markup=False, highlight=False)
+    return finished.run
+
+
+def _still_pending(finished: Any) -> list[str]:
+    lines = [f"pending, need --module: {', '.join(finished.pending)}"] if finished.pending else []
+    return lines + [f"pending, the run had it: pass {option}" for option in finished.to_pass]

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lightning-interp compare``: two or more run directories side by side."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_interp.cli.exit_codes import DONE
+from lightning_interp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning_interp.comparison import ComparedRun, Comparison
+    from lightning_interp.dashboards.comparison_figure import RunCurves
+
+DESCRIPTION = """\
+Compares runs of the monitor: when each phase began and how far apart that is over runs (seeds, say), the losses in phase
+time, and how alike the activations are where each run leaves a phase (linear CKA, Procrustes distance). Activations are
+compared where all runs share their probe. What cannot be computed is named, with the reason. Nothing is written but the
+picture.
+"""
+
+EPILOG = """examples:
+  lightning-interp compare runs/seed_0 runs/seed_1 runs/seed_2
+      Do the seeds agree on when the circuit formed, and do they end with the same representation?
+  lightning-interp compare runs/wd_1 runs/wd_3 --figure compare.html
+      Two configurations, with a picture: losses over steps, phases of both, losses in phase time.
+  lightning-interp compare runs/seed_* --json | python -c "import json, sys; print(json.load(sys.stdin)['boundaries'])"
+      The same for a script: one JSON object on standard output.
+
+Phase time is the step at which the first run was at the same place between its phase boundaries.
+exit code: 0 done, also where parts could not be computed; 2 fewer than two runs, or one that cannot be read
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the ``compare`` command; imports nothing heavy."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="compare runs: boundaries over seeds, losses in phase time, representations at matched phases",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="two or more run directories; the first sets phase time"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, nothing else")
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", help="also draw: FILE.html needs no network, FILE.png is an image"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, draw, print; returns the exit code."""
+    if args.figure:
+        from lightning_interp.cli.tca_figure import check_figure
+
+        check_figure(args.figure)
+    from lightning_interp.comparison import compare_runs
+
+    comparison = compare_runs(args.run_dirs)
+    if args.figure:
+        _draw(comparison, args.figure)
+    if args.json:
+        print(json.dumps(comparison.to_dict(), allow_nan=False))
+    else:
+        from rich.console import Console
+
+        from lightning_interp.cli.compare_text import show
+
+        show(comparison, Console(highlight=False))
+    return DONE
+
+
+def _draw(comparison: "Comparison", target: Path) -> None:
+    from lightning_interp.cli.picture import write_picture
+    from lightning_interp.dashboards.comparison_figure import comparison_figure
+    from lightning_interp.dashboards.figures import write_image
+
+    figure = comparison_figure([_curves(each) for each in comparison.runs], title=f"{len(comparison.runs)} runs compared")
+    if target.suffix.lower() == ".html":
+        write_picture(figure, target)
+        return
+    try:
+        write_image(figure, target)
+    except RuntimeError as err:
+        raise ConfigError(f"--figure {target}: no image could be made ({err}). Name a file that ends in .html.") from err
+    print(f"Picture: {target}", file=sys.stderr)
+
+
+def _curves(compared: "ComparedRun") -> "RunCurves":
+    from lightning_interp.dashboards.comparison_figure import RunCurves
+
+    series = {name: (found.steps, found.values) for name, found in compared.trajectories.items()}
+    mapped = {name: found.phase_time for name, found in compared.trajectories.items() if found.phase_time is not None}
+    return RunCurves(compared.name, compared.phases, series, mapped)

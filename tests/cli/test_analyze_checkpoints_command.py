@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`analyze` of checkpoints: what is shown before work starts, what is named, what is printed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_interp.cli.main import main
+from lightning_interp.store import open_run
+from lightning_interp.store.layout import RECORDS
+
+PROJECT = """
+import torch
+from torch import nn
+from lightning_interp import Probe, ProbeSplit
+
+def build():
+    return nn.Linear(3, 2)
+
+def probe():
+    return Probe(ProbeSplit(((torch.ones(4, 3), torch.tensor([0, 1, 0, 1])),)))
+"""
+
+
+def save(folder: Path, step: int, *, name: str | None = None) -> None:
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(step)
+    torch.save({"state_dict": nn.Linear(3, 2).state_dict(), "global_step": step}, folder / (name or f"step={step}.ckpt"))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Three checkpoints, and the project's code in the working directory."""
+    (tmp_path / "project_of_this_test.py").write_text(PROJECT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for step in (0, 5, 10):
+        save(tmp_path / "checkpoints", step)
+    return tmp_path / "checkpoints"
+
+
+def analyze(*arguments):
+    return main(["analyze", *map(str, arguments), "--device", "cpu", "--out", "out"])
+
+
+def test_steps_are_shown_before_work_starts(folder, capsys):
+    assert analyze(folder) == 0
+    shown = capsys.readouterr()
+    told = shown.err.replace("\n", "")
+    assert re.search(r"3 checkpoints to analyze in .*step +0 .*step=0\.ckpt +\(its own step\) .*step +10", told)
+    assert "not measured, need --module and --probe: train_loss" in shown.err.replace("\n", " ")
+    assert shown.out.startswith("verdict: unknown")
+
+
+def test_module_and_probe_by_name_measure_everything(folder, capsys):
+    names = ("--module", "project_of_this_test:build", "--probe", "project_of_this_test:probe")
+    assert analyze(folder, *names, "--measures", "losses,norms", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "unknown"
+    run = open_run("out")
+    assert run.records("train_loss")[0].tolist() == run.records("weight_norm")[0].tolist() == [0, 5, 10]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "add"], "expected OP:P"),
+        (["--task", "pow:7"], "expected OP:P"),
+        (["--workers", "0"], "workers: expected a whole number"),
+        (["--step-pattern", "x"], "has 0 groups"),
+        (["--module", "no_such_package:build"], "cannot import 'no_such_package'"),
+        (["--probe", "nowhere"], "holds no probe"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_written(folder, capsys, arguments, message):
+    assert analyze(folder, *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_a_folder_without_checkpoints_is_bad_input(tmp_path, capsys):
+    assert main(["analyze", str(tmp_path)]) == 2
+    assert "no checkpoint there" in capsys.readouterr().err
+
+
+def test_names_cannot_send_control_codes_to_the_terminal(folder, capsys):
+    save(folder, 20, name="\x1b[31mred\x1b[0m step=20.ckpt")
+    (folder / "\x1b]0;title\x07 step=30.ckpt").write_bytes(b"no zip")
+    assert analyze(folder) == 0
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.err + shown.out and "\x07" not in shown.err
+    assert "\\x1b[31mred" in shown.err.replace("\n", "")
+
+
+def test_a_followed_folder_is_analyzed_as_it_grows_until_interrupted(folder):
+    command = [sys.executable, "-m", "lightning_interp.cli.main", "analyze", str(folder), "--out", "out", "--follow"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: records() == 3)
+        save(folder, 15)
+        (folder / "step=25.ckpt").write_bytes((folder / "step=5.ckpt").read_bytes()[:300])  # as if still being written
+        wait_for(lambda: records() >= 4)
+        save(folder, 25)
+        wait_for(lambda: 25 in open_run("out").series["weight_norm"][0])
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert out.startswith("verdict: unknown")
+    assert open_run("out").records("weight_norm")[0].tolist() == [0, 5, 10, 15, 25]
+
+
+def records() -> int:
+    path = Path("out") / RECORDS
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def wait_for(holds) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
