@@ -2,7 +2,7 @@
 """What analyzing checkpoints costs beside reading them: rate, memory, the cost of each further measure, and of workers.
 
 ``python benchmarks/checkpoints.py`` makes 2,000 small checkpoints and 20 of 500 MB (10 GB under ``--folder``, removed at
-the end) and takes a quarter of an hour on two cores. The baseline does what nobody can do without: ``torch.load`` and the forward
+the end) and takes a quarter of an hour. The baseline does what nobody can do without: ``torch.load`` and the forward
 of the probe, in a process of its own with one thread, like ours. Rounds of both alternate.
 """
 
