@@ -3,12 +3,10 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_interp.cli.exit_codes import DONE
-from lightning_interp.errors import ConfigError
 
 if TYPE_CHECKING:
     from lightning_interp.comparison import ComparedRun, Comparison
@@ -56,7 +54,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Compare, draw, print; returns the exit code."""
     if args.figure:
-        from lightning_interp.cli.tca_figure import check_figure
+        from lightning_interp.cli.picture import check_figure
 
         check_figure(args.figure)
     from lightning_interp.comparison import compare_runs
@@ -78,17 +76,9 @@ def run(args: argparse.Namespace) -> int:
 def _draw(comparison: "Comparison", target: Path) -> None:
     from lightning_interp.cli.picture import write_picture
     from lightning_interp.dashboards.comparison_figure import comparison_figure
-    from lightning_interp.dashboards.figures import write_image
 
-    figure = comparison_figure([_curves(each) for each in comparison.runs], title=f"{len(comparison.runs)} runs compared")
-    if target.suffix.lower() == ".html":
-        write_picture(figure, target)
-        return
-    try:
-        write_image(figure, target)
-    except RuntimeError as err:
-        raise ConfigError(f"--figure {target}: no image could be made ({err}). Name a file that ends in .html.") from err
-    print(f"Picture: {target}", file=sys.stderr)
+    runs = [_curves(each) for each in comparison.runs]
+    write_picture(comparison_figure(runs, title=f"{len(runs)} runs compared"), target)
 
 
 def _curves(compared: "ComparedRun") -> "RunCurves":

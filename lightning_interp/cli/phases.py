@@ -43,7 +43,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--classes", type=_classes, metavar="C", help="number of classes, so that chance is ln C (default: first record)"
     )
-    parser.add_argument("--figure", type=Path, metavar="FILE.html", help="also write a picture that needs no network")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="also write a picture: .html (needs no network) or .png")
     parser.add_argument(
         "--states",
         action="store_true",
@@ -62,6 +62,10 @@ def run(args: argparse.Namespace) -> int:
     """Read, detect, print; returns the exit code."""
     if (args.file is None) == (args.score is None):
         raise MetricsError("phases: give either a FILE or --score POOL.")
+    if args.figure:
+        from lightning_interp.cli.picture import check_figure
+
+        check_figure(args.figure)
     if args.score is not None:
         from lightning_interp.cli.score import run_score
 

@@ -90,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
         0 done, also where some layers had to be left out; 1 or 2 if none could be analyzed. Errors of the whole run are
         turned into exit codes by the program.
     """
-    from lightning_interp.cli.tca_figure import check_figure, draw
+    from lightning_interp.cli.picture import check_figure
+    from lightning_interp.cli.tca_figure import draw
     from lightning_interp.store.run import open_run
 
     if args.figure:

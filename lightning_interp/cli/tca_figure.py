@@ -3,34 +3,16 @@
 
 import re
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_interp.errors import ConfigError
+from lightning_interp.cli.picture import writing
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from lightning_interp.cli.tca_result import LayerComponents
     from lightning_interp.store.run import Run
-
-FORMATS = (".html", ".png")
-_INSTALL = "Install `lightning-interp[dashboards]` and Chrome or Chromium, or name a file that ends in .html."
-
-
-def check_figure(target: Path) -> None:
-    """Refuse a file that cannot be written, before minutes are spent on what it shows.
-
-    Raises:
-        ConfigError: Unknown format, no such folder, or no kaleido for an image.
-    """
-    if target.suffix.lower() not in FORMATS:
-        raise ConfigError(f"--figure {target}: expected a name that ends in {' or '.join(FORMATS)}.")
-    if not target.absolute().parent.is_dir():
-        raise ConfigError(f"--figure {target}: the folder {target.parent} does not exist. Make it, or choose another.")
-    if target.suffix.lower() == ".png" and find_spec("kaleido") is None:
-        raise ConfigError(f"--figure {target}: an image needs kaleido. {_INSTALL}")
 
 
 def draw(target: Path, run: "Run", layers: "Sequence[LayerComponents]") -> list[Path]:
@@ -50,7 +32,7 @@ def draw(target: Path, run: "Run", layers: "Sequence[LayerComponents]") -> list[
     from lightning_interp.dashboards.figures import write_image, write_page
 
     name = run.path.resolve().name
-    try:
+    with writing(target):
         if target.suffix.lower() == ".html":
             figures = [figure for found in layers for figure in _figures(found, run, name)]
             write_page(figures, target, title=f"Components of {name}")
@@ -58,11 +40,7 @@ def draw(target: Path, run: "Run", layers: "Sequence[LayerComponents]") -> list[
         paths = _image_paths(target, [found.layer for found in layers])
         for path, found in zip(paths, layers, strict=True):
             write_image(_figures(found, run, name)[0], path)
-        return paths
-    except OSError as err:
-        raise ConfigError(f"--figure {target}: cannot be written ({err.strerror or err}). Choose another place.") from err
-    except RuntimeError as err:
-        raise ConfigError(f"--figure {target}: no image could be made ({err}). {_INSTALL}") from err
+    return paths
 
 
 def _image_paths(target: Path, layers: Sequence[str]) -> list[Path]:

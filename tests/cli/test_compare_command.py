@@ -123,7 +123,7 @@ def test_compare_without_a_browser_is_bad_input(runs, tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(figures, "write_image", refuse)
     assert compare(*runs, "--figure", tmp_path / "compare.png") == 2
-    assert "no image could be made (no Chrome). Name a file that ends in .html." in capsys.readouterr().err
+    assert "no image could be made (no Chrome). Install `lightning-interp[dashboards]`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

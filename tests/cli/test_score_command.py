@@ -60,7 +60,7 @@ def test_score_draws_a_picture_that_needs_no_network(pool, tmp_path):
 
 def test_score_whose_picture_cannot_be_written_is_bad_input(pool, tmp_path, capsys):
     assert main(["phases", "--score", str(pool), "--figure", str(tmp_path / "no" / "score.html")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
 
 
 def test_score_of_an_empty_folder_is_bad_input(tmp_path, capsys):

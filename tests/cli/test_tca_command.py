@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from lightning_interp.cli import tca_figure, tca_layer
+from lightning_interp.cli import picture, tca_layer
 from lightning_interp.cli.main import main
 from lightning_interp.cli.tca_arguments import parse_ranks
 from lightning_interp.cli.tca_stimuli import stimuli_of
@@ -221,7 +221,7 @@ def test_tca_prints_what_it_found_before_an_image_fails(run_dir, tmp_path, monke
 
 
 def test_tca_says_before_it_begins_that_kaleido_is_missing(run_dir, monkeypatch, capsys):
-    monkeypatch.setattr(tca_figure, "find_spec", lambda name: None)
+    monkeypatch.setattr(picture, "find_spec", lambda name: None)
     assert tca(run_dir, "--figure", "f.png") == 2
     assert "an image needs kaleido" in capsys.readouterr().err
 
