@@ -153,7 +153,7 @@ def analyze_survey(
         manifest,
         options.module,
         probe_step=options.probe_step,
-        measures=_beside_the_runs_own(options),
+        measures=_named_measures(options),
         probe=None,
         device=options.device,
     )
@@ -227,6 +227,7 @@ def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
             raise ConfigError(
                 f"out: {out} holds the run of a training. Choose another directory, or leave it out for a new one."
             )
+        _check_same_means(out, known, options)
         return known
     base, factory = _probe_run(options), imported(options.module, "module")
     probe = users_probe(options.probe)
@@ -245,16 +246,24 @@ def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
     return read_manifest(out)
 
 
+def _check_same_means(out: Path, known: Manifest, options: CheckpointOptions) -> None:
+    """Refuse to go on with more than an analysis was begun with: its layers and its probe are those of the whole run."""
+    if known.probe.get("status") == "none" and options.probe is not None:
+        raise ConfigError(
+            f"out: {out} was begun without a probe, with the weights alone. Choose another directory to measure more."
+        )
+
+
 def _probe_run(options: CheckpointOptions) -> Manifest | None:
     """The run whose probe is taken, None where it is not a run's."""
     probe = options.probe
     return read_manifest(Path(probe)) if isinstance(probe, str) and holds_run(Path(probe)) else None
 
 
-def _beside_the_runs_own(options: CheckpointOptions) -> list[MeasureSpec]:
-    """Measures to add to those that are in the manifest already."""
+def _named_measures(options: CheckpointOptions) -> list[MeasureSpec]:
+    """Measures to add to those that a manifest can hold, which are built-in ones by name."""
     given = options.measures
-    if _probe_run(options) is None or given == "standard":
+    if isinstance(given, str) and given == "standard":
         return []
     return [given] if isinstance(given, str | Measure | type) else list(given)
 

@@ -107,6 +107,10 @@ class Mapper:
             mapped = self._mapped(inspected)
         except InterpError as err:
             mapped = Mapped(inspected, failure=str(err).removeprefix(f"{inspected.found.where}: ").rstrip("."))
+        except Exception as err:  # whatever one checkpoint does to the user's module, the others are measured
+            if self._observer.strict:
+                raise
+            mapped = Mapped(inspected, failure=f"{type(err).__name__}: {err}", kind="failed")
         return replace(mapped, notices=tuple(self._observer.state.notices[before:]))
 
     def _mapped(self, inspected: Inspected) -> Mapped:

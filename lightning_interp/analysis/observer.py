@@ -67,6 +67,11 @@ class Observer:
         self._probe_is_cut = False
 
     @property
+    def strict(self) -> bool:
+        """Whether a failure ends the analysis."""
+        return self._plan.strict
+
+    @property
     def chooses(self) -> bool:
         """Whether the next snapshot decides how outputs are found."""
         return self._plan.source is not None and self.probe is not None and self._route is None and not self.state.route

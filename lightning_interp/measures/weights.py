@@ -4,6 +4,7 @@
 from torch import Tensor
 
 from lightning_interp.errors import MeasureSkipped
+from lightning_interp.finite import all_finite
 from lightning_interp.records import Observation
 
 
@@ -20,7 +21,7 @@ def float_weights(observation: Observation) -> dict[str, Tensor]:
         place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
         if not tensor.is_floating_point() or not tensor.numel() or place in seen:
             continue
-        if not tensor.isfinite().all():
+        if not all_finite(tensor):
             raise MeasureSkipped(f"weight {name} is not finite")
         seen.add(place)
         found[name] = tensor

@@ -239,6 +239,34 @@ def test_a_function_can_give_the_probe(trained, tmp_path):
     assert (found.run.records("heldout_loss")[1] == live.records("heldout_loss")[1]).all()
 
 
+class Breaks(project.Measure):
+    """A measure of the user's own, which is no measure of any run."""
+
+    name, names, needs = "breaks", ("breaks",), frozenset({"weights"})
+
+    def __call__(self, observation):
+        if observation.snapshot.step == 40:
+            raise ValueError("no number here")
+        return {"breaks": 1.0}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_measure_that_fails_costs_its_own_values_unless_asked_to_be_strict(trained, tmp_path, strict):
+    options = {"out": tmp_path / "out", "measures": ["norms", Breaks()], "strict": strict}
+    if strict:
+        with pytest.raises(ValueError, match="no number here"):
+            analyze_checkpoints(trained / "checkpoints", **options)
+        return
+    found = analyze_checkpoints(trained / "checkpoints", **options)
+    assert 40 not in found.run.records("breaks")[0] and 40 in found.run.records("weight_norm")[0]
+
+
+def test_an_analysis_of_weights_is_not_gone_on_with_as_another(trained, analyze, tmp_path):
+    analyze_checkpoints(trained / "checkpoints", out=tmp_path / "out", measures="norms")
+    with pytest.raises(ConfigError, match="begun without a probe"):
+        analyze()
+
+
 def test_a_run_of_a_training_is_no_place_for_checkpoints(trained):
     with pytest.raises(ConfigError, match="holds the run of a training"):
         analyze_checkpoints(trained / "checkpoints", out=trained / "run")
