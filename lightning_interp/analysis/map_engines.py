@@ -6,7 +6,9 @@ number of checkpoints. The results are the same bits whichever engine gives them
 """
 
 import multiprocessing
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -82,6 +84,8 @@ def _prepare(packed: bytes) -> None:
 
     from lightning_interp.analysis.mapping import Mapper
 
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that gives the orders
     paths, inner = cloudpickle.loads(packed)
     sys.path += [path for path in paths if path not in sys.path]
     order: MapOrder = cloudpickle.loads(inner)
