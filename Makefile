@@ -14,7 +14,7 @@ demo: ## train a small network until it groks, and show its phases (about 2 minu
 	@.ci/venv demo
 	@$(BIN)/lightning-interp demo
 
-test: ## run the tests: one of each check (about 15 minutes with installation)
+test: ## run the tests: one of each check (about 25 minutes with installation)
 	@.ci/venv test
 	@echo "running the tests; the slowest ones are listed at the end"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=8

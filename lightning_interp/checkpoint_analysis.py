@@ -132,7 +132,7 @@ def analyze_checkpoints(
         CheckpointError: None of the checkpoints can be analyzed.
 
     Example:
-        >>> analyze_checkpoints("checkpoints", module="project.model:build", probe="interp_runs/1")  # doctest: +SKIP
+        ``analyze_checkpoints("checkpoints", module="project.model:build", probe="interp_runs/1").run.timeline.verdict``
     """
     chosen = replace(options or CheckpointOptions(), **_known(changes))
     listed = [sources] if isinstance(sources, str | PathLike) else list(sources)
