@@ -185,16 +185,15 @@ def _observe(
 
 
 def _mapped(taking: Taking, items: list[Inspected], order: StartOrder, options: CheckpointOptions) -> Iterator[Mapped]:
-    """Results as they come. The first checkpoints are mapped here until one has shown how outputs are found."""
+    """Results as they come. Before workers take over, one checkpoint must have shown here how outputs are found."""
     mapper = Mapper(taking.analyzer.observer)
-    alone = options.workers == 1 and options.engine == "local"
-    first = len(items) if alone else 0
+    if options.workers == 1 and options.engine == "local":
+        yield from map_inline(mapper, items)
+        return
+    first = 0
     while first < len(items) and taking.analyzer.observer.chooses:
         yield mapper(items[first])
         first += 1
-    if alone:
-        yield from map_inline(mapper, items)
-        return
     rest, packed = items[first:], _map_order(taking, order, options)
     if options.engine == "ray":
         yield from map_ray(packed, rest, workers=options.workers)

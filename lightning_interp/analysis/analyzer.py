@@ -16,8 +16,8 @@ from torch import Tensor
 from lightning_interp.analysis.components import ComponentTracker
 from lightning_interp.analysis.device import MEMORY_FRACTION, leaves_gpu, memory_of
 from lightning_interp.analysis.folding import FoldedRecords
-from lightning_interp.analysis.measuring import QUARANTINED, Measured, is_incomplete, measure_with_history
-from lightning_interp.analysis.observation import PastObservation, Watched
+from lightning_interp.analysis.measuring import QUARANTINED, Measured, is_incomplete
+from lightning_interp.analysis.observation import Watched
 from lightning_interp.analysis.observer import Observer
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.state import WEIGHTS_ONLY, Stage, read_state
@@ -168,9 +168,7 @@ class Analyzer:
 
         The timeline on disk follows at `finish` or `write_timeline`.
         """
-        past = PastObservation(step, self._folded.history(step), measured.values)
-        failed = self.observer.measure_failed
-        measure_with_history(past, self._plan.measures, self.manifest.layers, measured, on_failure=failed)
+        self.observer.add_history(step, self._folded.history(step), measured)
         self._learn_classes()
         record = self._as_record(step, measured, activations)
         self._append(record)

@@ -34,49 +34,18 @@ def measure_all(
     layers: Sequence[str],
     *,
     on_failure: Callable[[str, Exception], None],
+    measured: Measured | None = None,
 ) -> Measured:
-    """Run every measure; one that fails costs its own values only.
+    """Run measures; one that fails costs its own values only.
 
     Args:
         observation: The snapshot under observation.
         measures: What to compute.
         layers: run.json's layer list, the order of per-layer rows.
         on_failure: Told the measure's name and the exception of a measure that broke; may raise to stop.
+        measured: What others gave for the same snapshot, to add to; None to begin.
     """
-    measured = measure_alone(observation, measures, layers, on_failure=on_failure)
-    return measure_with_history(observation, measures, layers, measured, on_failure=on_failure)
-
-
-def measure_alone(
-    observation: Observation,
-    measures: Sequence[Measure],
-    layers: Sequence[str],
-    *,
-    on_failure: Callable[[str, Exception], None],
-) -> Measured:
-    """Run the measures that look at this snapshot alone; arguments as for `measure_all`."""
-    return _measure(observation, [m for m in measures if "history" not in m.needs], layers, Measured(), on_failure)
-
-
-def measure_with_history(
-    observation: Observation,
-    measures: Sequence[Measure],
-    layers: Sequence[str],
-    measured: Measured,
-    *,
-    on_failure: Callable[[str, Exception], None],
-) -> Measured:
-    """Run the measures that look at earlier snapshots, too, and add theirs to what is measured; see `measure_all`."""
-    return _measure(observation, [m for m in measures if "history" in m.needs], layers, measured, on_failure)
-
-
-def _measure(
-    observation: Observation,
-    measures: Sequence[Measure],
-    layers: Sequence[str],
-    measured: Measured,
-    on_failure: Callable[[str, Exception], None],
-) -> Measured:
+    measured = measured or Measured()
     index = {name: position for position, name in enumerate(layers)}
     for measure in measures:
         try:

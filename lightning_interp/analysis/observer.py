@@ -18,10 +18,9 @@ from lightning_interp.analysis.measuring import (
     Measured,
     explain_missing_outputs,
     measure_all,
-    measure_alone,
 )
 from lightning_interp.analysis.module_loss import attach_stand_in
-from lightning_interp.analysis.observation import SnapshotObservation, Watched
+from lightning_interp.analysis.observation import PastObservation, SnapshotObservation, Watched
 from lightning_interp.analysis.outputs import Route, find_route, route_by_name
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.probe_budget import cut_probe, cut_sizes
@@ -29,6 +28,7 @@ from lightning_interp.analysis.replica import make_replica
 from lightning_interp.analysis.state import WEIGHTS_ONLY, AnalysisState
 from lightning_interp.analysis.under_way import PassTimer
 from lightning_interp.errors import ProbeError
+from lightning_interp.measures import Measure
 from lightning_interp.records import SPLITS, History, Probe, Snapshot
 
 
@@ -79,20 +79,31 @@ class Observer:
     def measure(self, snapshot: Snapshot, history: History) -> tuple[Measured, Mapping[str, Tensor]]:
         """Everything that is measured of one snapshot, and the activations to keep."""
         observation = self._observation(snapshot, history)
-        measured = measure_all(observation, self._plan.measures, self._layers, on_failure=self.measure_failed)
+        measured = self._measure(observation, self._plan.alone)
+        observation.present = measured.values
+        self._measure(observation, self._plan.of_history, measured)
         return self._explained(observation, measured), self._activations(observation)
 
     def measure_alone(self, snapshot: Snapshot) -> tuple[Measured, Mapping[str, Tensor]]:
         """The same without the measures that look at earlier snapshots: can be done in any order."""
         observation = self._observation(snapshot, {})
-        measured = measure_alone(observation, self._plan.measures, self._layers, on_failure=self.measure_failed)
+        measured = self._measure(observation, self._plan.alone)
         return self._explained(observation, measured), self._activations(observation)
 
-    def measure_failed(self, name: str, err: Exception) -> None:
+    def _measure_failed(self, name: str, err: Exception) -> None:
         """Report a measure that broke; raise where that ends the analysis."""
         if self._plan.strict or isinstance(err, torch.OutOfMemoryError):
             raise err
         self.state.notice(f"measure {name} failed and is skipped where it does: {type(err).__name__}: {err}")
+
+    def add_history(self, step: int, history: History, measured: Measured) -> None:
+        """Add the measures that look at earlier snapshots to what `measure_alone` gave for a step."""
+        self._measure(PastObservation(step, history, measured.values), self._plan.of_history, measured)
+
+    def _measure(
+        self, observation: SnapshotObservation, measures: Sequence[Measure], measured: Measured | None = None
+    ) -> Measured:
+        return measure_all(observation, measures, self._layers, on_failure=self._measure_failed, measured=measured)
 
     def _explained(self, observation: SnapshotObservation, measured: Measured) -> Measured:
         if not observation.has_outputs:

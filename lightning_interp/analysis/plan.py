@@ -41,3 +41,13 @@ class AnalysisPlan:
     quarantine: Quarantine | None = None
     start_id: str = ""
     least_limit_s: float = HANG_LIMIT_S
+
+    @property
+    def alone(self) -> tuple[Measure, ...]:
+        """Measures that look at one snapshot alone, and so can be done in any order."""
+        return tuple(measure for measure in self.measures if "history" not in measure.needs)
+
+    @property
+    def of_history(self) -> tuple[Measure, ...]:
+        """Measures that look at earlier snapshots, too."""
+        return tuple(measure for measure in self.measures if "history" in measure.needs)

@@ -59,10 +59,19 @@ def read_snapshot(run_dir: Path, step: int) -> Snapshot:
         steps = snapshot_steps(run_dir)
         near = min(steps, key=lambda known: abs(known - step)) if steps else None
         raise RunError(f"{run_dir}: no snapshot at step {step}; the nearest is {near} of {len(steps)}.")
+    return snapshot_in(path)
+
+
+def snapshot_in(path: Path) -> Snapshot:
+    """The snapshot in a file, with tied names restored and the tensors that do not train from the file beside it.
+
+    Raises:
+        CorruptSnapshotError: A file is gone or damaged.
+    """
     content = read_tensors(path)
     weights = dict(content.tensors)
-    if content.metadata["frozen_file"]:
-        weights |= read_tensors(run_dir / SNAPSHOTS / content.metadata["frozen_file"]).tensors
+    if frozen := content.metadata["frozen_file"]:
+        weights |= read_tensors(path.with_name(Path(frozen).name)).tensors
     ordered = {name: weights[name] for name in content.metadata["order"]}
     ordered |= {name: weights[owner] for name, owner in content.metadata["aliases"].items()}
     scalars = {name: float(value) for name, value in content.metadata["scalars"].items()}

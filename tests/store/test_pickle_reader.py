@@ -354,24 +354,24 @@ FRAGMENTS = [
 ]
 
 
-def read_or_refuse(stream: bytes) -> None:
+def inert_or_refused(stream: bytes) -> bool:
     try:
         content = read(stream, FEW)
     except CheckpointError:
-        return
-    assert is_inert(content)
+        return True
+    return is_inert(content)
 
 
 @settings(max_examples=1000)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=60))
 def test_read_pickle_gives_inert_content_or_refuses_opcodes_in_any_order(fragments):
-    read_or_refuse(b"".join(fragments) + b".")
+    assert inert_or_refused(b"".join(fragments) + b".")
 
 
 @settings(max_examples=500)
 @given(st.binary(max_size=200))
 def test_read_pickle_gives_inert_content_or_refuses_bytes_in_any_order(stream):
-    read_or_refuse(stream)
+    assert inert_or_refused(stream)
 
 
 VALID = [pickle.dumps(PLAIN, protocol) for protocol in PROTOCOLS] + list(hostile_streams("true").values())
@@ -385,4 +385,4 @@ def test_read_pickle_gives_inert_content_or_refuses_a_stream_changed_anywhere(st
     changed = bytearray(stream)
     for place, byte in changes:
         changed[place % len(changed)] = byte
-    read_or_refuse(bytes(changed[: len(changed) if cut > 1000 else cut % len(changed)]))
+    assert inert_or_refused(bytes(changed[: len(changed) if cut > 1000 else cut % len(changed)]))

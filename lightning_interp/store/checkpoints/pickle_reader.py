@@ -74,6 +74,12 @@ class _Machine:
         self._rebuild = Rebuild(size)
 
     def run(self, stream: bytes) -> object:
+        """The one value a stream makes.
+
+        Raises:
+            ValueError: It passes a limit, holds what is not read from files, or does not end with one value. Whatever else a
+                malformed stream causes is for the caller to catch.
+        """
         if len(stream) > self._limits.stream:
             raise ValueError(f"it has {len(stream)} bytes, more than {self._limits.stream}")
         for count, (opcode, arg) in enumerate(self._opcodes(stream)):

@@ -4,7 +4,7 @@
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from lightning_interp.names import strip_wrappers
 from lightning_interp.store.checkpoints.files import local_file
 from lightning_interp.store.checkpoints.found import Found
 from lightning_interp.store.checkpoints.torch_zip import TorchZip, state_dict_of
-from lightning_interp.store.tensor_file import read_metadata, read_tensors
+from lightning_interp.store.snapshots import snapshot_in
+from lightning_interp.store.tensor_file import read_metadata
 
 Layout = Mapping[str, tuple[int, ...]]
 """Shape of each tensor by name."""
@@ -110,18 +111,15 @@ def _safetensors(path: Path, tensors: bool) -> Checkpoint:
 
 
 def _snapshot(path: Path, tensors: bool) -> Checkpoint:
-    """A snapshot of a run directory, with the tensors that do not train from their own file; CRC32s are checked."""
+    """A snapshot of a run directory; its CRC32s are checked."""
     metadata = read_metadata(path)
-    files = [path, *([path.with_name(Path(str(frozen)).name)] if (frozen := metadata.get("frozen_file")) else [])]
+    frozen = metadata.get("frozen_file")
+    files = [path, *([path.with_name(Path(str(frozen)).name)] if frozen else [])]
     shapes = {name: shape for file in files for name, shape in _safetensors(file, False).header.shapes.items()}
-    values = {name: tensor for file in files for name, tensor in read_tensors(file).tensors.items()} if tensors else {}
-    for name, owner in metadata.get("aliases", {}).items():
-        shapes[name] = shapes[owner]
-        if tensors:
-            values[name] = values[owner]
-    header = Header(_whole_number(metadata.get("step")), _whole_number(metadata.get("epoch")), shapes)
-    content = json.dumps(metadata.get("crc32"), sort_keys=True) if "crc32" in metadata and len(files) == 1 else None
-    return Checkpoint(replace(header, content=content), values)
+    shapes |= {name: shapes[owner] for name, owner in metadata.get("aliases", {}).items()}
+    content = json.dumps(metadata.get("crc32"), sort_keys=True) if "crc32" in metadata and not frozen else None
+    header = Header(_whole_number(metadata.get("step")), _whole_number(metadata.get("epoch")), shapes, content)
+    return Checkpoint(header, dict(snapshot_in(path).weights) if tensors else {})
 
 
 def _joined(parts: list[Checkpoint]) -> Checkpoint:
