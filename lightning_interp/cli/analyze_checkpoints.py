@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.progress import counted
+from lightning_interp.console import printable
 from lightning_interp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def run_checkpoints(args: argparse.Namespace) -> Any:
         survey = later
     for notice in analysis.notices:
         if not any(finding.text in notice for finding in analysis.findings):
-            console.print(_plain(notice), markup=False, highlight=False)
+            console.print(printable(notice), markup=False, highlight=False)
     if analysis.pending:
         needed = "--module and --probe" if args.module is None else "--probe"
         console.print(f"not measured, need {needed}: {', '.join(analysis.pending)}", markup=False, highlight=False)
@@ -110,17 +111,14 @@ def _show_survey(console: "Console", survey: "Survey") -> None:
         if len(kept) > SHOWN and at == SHOWN // 2:
             console.print(f"  ... {len(kept) - len(shown)} more ...", markup=False)
         own = "its own step" if each.header.step is not None else "by its name"
-        console.print(f"  step {each.step:>12,}  {_plain(each.found.where)}  ({own})", markup=False, highlight=False)
+        console.print(f"  step {each.step:>12,}  {printable(each.found.where)}  ({own})", markup=False, highlight=False)
     _show_findings(console, list(survey.findings))
 
 
 def _show_findings(console: "Console", findings: "list[Finding]") -> None:
     for finding in findings[:SHOWN]:
-        console.print(f"  {finding.kind.replace('_', ' ')}: {_plain(finding.where)}: {_plain(finding.text)}", markup=False)
+        console.print(
+            f"  {finding.kind.replace('_', ' ')}: {printable(finding.where)}: {printable(finding.text)}", markup=False
+        )
     if len(findings) > SHOWN:
         console.print(f"  ... and {len(findings) - SHOWN} more, all in checkpoints.jsonl", markup=False)
-
-
-def _plain(text: str) -> str:
-    """Without control characters: a file's name may hold what a terminal would obey."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -2,6 +2,7 @@
 """What ``lightning-interp compare`` shows to people: runs, boundaries, statistics, similarity, and what is missing."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import fill
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -19,6 +20,8 @@ _FINAL = {
 }
 _NONE = "–"
 _NAME_WIDTH = 40
+_WIDE = 100
+_OF_PHASES = ("start of", "end of")  # columns of names that are broken between words, before they are shown
 
 
 def show(comparison: Comparison, console: Console) -> None:
@@ -31,14 +34,14 @@ def show(comparison: Comparison, console: Console) -> None:
     console.print(runs_table(comparison))
     if comparison.boundaries:
         console.print(boundary_table(comparison))
-        console.print(statistics_table(comparison))
+        console.print(statistics_table(comparison, width=console.width))
         console.print(
             "Steps are optimizer steps. A range below a start is where it can lie. Decades: log10 of the latest over the "
             "earliest. 95 %: bootstrap interval of the median over runs.",
             style="dim",
         )
     if any(phase.layers for phase in comparison.similarity):
-        console.print(similarity_table(comparison))
+        console.print(similarity_table(comparison, width=console.width))
         console.print(
             "Compared at the last stored step of each phase, its end included. CKA (debiased, linear): 1 is the same up to "
             "rotation and scale. Procrustes distance: 0 is the same, 1 nothing shared. Shuffled: the same with stimuli in "
@@ -73,16 +76,16 @@ def boundary_table(comparison: Comparison) -> Table:
     return table
 
 
-def statistics_table(comparison: Comparison) -> Table:
-    """Median, its interval, quartiles, range and spread of each start over runs."""
-    numbers = ("runs", "median", "95 %", "quartiles", "range", "decades", "intervals meet")
+def statistics_table(comparison: Comparison, *, width: int) -> Table:
+    """Median, its interval, quartiles, range and spread of each start over runs; names are broken for a narrow terminal."""
+    numbers = ("runs", "median", "95 %", "25–75 %", "range", "decades", "meet")
     table = _table("start of", title="Over runs", numbers=numbers)
     for boundary in comparison.boundaries:
         found = boundary.summary
         meet = _NONE if boundary.intervals_meet is None else "yes" if boundary.intervals_meet else "no"
         _add_row(
             table,
-            _name(boundary),
+            _broken(_name(boundary), width),
             f"{found.n} of {len(comparison.runs)}",
             f"{found.median:,.0f}",
             _range(found.median_interval),
@@ -94,14 +97,14 @@ def statistics_table(comparison: Comparison) -> Table:
     return table
 
 
-def similarity_table(comparison: Comparison) -> Table:
+def similarity_table(comparison: Comparison, *, width: int) -> Table:
     """CKA and Procrustes distance of each layer at the end of each phase, beside what shuffled stimuli give."""
     numbers = ("CKA", "shuffled", "Procrustes", "shuffled", "at steps")
     table = _table("end of", "layer", title="Representations at matched phases", numbers=numbers)
     for phase in comparison.similarity:
         for layer in phase.layers:
             if layer.reason is None:
-                _add_row(table, phase.phase.replace("_", " "), layer.layer, *_cells(layer), _steps(phase))
+                _add_row(table, _broken(phase.phase.replace("_", " "), width), layer.layer, *_cells(layer), _steps(phase))
     return table
 
 
@@ -109,7 +112,7 @@ def _table(*names: str, title: str, numbers: Sequence[str]) -> Table:
     """An empty table; what does not fit is folded, since a number cut short would be another number."""
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)  # the widest one just fits into 80 columns
     for heading in names:
-        table.add_column(heading, overflow="fold", max_width=_NAME_WIDTH)
+        table.add_column(heading, overflow="fold", no_wrap=heading in _OF_PHASES, max_width=_NAME_WIDTH)
     for heading in numbers:
         table.add_column(Text(printable(heading)), justify="right", overflow="fold")
     return table
@@ -118,6 +121,11 @@ def _table(*names: str, title: str, numbers: Sequence[str]) -> Table:
 def _add_row(table: Table, *cells: str) -> None:
     """A row of plain text: names of runs and layers are neither markup nor obeyed by the terminal."""
     table.add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def _broken(name: str, width: int) -> str:
+    """Between words where the terminal is narrow, for a column that is no wider than the longest of them."""
+    return fill(name, len("memorization")) if width < _WIDE else name
 
 
 def _name(boundary: Boundary) -> str:
