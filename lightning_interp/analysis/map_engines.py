@@ -8,10 +8,10 @@ number of checkpoints. The results are the same bits whichever engine gives them
 import multiprocessing
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import cloudpickle
@@ -49,7 +49,8 @@ def map_local(order: "MapOrder", items: "Sequence[Inspected]", *, workers: int) 
                 while source or running:
                     while source and len(running) < (1 if alone else AHEAD * workers):
                         item = source.pop()
-                        running[pool.submit(_mapped, cloudpickle.dumps(item))] = item
+                        with _ctrl_c_later():
+                            running[pool.submit(_mapped, cloudpickle.dumps(item))] = item
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
                         result = cloudpickle.loads(future.result())
@@ -60,6 +61,20 @@ def map_local(order: "MapOrder", items: "Sequence[Inspected]", *, workers: int) 
                     yield from (_died(item) for item in running.values())
                 else:
                     suspects = list(running.values())
+
+
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Hold Ctrl-C back for the duration of the block, and for ever in processes that are started inside.
+
+    A terminal sends it to them as well, but it is for this one, which then ends them: a worker must not die of it half-way
+    through its imports, with a traceback that nobody asked for.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _died(item: "Inspected") -> "Mapped":
@@ -84,8 +99,6 @@ def _prepare(packed: bytes) -> None:
 
     from lightning_interp.analysis.mapping import Mapper
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that gives the orders
     paths, inner = cloudpickle.loads(packed)
     sys.path += [path for path in paths if path not in sys.path]
     order: MapOrder = cloudpickle.loads(inner)

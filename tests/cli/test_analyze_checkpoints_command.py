@@ -124,6 +124,10 @@ def records() -> int:
     return path.read_text().count("\n") if path.exists() else 0
 
 
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
 def wait_for(holds) -> None:
     deadline = time.monotonic() + 60
     while not holds():
@@ -131,17 +135,18 @@ def wait_for(holds) -> None:
         time.sleep(0.05)
 
 
-def test_ctrl_c_ends_an_analysis_by_several_processes_cleanly(folder):
+@pytest.mark.parametrize("after", [0, 5], ids=["while workers start", "while they work"])
+def test_ctrl_c_ends_an_analysis_by_several_processes_cleanly(folder, after):
     for step in range(20, 400):
         save(folder, step)
     command = [sys.executable, "-m", "lightning_interp.cli.main", "analyze", str(folder), "--out", "out", "--workers", "2"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    wait_for(lambda: records() >= 3)
+    wait_for(lambda: len(children(process.pid)) >= 3 and records() >= after)  # two workers, and who looks after them
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err and err.rstrip().endswith("Interrupted.")
-    assert 3 <= records() < 383
+    assert after <= records() < 383
     assert main(["analyze", str(folder), "--out", "out", "--device", "cpu"]) == 0
     assert records() == 383
