@@ -33,8 +33,8 @@ from lightning_interp.trainer_view import (
     built_later,
     check_strategy,
     first_loader,
-    logged_values,
     sanity_was_whole,
+    snapshot_scalars,
     training_of,
 )
 
@@ -90,6 +90,7 @@ class InterpMonitor(Callback):
             ``"last:20"``. The first and the latest stay in any case, as do all records.
         close_timeout: Seconds the end of training waits for the analysis.
         save_probe: Whether the probe is written into the run directory.
+        report: Whether the end of training writes ``report.html`` into the run directory.
         strict: Let a failed analysis stop the training.
 
     Raises:
@@ -117,6 +118,7 @@ class InterpMonitor(Callback):
         retention: str = "log",
         close_timeout: float = 60.0,
         save_probe: bool = True,
+        report: bool = True,
         strict: bool = False,
     ) -> None:
         super().__init__()
@@ -139,6 +141,7 @@ class InterpMonitor(Callback):
             retention=retention,
             close_timeout=close_timeout,
             save_probe=save_probe,
+            report=report,
             strict=strict,
         )
         self._on_phase: dict[str, list[PhaseCallback]] = {}
@@ -217,14 +220,13 @@ class InterpMonitor(Callback):
         entered = time.perf_counter()
         step = trainer.global_step
         if step >= monitor.next_step or entered >= monitor.next_look:
-            self._after_step(trainer, pl_module, step, entered)
+            self._after_step(trainer, pl_module, step, entered, batch)
 
     @_shielded
-    def _after_step(self, trainer: Trainer, pl_module: LightningModule, step: int, entered: float) -> None:
+    def _after_step(self, trainer: Trainer, pl_module: LightningModule, step: int, entered: float, batch: Batch) -> None:
         assert self._monitor is not None, "the hook looked"
-        self._monitor.after_step(
-            pl_module, step=step, epoch=trainer.current_epoch, scalars=lambda: logged_values(trainer), entered=entered
-        )
+        scalars = functools.partial(snapshot_scalars, trainer, batch)
+        self._monitor.after_step(pl_module, step=step, epoch=trainer.current_epoch, scalars=scalars, entered=entered)
         self._publish(trainer, self._monitor)
 
     @_shielded
@@ -261,7 +263,7 @@ class InterpMonitor(Callback):
         """Take the last snapshot."""
         if self._monitor is not None:
             self._monitor.last_snapshot(
-                pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=logged_values(trainer)
+                pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=snapshot_scalars(trainer, None)
             )
 
     @_shielded

@@ -86,7 +86,7 @@ class ProbeOutputs:
 
 @dataclass(frozen=True)
 class Record:
-    """Every scalar computed from one snapshot: one line of records.jsonl.
+    """Everything computed from one snapshot: one line of records.jsonl.
 
     Attributes:
         step: Optimizer step of the snapshot.
@@ -94,6 +94,7 @@ class Record:
         values: Finite scalars by name (INTERFACES: record names), losses in nats.
         layers: Per measure, one value for each name in run.json's ``layers``, None where it does not apply.
         skipped: Names that have no value at this step, each with the reason.
+        vectors: Several numbers under one name, of float32 precision: for figures, neither logged nor judged.
     """
 
     step: int
@@ -101,6 +102,7 @@ class Record:
     values: Mapping[str, float]
     layers: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    vectors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 History = Mapping[str, tuple[list[int], list[float]]]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the callback reads from a Lightning Trainer; nothing is changed there."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,16 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_interp.batch_transfer import batch_transfer
+from lightning_interp.batches import tensors_of
 from lightning_interp.errors import ConfigError
 from lightning_interp.namespaces import is_overridden
+from lightning_interp.records import Batch
 from lightning_interp.training import Training
 
 SANITY_BATCHES = 8
 """Batches of the sanity check that may become the probe."""
+MOST_GROUPS = 4
+"""Most values of one setting that are kept of a training with many parameter groups."""
 _SHARDING = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}
 
 
@@ -72,3 +76,55 @@ def first_loader(loaders: Any) -> Any:
 def logged_values(trainer: Trainer) -> dict[str, Tensor | float]:
     """What the user's code logged, without our own names."""
     return {name: value for name, value in trainer.callback_metrics.items() if not name.startswith("interp/")}
+
+
+def snapshot_scalars(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor | float]:
+    """What to keep with a snapshot: what the user's code logged, under its own names, and what the training is set to.
+
+    Settings come first: where only some can be shown, these are.
+    """
+    return {**training_settings(trainer, batch), **logged_values(trainer)}
+
+
+def training_settings(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor | float]:
+    """What the training is set to after this step, by names that no logged value has; nothing where it cannot be read.
+
+    ``training/lr`` and ``training/weight_decay`` of the optimizers' parameter groups: where they differ, ``training/lr/1``
+    and so on are the other values in their order, four at most. ``training/batch_size`` is the number of examples of a
+    whole optimizer step over all processes, by the length of the first tensor of this batch.
+
+    Args:
+        trainer: The trainer; no tensor on a GPU is read, a learning rate that is one is copied as logged values are.
+        batch: The latest batch, None where there is none at hand.
+    """
+    try:
+        settings = dict(_group_settings(trainer))
+        first = next((tensor for tensor in tensors_of(batch) if tensor.ndim), None)
+        if first is not None:
+            examples = len(first) * trainer.accumulate_grad_batches * trainer.world_size
+            settings["training/batch_size"] = float(examples)
+    except Exception:  # an optimizer of the user's own may hold anything; a figure without it is no reason to stop
+        return {}
+    return settings
+
+
+def _group_settings(trainer: Trainer) -> Iterator[tuple[str, Tensor | float]]:
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    for name in ("lr", "weight_decay"):
+        values: list[Tensor | float] = []
+        for value in (_readable(group[name]) for group in groups if group.get(name) is not None):
+            if not any(_is_same(value, known) for known in values):
+                values.append(value)
+        for index, value in enumerate(values[:MOST_GROUPS]):
+            yield f"training/{name}/{index}" if index else f"training/{name}", value
+
+
+def _readable(value: Tensor | float) -> Tensor | float:
+    """The number, except on a GPU, which would have to be waited for."""
+    return value if isinstance(value, Tensor) and value.device.type != "cpu" else float(value)
+
+
+def _is_same(value: Tensor | float, other: Tensor | float) -> bool:
+    if isinstance(value, Tensor) or isinstance(other, Tensor):
+        return value is other
+    return value == other

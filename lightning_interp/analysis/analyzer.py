@@ -267,7 +267,7 @@ class Analyzer:
     def _as_record(self, step: int, measured: Measured, activations: Mapping[str, Tensor]) -> Record:
         values = measured.values | self._loadings(step, self._keep_activations(step, activations))
         layers = {name: tuple(row) for name, row in measured.layers.items()}
-        return Record(step, self._attempt, values, layers, measured.skipped)
+        return Record(step, self._attempt, values, layers, measured.skipped, measured.vectors)
 
     def _tracker(self) -> ComponentTracker | None:
         if self._plan.tca is None:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Applying measures to one observation: numbers, per-layer rows and reasons for what is missing."""
+"""Applying measures to one observation: numbers, per-layer rows, vectors and reasons for what is missing."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lightning_interp.errors import MeasureSkipped
+import torch
+
+from lightning_interp.errors import MeasureSkipped, ShapeError
 from lightning_interp.measures import Measure
 from lightning_interp.records import Observation, Record
+from lightning_interp.shapes import Float, Tensor
 from lightning_interp.store.standing import FAILED, NOT_FINITE
 
 NEEDS_REPLICA = "needs a replica of the module"
@@ -26,6 +29,7 @@ class Measured:
     values: dict[str, float] = field(default_factory=dict)
     layers: dict[str, list[float | None]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    vectors: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def measure_all(
@@ -49,19 +53,39 @@ def measure_all(
     index = {name: position for position, name in enumerate(layers)}
     for measure in measures:
         try:
-            found = measure(observation)
+            found = _plain(measure, measure(observation))
         except MeasureSkipped as reason:
-            measured.skipped |= dict.fromkeys(measure.names, str(reason))
+            measured.skipped |= dict.fromkeys(names_of(measure), str(reason))
             continue
         except Exception as err:
             on_failure(measure.name, err)
-            measured.skipped |= dict.fromkeys(measure.names, f"{FAILED}: {type(err).__name__}: {err}")
+            measured.skipped |= dict.fromkeys(names_of(measure), f"{FAILED}: {type(err).__name__}: {err}")
             continue
         for name, value in found.items():
-            _place(measured, name, float(value), index)
-        silent = [name for name in measure.names if name not in measured.values and name not in measured.skipped]
-        measured.skipped |= dict.fromkeys(silent, NO_VALUE)
+            if isinstance(value, tuple):
+                _place_vector(measured, name, value)
+            else:
+                _place(measured, name, value, index)
+        given = measured.values.keys() | measured.vectors.keys() | measured.skipped.keys()
+        measured.skipped |= {name: NO_VALUE for name in names_of(measure) if name not in given}
     return measured
+
+
+def names_of(measure: Measure) -> tuple[str, ...]:
+    """Names a measure may give, of scalars and of vectors."""
+    return (*measure.names, *measure.vector_names)
+
+
+def short_decimals(vector: Float[Tensor, " entry"]) -> tuple[float, ...]:
+    """Entries rounded to float32, each as the decimal of fewest digits (at most nine) that float32 gives back.
+
+    A figure shows no more, float64 would write twice as many digits into every line of records.jsonl, and sums whose last
+    bits depend on the machine come out the same.
+
+    >>> short_decimals(torch.tensor([0.1, 1 / 3], dtype=torch.float64))
+    (0.1, 0.33333334)
+    """
+    return tuple(float(str(entry)) for entry in vector.detach().cpu().to(torch.float32).numpy())
 
 
 def needs_outputs(measure: Measure) -> bool:
@@ -71,7 +95,7 @@ def needs_outputs(measure: Measure) -> bool:
 
 def explain_missing_outputs(measured: Measured, measures: Sequence[Measure], reason: str) -> None:
     """Record one reason for all that was skipped because nothing had outputs, in place of what each measure stumbled on."""
-    for name in (name for measure in measures if needs_outputs(measure) for name in measure.names):
+    for name in (name for measure in measures if needs_outputs(measure) for name in names_of(measure)):
         if name in measured.skipped:
             measured.skipped[name] = reason
 
@@ -79,7 +103,7 @@ def explain_missing_outputs(measured: Measured, measures: Sequence[Measure], rea
 def is_incomplete(
     record: Record, measures: Sequence[Measure], *, replica: bool, probe_step: bool, retry_quarantined: bool = False
 ) -> bool:
-    """Whether a standing record lacks values that could be computed now.
+    """Whether a standing record lacks scalars that could be computed now; vectors alone are no reason to observe again.
 
     Args:
         record: The record.
@@ -97,6 +121,26 @@ def is_incomplete(
     reasons = [record.skipped[name] for name in names if name in record.skipped]
     marks = (NEEDS_REPLICA, NEEDS_ROUTE) if probe_step else (NEEDS_REPLICA,)
     return replica and any(reason.startswith(marks) for reason in reasons)
+
+
+def _plain(measure: Measure, found: Mapping[str, float | Tensor]) -> dict[str, float | tuple[float, ...]]:
+    """What a measure gave, in the numbers that are written."""
+    return {name: _entries(name, v) if name in measure.vector_names else float(v) for name, v in found.items()}
+
+
+def _entries(name: str, value: float | Tensor) -> tuple[float, ...]:
+    if not isinstance(value, Tensor) or value.ndim != 1 or not value.is_floating_point():
+        given = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ShapeError(f"the vector {name!r} must be a floating-point tensor with one axis, got {given}.")
+    return short_decimals(value)
+
+
+def _place_vector(measured: Measured, name: str, entries: tuple[float, ...]) -> None:
+    lost = sum(not math.isfinite(entry) for entry in entries)
+    if lost:
+        measured.skipped[name] = f"{NOT_FINITE} ({lost} of {len(entries)} entries)"
+    else:
+        measured.vectors[name] = entries
 
 
 def _place(measured: Measured, name: str, value: float, index: dict[str, int]) -> None:

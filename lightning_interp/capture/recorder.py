@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the training thread to disk: a bounded queue and a writer thread. The training thread only copies and returns."""
 
+import math
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from lightning_interp.store.snapshots import write_snapshot
 
 QUEUE_DEPTH = 4
 """Snapshots whose bytes the training process holds at most: three sets of buffers, and one being turned into a file."""
+MOST_SCALARS = 64
+"""Most of a snapshot's scalars that its line in the health log repeats."""
 BEHIND = "the writer is behind by more than the queue holds"
 _POLL_S = 0.2
 
@@ -113,7 +117,8 @@ class Recorder:
         started, busy = time.perf_counter(), time.thread_time()
         self.cost.begin()
         try:
-            size = self._write(raw)
+            scalars = dict(raw.copies.arrived())
+            size = self._write(raw, scalars)
         except Exception as err:  # training must go on whatever the disk or a tensor does
             self._warn_once(f"the snapshot of step {raw.step} was not written ({err})")
             self.drop(raw.step, f"{type(err).__name__}: {err}")
@@ -127,7 +132,8 @@ class Recorder:
         self.written += 1
         self.bytes_written += size
         write_ms = round(1e3 * (time.perf_counter() - started), 3)
-        self.note("snapshot", step=raw.step, bytes=size, write_ms=write_ms, copy_ms=round(raw.copy_ms, 3))
+        copy_ms, shown = round(raw.copy_ms, 3), _finite(scalars)
+        self.note("snapshot", step=raw.step, bytes=size, write_ms=write_ms, copy_ms=copy_ms, scalars=shown)
         self._pending.pop(raw.step, None)
 
     def _write_notes(self) -> None:
@@ -141,9 +147,8 @@ class Recorder:
             self._notes_are_stuck = True
             self._warn_once(f"the health log cannot be written ({err})")
 
-    def _write(self, raw: RawSnapshot) -> int | None:
+    def _write(self, raw: RawSnapshot, scalars: Mapping[str, float]) -> int | None:
         """Bytes written, None where there was no room."""
-        scalars = dict(raw.copies.arrived())
         weights = {name: tensor.cpu() for name, tensor in raw.copies.tensors.items()}
         is_room, removed = self._disk.make_room(sum(tensor.nbytes for tensor in weights.values()))
         for step in removed:
@@ -166,3 +171,8 @@ class Recorder:
                 f"{reason}. Training goes on; snapshots that cannot be written are recorded as dropped in {HEALTH}. "
                 f"Free space or mend {self.run_dir}."
             )
+
+
+def _finite(scalars: Mapping[str, float]) -> dict[str, float]:
+    """The first of a snapshot's scalars that JSON has a token for; the snapshot itself has all of them."""
+    return dict(islice(((name, value) for name, value in scalars.items() if math.isfinite(value)), MOST_SCALARS))

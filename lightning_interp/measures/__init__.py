@@ -17,6 +17,7 @@ from lightning_interp.measures.fourier import (
     select_key_freqs,
 )
 from lightning_interp.measures.fourier_gini import GiniEmbedding, GiniReadout, fourier_gini
+from lightning_interp.measures.fourier_power import FourierPowerEmbedding, FourierPowerReadout, frequency_shares
 from lightning_interp.measures.losses import (
     HeldoutAccuracy,
     HeldoutLoss,
@@ -48,6 +49,7 @@ from lightning_interp.measures.spectra import (
     squared_singular_values,
     stable_rank,
 )
+from lightning_interp.measures.weight_sketch import WeightSketch, sketch
 
 __all__ = [
     "ActivationSparsity",
@@ -56,6 +58,8 @@ __all__ = [
     "CyclicGroupTask",
     "ExcludedLoss",
     "ExcludedLossMax",
+    "FourierPowerEmbedding",
+    "FourierPowerReadout",
     "GiniEmbedding",
     "GiniReadout",
     "HeldoutAccuracy",
@@ -73,6 +77,7 @@ __all__ = [
     "TrainLoss",
     "WeightNorm",
     "WeightNormSlope",
+    "WeightSketch",
     "WeightSpectra",
     "accuracy",
     "band_pass",
@@ -85,6 +90,7 @@ __all__ = [
     "fourier_basis",
     "fourier_gini",
     "frequency_power",
+    "frequency_shares",
     "gini",
     "heldout_percentile",
     "hoyer",
@@ -101,6 +107,7 @@ __all__ = [
     "scalar_names",
     "score_margin",
     "select_key_freqs",
+    "sketch",
     "spectral_ranks",
     "squared_singular_values",
     "stable_rank",

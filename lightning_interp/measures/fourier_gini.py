@@ -4,11 +4,10 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lightning_interp.errors import ConfigError, MeasureSkipped
 from lightning_interp.measures.base import Measure, Need
-from lightning_interp.measures.cyclic_group import NO_MLP, CyclicGroupTask, tokens_by_exponent
+from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.fourier import frequency_power
-from lightning_interp.measures.group_matrices import neuron_to_logit, vocabulary_rows
+from lightning_interp.measures.group_tables import embedding_table, readout_table
 from lightning_interp.measures.sparsity import gini
 from lightning_interp.records import Observation
 from lightning_interp.shapes import Float, Float64, Tensor
@@ -32,30 +31,6 @@ def fourier_gini(table: Float[Tensor, "element feature"]) -> Float64[Tensor, ""]
     return gini(frequency_power(table).sqrt())
 
 
-def resolved(task: CyclicGroupTask, observation: Observation) -> CyclicGroupTask:
-    """The task with its matrices found in the snapshot.
-
-    Raises:
-        MeasureSkipped: They are not clear; the message lists candidates.
-    """
-    shapes = {name: tuple(tensor.shape) for name, tensor in observation.snapshot.weights.items()}
-    try:
-        return task.resolve(shapes)
-    except ConfigError as error:
-        raise MeasureSkipped(str(error)) from error
-
-
-def group_rows(matrix: Float[Tensor, "row column"], task: CyclicGroupTask) -> Float[Tensor, "element width"]:
-    """Rows of the group's elements in exponent order, other tokens dropped, from a matrix in either layout.
-
-    Raises:
-        MeasureSkipped: The matrix is not finite.
-    """
-    if not matrix.isfinite().all():
-        raise MeasureSkipped("an embedding or readout matrix is not finite")
-    return vocabulary_rows(matrix, task.p)[tokens_by_exponent(task.p, task.op)]
-
-
 class GiniEmbedding(Measure):
     """``gini_embedding``: Gini coefficient of the Fourier norms of the embedding W_E over tokens, in [0, 1).
 
@@ -74,9 +49,7 @@ class GiniEmbedding(Measure):
 
     def __call__(self, observation: Observation) -> Mapping[str, float]:
         """Compute the value; see `fourier_gini`."""
-        task = resolved(self.task, observation)
-        table = group_rows(observation.weight(str(task.embedding)), task)
-        return {self.name: fourier_gini(table).item()}
+        return {self.name: fourier_gini(embedding_table(self.task, observation)).item()}
 
 
 class GiniReadout(Measure):
@@ -98,11 +71,4 @@ class GiniReadout(Measure):
 
     def __call__(self, observation: Observation) -> Mapping[str, float]:
         """Compute the value; see `fourier_gini`."""
-        task = resolved(self.task, observation)
-        readout = group_rows(observation.weight(str(task.unembedding)), task)
-        if task.mlp_out not in (None, NO_MLP):
-            mlp_out = observation.weight(task.mlp_out)
-            if not mlp_out.isfinite().all():
-                raise MeasureSkipped(f"weight {task.mlp_out} is not finite")
-            readout = neuron_to_logit(readout, mlp_out)
-        return {self.name: fourier_gini(readout).item()}
+        return {self.name: fourier_gini(readout_table(self.task, observation)).item()}

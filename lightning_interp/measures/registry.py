@@ -13,6 +13,7 @@ from lightning_interp.measures.base import Measure
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.excluded_loss import ExcludedLoss, ExcludedLossMax
 from lightning_interp.measures.fourier_gini import GiniEmbedding, GiniReadout
+from lightning_interp.measures.fourier_power import FourierPowerEmbedding, FourierPowerReadout
 from lightning_interp.measures.losses import HeldoutAccuracy, HeldoutLoss, LossGap, TrainAccuracy, TrainLoss
 from lightning_interp.measures.margins import ScoreMargin
 from lightning_interp.measures.norms import WeightNorm, WeightNormSlope
@@ -20,6 +21,7 @@ from lightning_interp.measures.percentile import HeldoutPercentile
 from lightning_interp.measures.restricted_loss import RestrictedLoss
 from lightning_interp.measures.sparsity import ActivationSparsity
 from lightning_interp.measures.spectra import ActivationSpectra, WeightSpectra
+from lightning_interp.measures.weight_sketch import WeightSketch
 
 ENTRY_POINTS = "lightning_interp.measures"
 """Entry-point group through which other packages offer measures by name."""
@@ -40,6 +42,7 @@ STANDARD: tuple[type[Measure], ...] = (
     ActivationSparsity,
     HeldoutPercentile,
     ScoreMargin,
+    WeightSketch,
 )
 """Measures that apply to any network, cheap ones first."""
 
@@ -50,11 +53,19 @@ GROUPS: dict[str, tuple[type[Measure], ...]] = {
 }
 """Names of several measures at once."""
 
-FOURIER: tuple[type[Measure], ...] = (RestrictedLoss, ExcludedLoss, ExcludedLossMax, GiniEmbedding, GiniReadout)
+FOURIER: tuple[type[Measure], ...] = (
+    RestrictedLoss,
+    ExcludedLoss,
+    ExcludedLossMax,
+    GiniEmbedding,
+    GiniReadout,
+    FourierPowerEmbedding,
+    FourierPowerReadout,
+)
 """Measures for a declared group task."""
 
 MeasureSpec = str | Measure | type[Measure]
-"""A measure's name or scalar name, ``"standard"``, one of `GROUPS`, ``"pkg.mod:Name"``, a measure, or its class."""
+"""Name of a measure or of what it gives, ``"standard"``, one of `GROUPS`, ``"pkg.mod:Name"``, a measure, or its class."""
 
 
 def resolve_measures(
@@ -70,7 +81,7 @@ def resolve_measures(
         Measure objects with distinct names.
 
     Raises:
-        ConfigError: A name is unknown, cannot be imported, needs a task, or two measures claim the same scalar.
+        ConfigError: A name is unknown, cannot be imported, needs a task, or two measures claim the same name.
     """
     items = [spec] if isinstance(spec, (str, Measure, type)) else list(spec)
     built: dict[str, Measure] = {}
@@ -91,7 +102,8 @@ def scalar_names(measures: Sequence[Measure]) -> tuple[str, ...]:
         ConfigError: Two measures claim one name, or there are more than `MAX_SCALARS`.
     """
     names = [name for measure in measures for name in measure.names]
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    vectors = [name for measure in measures for name in measure.vector_names]
+    twice = [name for name, count in Counter(names + vectors).items() if count > 1]
     if twice:
         raise ConfigError(f"`measures`: more than one measure gives {', '.join(twice)}; name only one of them.")
     if len(names) > MAX_SCALARS:
@@ -121,7 +133,7 @@ def find(name: str) -> object:
     Raises:
         ConfigError: The name is unknown or cannot be imported.
     """
-    builtin = {key: cls for cls in STANDARD + FOURIER for key in (cls.name, *cls.names)}
+    builtin = {key: cls for cls in STANDARD + FOURIER for key in (cls.name, *cls.names, *cls.vector_names)}
     if name in builtin:
         return builtin[name]
     if ":" in name:

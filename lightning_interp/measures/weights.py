@@ -14,6 +14,19 @@ def float_weights(observation: Observation) -> dict[str, Tensor]:
     Raises:
         MeasureSkipped: None is selected, or one holds NaN or infinity.
     """
+    found = unread_weights(observation)
+    for name, tensor in found.items():
+        if not all_finite(tensor):
+            raise MeasureSkipped(f"weight {name} is not finite")
+    return found
+
+
+def unread_weights(observation: Observation) -> dict[str, Tensor]:
+    """The same without a look at their numbers, which costs a pass over all of them.
+
+    Raises:
+        MeasureSkipped: None is selected.
+    """
     found: dict[str, Tensor] = {}
     seen: set[tuple[object, ...]] = set()
     for name in observation.parameters:
@@ -21,8 +34,6 @@ def float_weights(observation: Observation) -> dict[str, Tensor]:
         place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
         if not tensor.is_floating_point() or not tensor.numel() or place in seen:
             continue
-        if not all_finite(tensor):
-            raise MeasureSkipped(f"weight {name} is not finite")
         seen.add(place)
         found[name] = tensor
     if not found:

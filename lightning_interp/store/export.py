@@ -2,7 +2,7 @@
 """A run's records for other tools: a zarr folder, or two tables as parquet or CSV.
 
 Values are the float64 of the records, bit for bit; where a record has none there is NaN in zarr, null in parquet, nothing
-in CSV.
+in CSV. Vectors (sketches, power by frequency) are left out: they are for figures, and `Run.all_records` has them.
 """
 
 import csv

@@ -14,8 +14,11 @@ from lightning_interp.store.standing import standing_rows
 
 
 def append_record(run_dir: Path, record: Record) -> None:
-    """Append one record; only the analyzer that holds the lock calls this."""
-    append_line(run_dir / RECORDS, asdict(record))
+    """Append one record; only the analyzer that holds the lock calls this. Without vectors the line has no such key."""
+    row = asdict(record)
+    if not record.vectors:
+        del row["vectors"]
+    append_line(run_dir / RECORDS, row)
 
 
 def read_records(run_dir: Path, manifest: Manifest) -> list[Record]:
@@ -33,4 +36,5 @@ def standing(rows: Iterable[Mapping[str, Any]], manifest: Manifest) -> list[Reco
 def to_record(row: Mapping[str, Any]) -> Record:
     """A line of records.jsonl as a `Record`; fields this version does not know are ignored."""
     layers = {name: tuple(values) for name, values in row.get("layers", {}).items()}
-    return Record(row["step"], row["attempt"], row["values"], layers, row.get("skipped", {}))
+    vectors = {name: tuple(entries) for name, entries in row.get("vectors", {}).items()}
+    return Record(row["step"], row["attempt"], row["values"], layers, row.get("skipped", {}), vectors)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
 
+import numpy as np
 import pytest
+import torch
 
-from lightning_interp.analysis.measuring import measure_all
+from lightning_interp.analysis.measuring import is_incomplete, measure_all, short_decimals
 from lightning_interp.analysis.observation import SnapshotObservation, Watched
 from lightning_interp.errors import MeasureSkipped
 from lightning_interp.measures import Measure
-from lightning_interp.records import Snapshot
+from lightning_interp.records import Record, Snapshot
 from lightning_interp.store.standing import with_non_finite
 
 OBSERVATION = SnapshotObservation(Snapshot(0, 0, {}), Watched((), ()), {})
@@ -83,3 +85,48 @@ def test_with_non_finite_gives_them_back_to_the_detector(reason):
 @pytest.mark.parametrize("reason", ["no held-out data", "failed: ValueError: input is not finite"])
 def test_with_non_finite_leaves_other_reasons_alone(reason):
     assert with_non_finite({"x": 1.0}, {"train_loss": reason}) == {"x": 1.0}
+
+
+def vector_measure(result: object) -> Measure:
+    given = measure("v", result)
+    type(given).names, type(given).vector_names = (), ("v",)
+    return given
+
+
+def test_measure_all_keeps_vectors_apart_from_values():
+    found = run(vector_measure({"v": torch.tensor([0.5, 0.1], dtype=torch.float64)}), measure("a", {"a": 1.0}))
+    assert (found.vectors, found.values, found.skipped) == ({"v": (0.5, 0.1)}, {"a": 1.0}, {})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300])  # the last is beyond float32
+def test_measure_all_skips_a_vector_that_is_not_finite(value):
+    found = run(vector_measure({"v": torch.tensor([0.5, value], dtype=torch.float64)}))
+    assert (found.vectors, found.skipped) == ({}, {"v": "not finite (1 of 2 entries)"})
+
+
+@pytest.mark.parametrize("result", [{"v": 1.0}, {"v": torch.ones(2, 2)}, {"v": torch.ones(2).long()}])
+def test_a_vector_of_another_form_is_a_failure_of_its_measure(result):
+    told = []
+    found = run(vector_measure(result), measure("b", {"b": 1.0}), on_failure=lambda name, err: told.append(name))
+    assert (told, found.vectors, found.values) == (["v"], {}, {"b": 1.0})
+    assert "must be a floating-point tensor with one axis" in found.skipped["v"]
+
+
+def test_measure_all_says_why_a_vector_is_missing():
+    assert run(vector_measure(MeasureSkipped("no task")), vector_measure({})).skipped == {"v": "no task"}
+
+
+def test_short_decimals_give_float32_back_and_are_short():
+    generator = torch.Generator().manual_seed(0)
+    bits = torch.randint(-(2**31), 2**31 - 1, (20_000,), generator=generator).int().view(torch.float32)
+    finite = bits[bits.isfinite()]
+    written = short_decimals(finite)
+    assert np.array_equal(np.array(written, dtype=np.float32), finite.numpy())
+    digits = [repr(value).partition("e")[0].strip("-").replace(".", "").strip("0") for value in written]
+    assert max(map(len, digits)) <= 9
+    assert short_decimals(torch.tensor(written, dtype=torch.float64)) == written
+
+
+def test_a_record_from_before_there_were_vectors_is_complete():
+    old = Record(3, 0, {"a": 1.0})
+    assert not is_incomplete(old, [measure("a", {}), vector_measure({})], replica=True, probe_step=True)

@@ -170,3 +170,13 @@ def test_no_loss_is_guessed_for_a_run_with_a_probe_step(prepare):
     live = analyzed(prepare("live"), probe_step=own_step)
     analyze_run(run.path, module=build, device="cpu", probe_step=own_step)
     assert open_run(run.path).all_records == live.all_records
+
+
+def test_analyze_run_gives_the_live_vectors_which_no_history_has(prepare):
+    measures = ["train_loss", "weight_norm", "weight_sketch"]
+    live, late = prepare("live", measures=measures), prepare("late", measures=measures)
+    records = analyzed(live).all_records
+    analyze_run(late.path, module=build, device="cpu")
+    assert record_lines(late.path) == record_lines(live.path)
+    assert [len(record.vectors["weight_sketch"]) for record in records] == [128] * 4
+    assert set(open_run(live.path).series) == {"train_loss", "weight_norm"}

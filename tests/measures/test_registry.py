@@ -30,6 +30,7 @@ GENERIC = [
     "heldout_margin",
 ]
 FOURIER = ["excluded_loss", "excluded_loss_max", "restricted_loss", "gini_embedding", "gini_readout"]
+VECTORS = ["weight_sketch", "fourier_power_embedding", "fourier_power_readout"]
 
 
 class Constant(Measure):
@@ -69,6 +70,25 @@ def test_standard_with_a_task_adds_the_fourier_names():
 def test_every_scalar_name_selects_a_measure_that_gives_it(name):
     (measure,) = resolve_measures([name], task=TASK)
     assert name in measure.names
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_every_vector_name_selects_a_measure_that_gives_it(name):
+    (measure,) = resolve_measures([name], task=TASK)
+    assert (name in measure.vector_names, measure.names) == (True, ())
+
+
+def test_standard_with_a_task_gives_all_vectors():
+    measures = resolve_measures("standard", task=TASK)
+    assert sorted(name for measure in measures for name in measure.vector_names) == sorted(VECTORS)
+
+
+def test_resolve_measures_refuses_a_vector_that_has_the_name_of_a_scalar():
+    class Vector(Constant):
+        name, names, vector_names = "vector", (), ("train_loss",)
+
+    with pytest.raises(ConfigError, match="more than one measure gives train_loss"):
+        resolve_measures(["standard", Vector()])
 
 
 def test_resolve_measures_keeps_order_and_drops_repeats():

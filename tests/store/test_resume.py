@@ -100,3 +100,11 @@ def test_read_records_takes_the_last_row_of_a_step_and_sorts(run_dir, manifest):
     for step, value in ((5, 1.0), (3, 1.0), (5, 2.0)):
         append_record(run_dir, Record(step, 0, {"x": value}))
     assert [(record.step, record.values["x"]) for record in read_records(run_dir, manifest)] == [(3, 1.0), (5, 2.0)]
+
+
+def test_record_with_vectors_is_read_back_and_one_without_has_no_such_key(run_dir):
+    records = [Record(3, 0, {"x": 0.1}, vectors={"sketch": (0.5, -1.0)}), Record(4, 0, {"x": 0.2})]
+    for record in records:
+        append_record(run_dir, record)
+    assert open_run(run_dir).all_records == records
+    assert ["vectors" in line for line in (run_dir / RECORDS).read_text().splitlines()] == [True, False]

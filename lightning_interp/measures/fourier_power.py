@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which frequencies the embedding and the readout of a group task use, and how much of their power each holds."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from lightning_interp.errors import MeasureSkipped
+from lightning_interp.measures.base import Measure, Need
+from lightning_interp.measures.cyclic_group import CyclicGroupTask
+from lightning_interp.measures.fourier import frequency_power
+from lightning_interp.measures.group_tables import embedding_table, readout_table
+from lightning_interp.records import Observation
+from lightning_interp.shapes import Float, Float64, Tensor
+
+NOTHING = 1e-26
+"""Part of a table's power that is rounding: a float64 transform of equal rows leaves some 1e-32 at the frequencies."""
+
+
+def frequency_shares(table: Float[Tensor, "element feature"]) -> Float64[Tensor, " freq"]:
+    """Share of each frequency 1 .. n // 2 in the power of a table over the group.
+
+    Cosine and sine of a frequency count together, the constant not at all. For even n the last one is the alternating row
+    alone: with one dimension in place of two, half the others' share in a random table.
+
+    Args:
+        table: One row per group element in exponent order.
+
+    Returns:
+        Shares that sum to 1.
+
+    Raises:
+        MeasureSkipped: No frequency has any power: all rows are equal.
+
+    References:
+        Nanda et al. 2023, section 4.1, https://arxiv.org/abs/2301.05217
+    """
+    wide = table.double()
+    power = frequency_power(wide)
+    total = power.sum()
+    if total <= NOTHING * wide.square().sum():
+        raise MeasureSkipped("no frequency has any power: the rows of all elements are equal")
+    return power / total
+
+
+class FourierPowerEmbedding(Measure):
+    """Vector ``fourier_power_embedding``: share of each frequency in the power of the embedding W_E over tokens.
+
+    Flat before circuit formation; in cleanup all but the key frequencies go.
+
+    Args:
+        task: The group task.
+    """
+
+    name: ClassVar[str] = "fourier_power_embedding"
+    names: ClassVar[tuple[str, ...]] = ()
+    vector_names: ClassVar[tuple[str, ...]] = ("fourier_power_embedding",)
+    needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
+
+    def __init__(self, task: CyclicGroupTask) -> None:
+        self.task = task
+
+    def __call__(self, observation: Observation) -> Mapping[str, Tensor]:
+        """Compute the shares; see `frequency_shares`."""
+        return {self.name: frequency_shares(embedding_table(self.task, observation))}
+
+
+class FourierPowerReadout(Measure):
+    """Vector ``fourier_power_readout``: share of each frequency in the power over classes of W_L = W_U W_out.
+
+    As for `GiniReadout`, W_U alone is taken in networks without an MLP before it.
+
+    Args:
+        task: The group task.
+    """
+
+    name: ClassVar[str] = "fourier_power_readout"
+    names: ClassVar[tuple[str, ...]] = ()
+    vector_names: ClassVar[tuple[str, ...]] = ("fourier_power_readout",)
+    needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
+
+    def __init__(self, task: CyclicGroupTask) -> None:
+        self.task = task
+
+    def __call__(self, observation: Observation) -> Mapping[str, Tensor]:
+        """Compute the shares; see `frequency_shares`."""
+        return {self.name: frequency_shares(readout_table(self.task, observation))}

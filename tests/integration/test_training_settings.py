@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the training was set to at each snapshot: learning rate, weight decay, batch size."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from small_training import Classifier, fit
+
+from lightning_interp import InterpMonitor, Monitor, open_run
+from lightning_interp.trainer_view import training_settings
+
+
+class TwoGroups(Classifier):
+    """Decays its weights but not its biases, with a learning rate that falls with every step; logs its loss."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.log("loss", loss)
+        self.log("training/lr", 7.0)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        weights = [parameter for parameter in self.parameters() if parameter.ndim > 1]
+        biases = [parameter for parameter in self.parameters() if parameter.ndim < 2]
+        groups = [{"params": weights, "weight_decay": 0.5}, {"params": biases, "weight_decay": 0.0, "lr": 0.002}]
+        optimizer = torch.optim.AdamW(groups, lr=0.004)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def optimizer_of(*groups: dict[str, Any]) -> SimpleNamespace:
+    """A trainer with one optimizer; the settings are all that is read of it."""
+    optimizer = SimpleNamespace(param_groups=list(groups))
+    return SimpleNamespace(optimizers=[optimizer], accumulate_grad_batches=1, world_size=3)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("settings")
+    monitor = InterpMonitor(root / "run", every_n_steps=2, measures=["train_loss"], background="inline")
+    fit(root, monitor, TwoGroups(), max_steps=4, accumulate_grad_batches=2)
+    return root / "run"
+
+
+def test_settings_travel_with_the_snapshots_beside_what_was_logged(trained: Path) -> None:
+    scalars = open_run(trained).snapshot(2).scalars
+    assert (scalars["training/weight_decay"], scalars["training/weight_decay/1"]) == (0.5, 0.0)
+    # After two steps of the schedule the rates are a third of what they were.
+    assert scalars["training/lr/1"] == pytest.approx(0.002 / 3, rel=1e-12)
+    assert scalars["training/batch_size"] == 64.0
+    assert "loss" in scalars
+
+
+def test_a_value_logged_under_the_name_of_a_setting_keeps_it(trained: Path) -> None:
+    assert open_run(trained).snapshot(2).scalars["training/lr"] == 7.0
+
+
+def test_the_health_log_has_the_scalars_of_each_snapshot(trained: Path) -> None:
+    run = open_run(trained)
+    rows = {row["step"]: row["scalars"] for row in run.health if row["event"] == "snapshot"}
+    assert rows == {step: run.snapshot(step).scalars for step in (0, 2, 4)}
+
+
+def test_one_value_has_the_plain_name_and_of_many_four_are_kept() -> None:
+    groups = [{"lr": rate, "weight_decay": 0.1} for rate in (0.3, 0.1, 0.3, 0.2, 0.5, 0.4)]
+    rates = {"training/lr": 0.3, "training/lr/1": 0.1, "training/lr/2": 0.2, "training/lr/3": 0.5}
+    assert training_settings(optimizer_of(*groups), None) == rates | {"training/weight_decay": 0.1}
+
+
+def test_batch_size_is_that_of_all_processes() -> None:
+    batch = {"scale": torch.tensor(1.0), "x": torch.zeros(8, 2)}
+    assert training_settings(optimizer_of(), batch) == {"training/batch_size": 24.0}
+
+
+def test_a_tensor_on_another_device_is_not_read() -> None:
+    rate = torch.tensor(0.1, device="meta")  # has no value: reading it would fail
+    found = training_settings(optimizer_of({"lr": rate}, {"lr": rate}, {"lr": torch.tensor(0.5)}), None)
+    assert found == {"training/lr": rate, "training/lr/1": 0.5}
+
+
+def test_an_optimizer_that_cannot_be_understood_costs_the_settings_only() -> None:
+    assert training_settings(optimizer_of({"lr": "fast"}), None) == {}
+
+
+def test_settings_given_to_a_loop_of_ones_own_reach_the_health_log(tmp_path: Path) -> None:
+    monitor, module = Monitor(tmp_path / "run", every_n_steps=1, background="inline"), torch.nn.Linear(2, 2)
+    with monitor.watch(module):
+        monitor.step(lr=0.1, train_loss=torch.tensor(2.0))
+    rows = {row["step"]: row["scalars"] for row in open_run(tmp_path / "run").health if row["event"] == "snapshot"}
+    assert rows == {0: {}, 1: {"lr": pytest.approx(0.1), "train_loss": 2.0}}
