@@ -10,7 +10,7 @@ from lightning_interp.cli.exit_codes import DONE
 
 if TYPE_CHECKING:
     from lightning_interp.comparison import ComparedRun, Comparison
-    from lightning_interp.dashboards.comparison_figure import RunCurves
+    from lightning_interp.dashboards.figures.comparison import RunCurves
 
 DESCRIPTION = """\
 Compares runs of the monitor: when each phase began and how far apart that is over runs (seeds, say), the losses in phase
@@ -75,14 +75,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _draw(comparison: "Comparison", target: Path) -> None:
     from lightning_interp.cli.picture import write_picture
-    from lightning_interp.dashboards.comparison_figure import comparison_figure
+    from lightning_interp.dashboards.figures.comparison import comparison_figure
 
     runs = [_curves(each) for each in comparison.runs]
     write_picture(comparison_figure(runs, title=f"{len(runs)} runs compared"), target)
 
 
 def _curves(compared: "ComparedRun") -> "RunCurves":
-    from lightning_interp.dashboards.comparison_figure import RunCurves
+    from lightning_interp.dashboards.figures.comparison import RunCurves
 
     series = {name: (found.steps, found.values) for name, found in compared.trajectories.items()}
     mapped = {name: found.phase_time for name, found in compared.trajectories.items() if found.phase_time is not None}

@@ -55,7 +55,7 @@ def as_plain(scores: "PartScores") -> dict[str, Any]:
 
 def _draw(scores: "PartScores", target: Path) -> None:
     from lightning_interp.cli.picture import write_picture
-    from lightning_interp.dashboards.warning_figure import WarningRow, warning_figure
+    from lightning_interp.dashboards.figures.early_warnings import WarningRow, warning_figure
 
     rows = []
     for found in scores.warnings:

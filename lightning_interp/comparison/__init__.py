@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several runs side by side: boundaries, phase time, statistics over seeds, and representations at matched phases."""
 
-from lightning_interp.comparison.alignment import Alignment, Knot, align
 from lightning_interp.comparison.boundaries import Boundary, Summary, boundary_table, summarize
 from lightning_interp.comparison.compare import MAIN_SERIES, ComparedRun, Comparison, Trajectory, compare_runs, unique_names
 from lightning_interp.comparison.representations import LayerSimilarity, PhaseSimilarity, compare_representations
+from lightning_interp.phases.alignment import Alignment, Knot, align
 
 __all__ = [
     "MAIN_SERIES",

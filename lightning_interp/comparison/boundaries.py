@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_interp.comparison.alignment import starts
+from lightning_interp.phases.alignment import starts
 from lightning_interp.timeline import PHASE_NAMES, Interval, Phase
 
 RESAMPLES = 10_000

@@ -7,11 +7,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from lightning_interp.comparison.alignment import Alignment, align
 from lightning_interp.comparison.boundaries import Boundary, boundary_table
 from lightning_interp.comparison.representations import Observed, PhaseSimilarity, compare_representations
 from lightning_interp.errors import ConfigError, MetricsError, RunError
 from lightning_interp.phases import detect_phases
+from lightning_interp.phases.alignment import Alignment, align
 from lightning_interp.store import Run, open_run
 from lightning_interp.timeline import Phase, Timeline
 

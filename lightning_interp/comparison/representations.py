@@ -8,9 +8,9 @@ from statistics import fmean
 
 import torch
 
-from lightning_interp.comparison.alignment import starts
 from lightning_interp.errors import RunError, ShapeError
 from lightning_interp.measures.similarity import linear_cka, procrustes_distance
+from lightning_interp.phases.alignment import starts
 from lightning_interp.shapes import Tensor
 from lightning_interp.store import Run
 from lightning_interp.store.layout import OBSERVATIONS, step_file

@@ -57,7 +57,8 @@ def write_image(figure: go.Figure, path: str | Path) -> None:
         RuntimeError: There is no kaleido, or it finds no Chrome or Chromium, or the file cannot be written.
     """
     try:
-        still = go.Figure(figure).update_layout(updatemenus=[])
+        still = go.Figure(figure)
+        still.layout.updatemenus = ()
         still.write_image(path, width=IMAGE_WIDTH, height=figure.layout.height, scale=2)
     except Exception as err:  # kaleido and its browser raise errors of many kinds
         raise RuntimeError(f"{type(err).__name__}: {err}") from err

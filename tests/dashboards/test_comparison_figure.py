@@ -4,8 +4,8 @@
 import pytest
 from compared_runs import STARTS, STEPS, phases
 
-from lightning_interp.dashboards.comparison_figure import MOST_POINTS, RunCurves, comparison_figure
 from lightning_interp.dashboards.figures import write_html
+from lightning_interp.dashboards.figures.comparison import MOST_POINTS, RunCurves, comparison_figure
 
 LOSSES = {"train_loss": (STEPS, [1.0] * len(STEPS)), "heldout_loss": (STEPS, [2.0] * len(STEPS))}
 TIMES = {name: [2.0 * step for step in STEPS] for name in LOSSES}

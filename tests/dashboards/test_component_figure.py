@@ -8,8 +8,6 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from lightning_interp.dashboards.component_panels import COMPONENT_COLORS, NULL_COLOR
-from lightning_interp.dashboards.component_values import stimulus_groups, units_carrying
 from lightning_interp.dashboards.figures import (
     components_figure,
     rank_selection_figure,
@@ -17,6 +15,8 @@ from lightning_interp.dashboards.figures import (
     write_image,
     write_page,
 )
+from lightning_interp.dashboards.figures.component_panels import COMPONENT_COLORS, NULL_COLOR
+from lightning_interp.dashboards.figures.component_values import stimulus_groups, units_carrying
 from lightning_interp.errors import ShapeError
 from lightning_interp.tca.cp import arranged
 from lightning_interp.timeline import Phase, Timeline

@@ -30,6 +30,7 @@ def test_phase_timeline_figure_draws_losses_and_intensities(figure):
     assert [t.name for t in figure.data] == [
         "train loss",
         "held-out loss",
+        "restricted loss (held-out)",
         "memorization",
         "circuit formation",
         "cleanup",

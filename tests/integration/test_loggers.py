@@ -4,8 +4,6 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +11,12 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from noisy_training import NoisyAddition, P, loaders, quiet_trainer
+from wandb_records import SETTINGS, WandbRecords
 
-from lightning_interp import CyclicGroupTask, InterpMonitor, PhaseChange, Run, open_run
+from lightning_interp import TCA, CyclicGroupTask, InterpMonitor, PhaseChange, Run, open_run
+from lightning_interp.dashboards.figures import panels
+from lightning_interp.dashboards.run_view import view_run
+from lightning_interp.store.delivered import read_delivered
 
 FLOAT32_ROUNDING = 1e-6
 """TensorBoard stores float32: relative rounding 6e-8, with room for values near zero."""
@@ -26,17 +28,17 @@ class Trained:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.changes: list[PhaseChange] = []
-        settings = {"console": "off", "silent": True, "x_disable_stats": True}
-        self.wandb = WandbLogger(project="test", save_dir=root, offline=True, settings=settings)
-        monitor = InterpMonitor(root / "run", task=CyclicGroupTask(P, "add"), every_n_steps=10)
+        self.wandb = WandbLogger(project="test", save_dir=root, offline=True, settings=SETTINGS)
+        tca = TCA(ranks="1:2", every=5, restarts=2)
+        monitor = InterpMonitor(root / "run", task=CyclicGroupTask(P, "add"), every_n_steps=10, tca=tca)
         monitor.on_phase("fitting", self.changes.append)
         csv_logger, tensorboard = CSVLogger(root / "csv"), TensorBoardLogger(root / "tb")
         torch.manual_seed(0)
         trainer = quiet_trainer(root, [monitor], max_steps=120, logger=[self.wandb, csv_logger, tensorboard])
         trainer.fit(NoisyAddition(), *loaders())
         self.metrics = dict(trainer.callback_metrics)
-        self.wandb_file = Path(self.wandb.experiment.settings.sync_file)
         self.wandb.experiment.finish()
+        self.wandb_records = WandbRecords(Path(self.wandb.experiment.settings.sync_file))
         self.csv_file = Path(csv_logger.log_dir) / "metrics.csv"
         self.tensorboard_dir = Path(tensorboard.log_dir)
         self.run: Run = open_run(root / "run")
@@ -50,22 +52,12 @@ class Trained:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("WANDB_MODE", "WANDB_SILENT"):
-            patch.setenv(name, "true" if name == "WANDB_SILENT" else "offline")
-        yield Trained(tmp_path_factory.mktemp("loggers"))
-
-
-def wandb_text(trained: Trained) -> str:
-    """The offline W&B file, by W&B's own reader."""
-    wandb = Path(sys.executable).with_name("wandb")
-    command = [str(wandb), "leet", "inspect", "--json", str(trained.wandb_file)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-
-
-def wandb_rows(trained: Trained) -> list[dict]:
-    """History rows with their values decoded."""
-    records = [json.loads(line) for line in wandb_text(trained).splitlines() if line.strip()]
-    return [record["history"]["item"] for record in records if record["type"] == "history"]
+        root = tmp_path_factory.mktemp("loggers")
+        settings = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "LIGHTNING_INTERP_REPORT": "1"}
+        for name, value in {**settings, "WANDB_DATA_DIR": str(root / "wandb_data")}.items():
+            patch.setenv(name, value)
+        patch.setattr("lightning_interp.dashboards.live_figure.FIRST_S", 0.0)
+        yield Trained(root)
 
 
 def test_records_cover_every_scheduled_step(trained: Trained) -> None:
@@ -73,17 +65,36 @@ def test_records_cover_every_scheduled_step(trained: Trained) -> None:
 
 
 def test_wandb_file_holds_every_record_at_its_own_step(trained: Trained) -> None:
-    rows = wandb_rows(trained)
-    found = {int(row["interp/step"]): row for row in rows if "interp/step" in row}
-    assert sorted(found) == sorted(trained.expected())
-    for step, values in trained.expected().items():
-        assert {name: found[step][f"interp/{name}"] for name in values} == values
+    rows = trained.wandb_records.rows
+    assert [int(row["interp/step"]) for row in rows] == list(trained.expected()), "each once, in order"
+    for row, values in zip(rows, trained.expected().values(), strict=True):
+        assert {name: row[f"interp/{name}"] for name in values} == values
 
 
 def test_wandb_rows_all_have_the_same_keys(trained: Trained) -> None:
-    keys = {frozenset(k for k in row if k.startswith("interp/")) for row in wandb_rows(trained) if "interp/step" in row}
+    keys = {frozenset(key for key in row if key.startswith("interp/")) for row in trained.wandb_records.rows}
     assert len(keys) == 1
     assert len(next(iter(keys))) <= 40
+
+
+def test_wandb_has_every_figure_at_the_last_step(trained: Trained) -> None:
+    drawable = {f"interp/figures/{panel.key}" for panel in panels(view_run(trained.run.path))}
+    found = dict(trained.wandb_records.figures)
+    assert {key for key in found if key.startswith("interp/figures/")} == drawable
+    assert {found[key] for key in drawable} == {120}
+    assert "interp/figures/components-mlp-act-0" in drawable
+
+
+def test_wandb_figures_stand_alone(trained: Trained) -> None:
+    figure = trained.wandb_records.plotly("interp/figures/losses")
+    assert {"train loss", "held-out loss"} <= {trace.get("name") for trace in figure["data"]}
+    assert "Losses and phases" in figure["layout"]["title"]["text"]
+
+
+def test_wandb_timeline_comes_with_steps_of_records_and_last_as_it_is_at_the_end(trained: Trained) -> None:
+    steps = [step for key, step in trained.wandb_records.figures if key == "interp/timeline"]
+    assert steps[-1] == 120 and set(steps) <= set(trained.expected())
+    assert len(trained.wandb_records.plotly("interp/timeline")["data"][0]["x"]) == len(trained.expected())
 
 
 def test_csv_logger_holds_every_record_at_its_own_step(trained: Trained) -> None:
@@ -113,11 +124,42 @@ def test_on_phase_is_called_when_a_phase_begins(trained: Trained) -> None:
     assert [(change.name, change.kind) for change in trained.changes] == [("fitting", "began")]
 
 
-def test_wandb_summary_has_verdict_and_boundaries(trained: Trained) -> None:
-    text = wandb_text(trained)
-    assert "interp/verdict" in text
-    assert "interp/fitting_start" in text
+def test_wandb_summary_has_verdict_boundaries_and_what_a_sweep_minimizes(trained: Trained) -> None:
+    summary, timeline = trained.wandb_records.summary, trained.run.timeline
+    assert timeline is not None and summary["interp/verdict"] == timeline.verdict
+    assert {f"interp/{phase.name}_start": phase.start for phase in timeline.phases}.items() <= summary.items()
+    assert (timeline.grokking_step, summary["interp/grokking_step_bound"]) == (None, 120), "a bound where it has not grokked"
 
 
 def test_wandb_has_an_alert_for_a_phase(trained: Trained) -> None:
-    assert "Phase fitting began" in wandb_text(trained)
+    assert [text for text in trained.wandb_records.alerts if "Phase fitting began" in text]
+
+
+def test_wandb_artifact_has_report_results_and_components(trained: Trained) -> None:
+    (artifact,) = trained.wandb_records.artifacts
+    assert (artifact["name"], artifact["type"]) == (f"interp-{trained.run.manifest.run_id}", "interp-report")
+    components = {f"components/{path.name}" for path in (trained.run.path / "components").iterdir()}
+    assert set(artifact["files"]) == {"report.html", "phases.json", "records.jsonl", "run.json", *components}
+    assert components
+    for name, copy in artifact["files"].items():
+        assert copy.read_bytes() == (trained.run.path / name).read_bytes()
+    assert json.loads(artifact["files"]["run.json"].read_text())["status"] == "finished"
+
+
+def test_delivered_file_names_the_wandb_run_and_how_far_it_is_supplied(trained: Trained) -> None:
+    delivered = read_delivered(trained.run.path)
+    assert delivered is not None and delivered.step == 120
+    (target,) = delivered.wandb
+    run = trained.wandb.experiment
+    assert (target.project, target.run_id, target.name, target.mode) == ("test", run.id, run.name, "offline")
+    assert (target.step, target.outcome_step, target.url) == (120, 120, None)
+    assert target.read_bytes == (trained.run.path / "records.jsonl").stat().st_size
+    assert Path(target.files_dir or "").is_dir()
+
+
+def test_tensorboard_has_layout_images_and_words(trained: Trained) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tags = EventAccumulator(str(trained.tensorboard_dir)).Reload().Tags()
+    assert "custom_scalars__config__" in tags["tensors"] and "interp/verdict/text_summary" in tags["tensors"]
+    assert tags["images"] == [f"interp/figures/{key}" for key in ("losses", "timeline", "trajectory", "accuracies")]

@@ -11,25 +11,22 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
-from lightning_interp.dashboards.time_axis import (
-    TimeAxis,
-    phase_color,
-    scale_buttons,
-    shade_phase,
-    step_offset,
-    tick_labels,
-)
+from lightning_interp.dashboards.figures.alone import stand_alone
+from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
+from lightning_interp.dashboards.theme import LIGHT, MARK, phase_color
 from lightning_interp.timeline import Phase
 
-RUN_COLORS = ("#4477AA", "#EE6677", "#228833", "#AA3377", "#66CCEE", "#CCBB44", "#777777")
-"""Colors of up to seven runs, Tol's bright scheme in an order that begins with the pairs easiest to tell apart."""
+RUN_COLORS = ("#4477AA", "#D6455D", "#228833", "#AA3377", "#1E8FB0", "#9C8A12", "#777777")
+"""Colors of up to seven runs, after Tol's bright scheme, its light colors darkened, in an order that begins with the pairs
+easiest to tell apart."""
 
 MOST_POINTS = 1000
 """Points drawn of one curve, evenly in log time."""
 
 _LOSSES = {"heldout_loss": ("held-out", "solid"), "train_loss": ("train", "dash")}
 _ERRORS = {"heldout_accuracy": ("held-out", "solid"), "train_accuracy": ("train", "dash")}
-_CURVES_PX, _BAR_PX, _TOP, _BOTTOM, _GAP = 300, 24, 94, 110, 78
+_CURVES_PX, _BAR_PX, _TOP, _BOTTOM, _GAP = 300, 24, 12, 110, 78
+_MIN_WIDTH = 620
 _LINE_PX = 26
 _LONGEST_NAME = 28
 
@@ -53,10 +50,9 @@ class RunCurves:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Sizes that depend on the runs: the time axes, and heights in pixels of the bars and above the first panel."""
+    """Sizes that depend on the runs: the time axis, and heights in pixels of the bars and above the first panel."""
 
-    steps: TimeAxis
-    phase_time: TimeAxis
+    axis: TimeAxis
     bars: int
     top: int
 
@@ -66,11 +62,20 @@ class _Layout:
 
 
 def comparison_figure(runs: Sequence[RunCurves], *, title: str) -> go.Figure:
+    """As `runs_figure`, to stand alone.
+
+    Args:
+        runs: Two or more.
+        title: Plain text; it is escaped.
+    """
+    return stand_alone(runs_figure(runs), title=title)
+
+
+def runs_figure(runs: Sequence[RunCurves]) -> go.Figure:
     """Losses of all runs over log steps and in phase time, and between them the phases of each run.
 
     Args:
         runs: Two or more; phase time is in the steps of the first, whose phases are shaded in the lowest panel.
-        title: Plain text; it is escaped.
 
     Returns:
         A figure whose height grows with the number of runs. The x position is the step plus an offset (`step_offset`), so
@@ -84,10 +89,9 @@ def comparison_figure(runs: Sequence[RunCurves], *, title: str) -> go.Figure:
     styles = _LOSSES if losses else _ERRORS
     for run, color in zip(runs, _colors(len(runs)), strict=True):
         _add_curves(figure, run, color, styles, layout)
-    _add_bars(figure, runs, layout.steps)
-    for phase in runs[0].phases if runs else ():
-        shade_phase(figure, phase, layout.phase_time, row=3)
-    _lay_out(figure, layout, title)
+    _add_bars(figure, runs, layout.axis)
+    shade_phases(figure, runs[0].phases if runs else (), layout.axis, panels=(3,))
+    _lay_out(figure, layout)
     _label_axes(figure, runs, layout, "loss (nats)" if losses else "error (1 − accuracy)")
     return figure
 
@@ -100,8 +104,8 @@ def _sizes(runs: Sequence[RunCurves]) -> _Layout:
     times = [max(mapped) for run in runs for mapped in run.phase_time.values() if len(mapped)]
     reference = [phase.end or phase.start for run in runs[:1] for phase in run.phases]
     bars = max(3, len(runs)) * _BAR_PX
-    phase_time = TimeAxis(offset, round(max([*times, *reference], default=0)))
-    return _Layout(TimeAxis(offset, max(ends, default=0)), phase_time, bars, _TOP + _legend_lines(runs) * _LINE_PX)
+    last = round(max([*ends, *times, *reference], default=0))
+    return _Layout(TimeAxis(offset, last), bars, _TOP + _legend_lines(runs) * _LINE_PX)
 
 
 def _legend_lines(runs: Sequence[RunCurves]) -> int:
@@ -126,14 +130,14 @@ def _add_curves(
         if not len(steps):
             continue
         shown = [1 - value for value in values] if name.endswith("accuracy") else list(values)
-        panels = [(1, layout.steps, steps), (3, layout.phase_time, run.phase_time.get(name, ()))]
-        for row, axis, times in panels:
+        panels = [(1, steps), (3, run.phase_time.get(name, ()))]
+        for row, times in panels:
             if not len(times):
                 continue
             kept = _kept(times)
             figure.add_trace(
                 go.Scatter(
-                    x=[times[k] + axis.offset for k in kept],
+                    x=[times[k] + layout.axis.offset for k in kept],
                     y=[shown[k] for k in kept],
                     customdata=[[steps[k], times[k]] for k in kept],
                     mode="lines",
@@ -208,8 +212,8 @@ def _interval(run: str, phase: Phase, place: int, axis: TimeAxis, *, first: bool
         y=[place] * 3,
         text=[text] * 3,
         mode="lines+markers",
-        line={"color": "#222222", "width": 3},
-        marker={"size": [0, 10, 0], "symbol": "line-ns", "line": {"color": "#222222", "width": 2}},
+        line={"color": MARK, "width": 3},
+        marker={"size": [0, 10, 0], "symbol": "line-ns", "line": {"color": MARK, "width": 2}},
         name="where a boundary can lie",
         legend="legend2",
         legendgroup="interval",
@@ -218,38 +222,31 @@ def _interval(run: str, phase: Phase, place: int, axis: TimeAxis, *, first: bool
     )
 
 
-def _lay_out(figure: go.Figure, layout: _Layout, title: str) -> None:
-    height = layout.plot + layout.top + _BOTTOM
+def _lay_out(figure: go.Figure, layout: _Layout) -> None:
     middle = 1 - (_CURVES_PX + _GAP) / layout.plot  # upper end of the bars, as a share of the plot
-    legend = {"orientation": "h", "x": 0, "xanchor": "left", "yanchor": "bottom", "font": {"size": 12}}
+    legend = {"orientation": "h", "x": 0, "xanchor": "left", "yanchor": "bottom"}
     figure.update_layout(
-        title={"text": escape(title), "x": 0.02, "y": 1 - 18 / height, "yanchor": "top"},
-        template="plotly_white",
-        font={"size": 13},
-        height=height,
-        margin={"l": 190, "r": 20, "t": layout.top, "b": _BOTTOM},
+        template=LIGHT,
+        height=layout.plot + layout.top + _BOTTOM,
+        margin={"l": 64, "r": 16, "t": layout.top, "b": _BOTTOM},
         legend={**legend, "y": 1 + 8 / layout.plot},
         legend2={**legend, "y": middle + 4 / layout.plot},
         hovermode="closest",
-        updatemenus=[
-            scale_buttons(["yaxis.type", "yaxis3.type"], "y", x=0.8, y=1 + (layout.top - 14) / layout.plot),
-            scale_buttons(["xaxis.type", "xaxis2.type", "xaxis3.type"], "x", x=1.0, y=1 + (layout.top - 14) / layout.plot),
-        ],
     )
 
 
 def _label_axes(figure: go.Figure, runs: Sequence[RunCurves], layout: _Layout, unit: str) -> None:
-    for row in (1, 2):
-        figure.update_xaxes(type="log", matches="x" if row == 2 else None, **tick_labels(layout.steps), row=row, col=1)
-    figure.update_xaxes(type="log", **tick_labels(layout.phase_time), row=3, col=1)
+    figure.update_xaxes(matches="x", row=2, col=1)
     figure.update_xaxes(title_text="optimizer step", row=2, col=1)
     reference = escape(_short(runs[0].name)) if runs else ""
     figure.update_xaxes(title_text=f"phase time: optimizer step of {reference}", row=3, col=1)
     for row in (1, 3):
-        figure.update_yaxes(type="log", exponentformat="power", title_text=unit, row=row, col=1)
+        figure.update_yaxes(title_text=unit, row=row, col=1)
     names = [escape(_short(run.name)) for run in runs]
     bars: dict[str, Any] = {"tickvals": list(range(len(runs))), "ticktext": names, "showgrid": False, "zeroline": False}
     figure.update_yaxes(**bars, range=[max(3, len(runs)) - 0.4, -0.6], row=2, col=1)
+    note_axes(figure, layout.axis, time_axes=["xaxis", "xaxis2", "xaxis3"], value_axes=["yaxis", "yaxis3"])
+    figure.layout.meta = {**figure.layout.meta, "min_width": _MIN_WIDTH}
     missing = [escape(run.name) for run in runs if not run.phase_time]
     notes = ["Solid: held-out, dashed: train. Shaded: phases of the reference."]
     notes += [f"Not in phase time: {', '.join(missing)}."] if missing else []

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from lightning_interp.dashboards.component_panels import WHEN, WHICH, WHO, Drawing
-from lightning_interp.dashboards.component_values import SPLIT_NAMES, StimulusGroup
-from lightning_interp.dashboards.time_axis import tick_labels
+from lightning_interp.dashboards.figures.component_panels import WHEN, WHICH, WHO, Drawing
+from lightning_interp.dashboards.figures.component_values import SPLIT_NAMES, StimulusGroup
+from lightning_interp.dashboards.theme import MARK
 
 MOST_CLASS_LINES = 24
 """Groups of stimuli up to which lines are drawn between classes."""
@@ -29,8 +29,9 @@ def label_axes(figure: go.Figure, drawing: Drawing, groups: Sequence[StimulusGro
     last = drawing.values.rank
     figure.update_xaxes(showticklabels=False, zeroline=False)
     figure.update_xaxes(showticklabels=True, row=last)
-    figure.update_yaxes(nticks=4, rangemode="tozero", zerolinecolor="#bbbbbb", tickfont_size=10)
-    figure.update_xaxes(type="log", matches="x", **tick_labels(drawing.axis, most=8), col=WHEN)
+    figure.update_yaxes(nticks=4, rangemode="tozero", tickfont_size=10)
+    for row in range(2, last + 1):
+        figure.update_xaxes(matches="x", row=row, col=WHEN)
     figure.update_xaxes(range=[-1, len(drawing.values.stimulus)], **_class_ticks(groups), col=WHICH)
     figure.update_xaxes(range=[0, len(drawing.values.unit) + 1], nticks=6, col=WHO)
     known = any(group.label is not None for group in groups)
@@ -57,7 +58,7 @@ def _class_ticks(groups: Sequence[StimulusGroup]) -> dict[str, Any]:
         "ticktext": [str(groups[index].label) for index in shown],
         "tickangle": 0,
         "showgrid": False,
-        "minor": {"tickvals": lines, "showgrid": True, "gridcolor": "#dddddd"},
+        "minor": {"tickvals": lines, "showgrid": True, "gridcolor": "rgba(128,128,128,0.3)"},
     }
 
 
@@ -68,7 +69,7 @@ def _split_stimuli(figure: go.Figure, groups: Sequence[StimulusGroup], last: int
     if train == total:
         return
     if train:
-        figure.add_vline(x=train - 0.5, line={"color": "#333333", "width": 1.5}, row="all", col=WHICH)
+        figure.add_vline(x=train - 0.5, line={"color": MARK, "width": 1.5}, row="all", col=WHICH)
     place = {"yref": "y domain", "y": 0, "yshift": -18, "xanchor": "center", "yanchor": "top"}
     for heldout, start, end in ((False, 0, train), (True, train, total)):
         if end > start:

@@ -9,8 +9,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lightning_interp.dashboards.component_axes import label_axes
-from lightning_interp.dashboards.component_panels import (
+from lightning_interp.dashboards.figures.alone import stand_alone
+from lightning_interp.dashboards.figures.component_axes import label_axes
+from lightning_interp.dashboards.figures.component_panels import (
     HEADING,
     WHEN,
     WHICH,
@@ -20,12 +21,30 @@ from lightning_interp.dashboards.component_panels import (
     add_stimuli,
     add_units,
 )
-from lightning_interp.dashboards.component_values import ComponentModel, Loadings, loadings, stimulus_groups
-from lightning_interp.dashboards.time_axis import TimeAxis, phase_key, scale_buttons, shade_phase, step_offset
+from lightning_interp.dashboards.figures.component_values import ComponentModel, Loadings, loadings, stimulus_groups
+from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
+from lightning_interp.dashboards.theme import LIGHT
 from lightning_interp.errors import ShapeError
+from lightning_interp.store.components_file import StoredComponents
+from lightning_interp.tca import CPFit, describe_components
 from lightning_interp.timeline import Timeline
 
-_TOP, _BOTTOM, _SENTENCE_WIDTH = 118, 130, 172
+_TOP, _BOTTOM, _SENTENCE_WIDTH = 46, 64, 172
+_MIN_WIDTH = 820
+"""Pixels under which three panels beside each other cannot be read; a page lets a narrower screen scroll the figure."""
+
+
+def stored_components_figure(stored: StoredComponents, timeline: Timeline | None) -> go.Figure:
+    """The components a monitor followed, each with the sentence that says when it rises."""
+    sentences = described(stored, timeline)
+    return _drawn(stored, stored.steps, timeline, descriptions=sentences)
+
+
+def described(stored: StoredComponents, timeline: Timeline | None) -> Sequence[Any]:
+    """Descriptions of stored components: when each rises, and how few units carry it."""
+    fit = CPFit(stored.cp_weights, stored.factors, stored.relative_error, True, 0, stored.flags)
+    phases = () if timeline is None else timeline.phases
+    return describe_components(fit, stored.steps, phases=phases, ids=stored.component_ids)
 
 
 def components_figure(  # noqa: PLR0913 - each argument is one thing to draw
@@ -62,6 +81,24 @@ def components_figure(  # noqa: PLR0913 - each argument is one thing to draw
     Raises:
         ShapeError: The fit has other than three axes, or steps, labels, held-out marks or descriptions do not match it.
     """
+    figure = _drawn(fit, steps, timeline, labels=labels, heldout=heldout, descriptions=descriptions, null=null)
+    notes = ["Gray: the component of the same place when unit labels are shuffled; its spikes are cut."] * (null is not None)
+    notes += ["Paler: held-out stimuli."] * bool(heldout is not None and any(heldout))
+    notes += ["Dotted: units that carry 90 % of the squared loading."]
+    heading = f"{title} · {_subtitle(fit, null)}"
+    return stand_alone(figure, title=heading, timeline=timeline, note=" ".join(notes))
+
+
+def _drawn(
+    fit: ComponentModel,
+    steps: Sequence[int],
+    timeline: Timeline | None,
+    *,
+    labels: Any | None = None,
+    heldout: Any | None = None,
+    descriptions: Sequence[Any] = (),
+    null: ComponentModel | None = None,
+) -> go.Figure:
     values, null_values = loadings(fit), None if null is None else loadings(null)
     _check(values, steps, descriptions, null_values)
     identities = _identities(fit, values.rank, descriptions)
@@ -72,11 +109,10 @@ def components_figure(  # noqa: PLR0913 - each argument is one thing to draw
         add_course(figure, drawing, component, steps, null_values)
         add_stimuli(figure, drawing, component, groups)
         add_units(figure, drawing, component)
-        for phase in timeline.phases if timeline else ():
-            shade_phase(figure, phase, drawing.axis, row=component + 1)
+    courses = [3 * component + 1 for component in range(values.rank)]
+    shade_phases(figure, timeline.phases if timeline else (), drawing.axis, panels=courses)
     label_axes(figure, drawing, groups)
-    _lay_out(figure, drawing, title, _subtitle(fit, values.rank, null))
-    _add_key(figure, timeline, has_null=null is not None, has_split=any(group.heldout for group in groups))
+    _lay_out(figure, drawing)
     return figure
 
 
@@ -116,20 +152,19 @@ def _empty(drawing: Drawing) -> go.Figure:
     )
 
 
-def _lay_out(figure: go.Figure, drawing: Drawing, title: str, subtitle: str) -> None:
+def _lay_out(figure: go.Figure, drawing: Drawing) -> None:
     above = drawing.heading_height
-    height = drawing.plot_height + _TOP + above + _BOTTOM
-    keys = [f"xaxis{'' if row == 0 else 3 * row + 1}.type" for row in range(drawing.values.rank)]
     figure.update_layout(
-        title={"text": f"{escape(title)}<br><sub>{subtitle}</sub>", "x": 0.02, "y": 1 - 18 / height, "yanchor": "top"},
-        template="plotly_white",
+        template=LIGHT,
         font={"size": 12},
-        height=height,
-        margin={"l": 75, "r": 20, "t": _TOP + above, "b": _BOTTOM},
+        height=drawing.plot_height + _TOP + above + _BOTTOM,
+        margin={"l": 64, "r": 16, "t": _TOP + above, "b": _BOTTOM},
         showlegend=False,
         hovermode="x",
-        updatemenus=[scale_buttons(keys, "x", x=1.0, y=1 + (_TOP + above - 30) / drawing.plot_height)],
     )
+    times = [f"xaxis{'' if row == 0 else 3 * row + 1}" for row in range(drawing.values.rank)]
+    note_axes(figure, drawing.axis, time_axes=times, most_ticks=8)
+    figure.layout.meta = {**figure.layout.meta, "min_width": _MIN_WIDTH}
     headings = {WHEN: "<b>When</b>", WHICH: "<b>Which stimuli</b>", WHO: "<b>Which units</b>"}
     units = {WHEN: "loading (share of RMS)", WHICH: "loading (RMS = 1)", WHO: "|loading| (RMS = 1)"}
     for column, heading in headings.items():
@@ -138,19 +173,7 @@ def _lay_out(figure: go.Figure, drawing: Drawing, title: str, subtitle: str) -> 
         figure.add_annotation(text=text, x=0, y=1, row=1, col=column, **place)
 
 
-def _subtitle(fit: ComponentModel, rank: int, null: ComponentModel | None) -> str:
+def _subtitle(fit: ComponentModel, null: ComponentModel | None) -> str:
     shuffled = "" if null is None else f" (unit labels shuffled: {null.relative_error:.3f})"
     flags = ", ".join(flag.replace("_", " ") for flag in fit.flags) or "none"
-    return (
-        f"rank {rank} &nbsp;·&nbsp; relative error {fit.relative_error:.3f}{shuffled} &nbsp;·&nbsp; flags: {escape(flags)}"
-    )
-
-
-def _add_key(figure: go.Figure, timeline: Timeline | None, *, has_null: bool, has_split: bool) -> None:
-    """Under the picture: phases in their colors, and what gray lines, pale areas and dotted lines are."""
-    notes = ["Gray: the component of the same place when unit labels are shuffled in each snapshot; its spikes are cut."]
-    notes = notes * has_null + ["Paler: held-out stimuli."] * has_split
-    notes += ["Dotted: units that carry 90 % of the squared loading."]
-    text = f"{phase_key(timeline.phases if timeline else ())}<br>{' '.join(notes)}"
-    place = {"xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top", "align": "left"}
-    figure.add_annotation(text=text, x=0, y=0, yshift=-60, showarrow=False, **place)
+    return f"rank {len(fit.cp_weights)}, relative error {fit.relative_error:.3f}{shuffled}, flags: {flags}"

@@ -9,13 +9,14 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from lightning_interp.dashboards.component_values import SPLIT_NAMES, Loadings, StimulusGroup, units_carrying
-from lightning_interp.dashboards.time_axis import TimeAxis
+from lightning_interp.dashboards.figures.component_values import SPLIT_NAMES, Loadings, StimulusGroup, units_carrying
+from lightning_interp.dashboards.figures.time_axis import TimeAxis
+from lightning_interp.dashboards.theme import CURVE_COLORS, MARK, NEUTRAL
 
-COMPONENT_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
-"""Component colors by identity, from the palette of Okabe and Ito, its yellow darkened; they repeat after eight."""
+COMPONENT_COLORS = CURVE_COLORS
+"""Component colors by identity; they repeat after eight."""
 
-NULL_COLOR = "#777777"
+NULL_COLOR = NEUTRAL
 WHEN, WHICH, WHO = 1, 2, 3
 """Columns of the figure: courses, stimuli, units."""
 
@@ -128,10 +129,10 @@ def add_units(figure: go.Figure, drawing: Drawing, component: int) -> None:
     trace.update(name="units", hovertemplate="%{customdata}")
     row, carrying = component + 1, units_carrying(loading)
     figure.add_trace(trace, row=row, col=WHO)
-    figure.add_vline(x=carrying + 0.5, line={"color": "#333333", "width": 1, "dash": "dot"}, row=row, col=WHO)
+    figure.add_vline(x=carrying + 0.5, line={"color": MARK, "width": 1, "dash": "dot"}, row=row, col=WHO)
     text = f"{carrying} of {len(order)} carry 90 %"
-    place = {**HEADING, "yanchor": "top", "xanchor": "right", "bgcolor": "rgba(255,255,255,0.8)"}
-    figure.add_annotation(text=text, x=1, y=1, font={"size": 11, "color": "#333333"}, row=row, col=WHO, **place)
+    place = {**HEADING, "yanchor": "top", "xanchor": "right"}
+    figure.add_annotation(text=text, x=1, y=1, font={"size": 11}, row=row, col=WHO, **place)
 
 
 def _area(

@@ -8,6 +8,8 @@ from html import escape
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lightning_interp.dashboards.theme import LIGHT, MARK
+
 Range = tuple[float, float, float]
 """Value with the ends of its interval."""
 
@@ -58,13 +60,13 @@ def warning_figure(rows: Sequence[WarningRow], *, title: str) -> go.Figure:
     for column, curves in panels.items():
         for (label, color, symbol), ranges in curves:
             figure.add_trace(_dots(names, ranges, label, color, symbol), row=1, col=column)
-    figure.add_vline(x=0.5, line={"color": "#555555", "width": 1, "dash": "dot"}, row=1, col=1)
+    figure.add_vline(x=0.5, line={"color": MARK, "width": 1, "dash": "dot"}, row=1, col=1)
     figure.update_xaxes(title_text="area under the curve at half of the budget (0.5: chance)", range=[0, 1.02], row=1, col=1)
     figure.update_xaxes(title_text="share of runs with an alarm", range=[-0.02, 1.02], row=1, col=2)
     figure.update_yaxes(autorange="reversed")
     height = 190 + _ROW_PX * len(rows)
     legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom"}
-    figure.update_layout(title=escape(title), template="plotly_white", height=height, scattermode="group", legend=legend)
+    figure.update_layout(title=escape(title), template=LIGHT, height=height, scattermode="group", legend=legend)
     return figure
 
 

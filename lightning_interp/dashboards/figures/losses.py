@@ -1,67 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of a run, one pure function each: plain values in, a plotly figure out. All are importable from here."""
+"""Losses over log time with the phases behind them, and below the intensities of the processes that make them up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lightning_interp.dashboards.component_figure import components_figure
-from lightning_interp.dashboards.component_values import ComponentModel
-from lightning_interp.dashboards.pages import write_html, write_image, write_page
-from lightning_interp.dashboards.rank_figure import rank_selection_figure
-from lightning_interp.dashboards.time_axis import (
-    PHASE_COLORS,
+from lightning_interp.dashboards.figures.thinning import thin
+from lightning_interp.dashboards.figures.time_axis import (
     TimeAxis,
-    phase_key,
-    scale_buttons,
-    shade_phase,
+    mark_intervals,
+    note_axes,
+    shade_phases,
     step_offset,
-    tick_labels,
-    tick_steps,
 )
-from lightning_interp.timeline import INTENSITY_NAMES, Phase, Timeline
-
-__all__ = [
-    "CURVE_STYLES",
-    "ERROR_STYLES",
-    "MAX_POINTS",
-    "PHASE_COLORS",
-    "ComponentModel",
-    "TimeAxis",
-    "components_figure",
-    "phase_timeline_figure",
-    "rank_selection_figure",
-    "step_offset",
-    "tick_steps",
-    "write_html",
-    "write_image",
-    "write_page",
-]
+from lightning_interp.dashboards.figures.words import NATS, loss_unit
+from lightning_interp.dashboards.run_view import RunView, Series, view_history
+from lightning_interp.dashboards.theme import EXCLUDED, HELDOUT, LIGHT, NEUTRAL, PHASE_COLORS, RESTRICTED, TRAIN
+from lightning_interp.timeline import INTENSITY_NAMES, Timeline
 
 CURVE_STYLES = {
-    "train_loss": ("train loss", "#000000", "dash"),
-    "heldout_loss": ("held-out loss", "#CC3311", "solid"),
-    "excluded_loss_max": ("excluded loss (train)", "#CC79A7", "dot"),
+    "train_loss": ("train loss", TRAIN, "dash"),
+    "heldout_loss": ("held-out loss", HELDOUT, "solid"),
+    "excluded_loss_max": ("excluded loss (train)", EXCLUDED, "dot"),
+    "restricted_loss": ("restricted loss (held-out)", RESTRICTED, "dashdot"),
 }
 ERROR_STYLES = {
-    "train_accuracy": ("train error", "#000000", "dash"),
-    "heldout_accuracy": ("held-out error", "#CC3311", "solid"),
+    "train_accuracy": ("train error", TRAIN, "dash"),
+    "heldout_accuracy": ("held-out error", HELDOUT, "solid"),
 }
-SCORES = {"generalization": ("early warning", "#333333", "dot")}
+SCORES = {"generalization": ("early warning", NEUTRAL, "dot")}
 INTENSITY_STYLES = {
-    name: SCORES.get(name, (name.replace("_", " "), PHASE_COLORS.get(name, "#333333"), "solid")) for name in INTENSITY_NAMES
+    name: SCORES.get(name, (name.replace("_", " "), PHASE_COLORS.get(name, NEUTRAL), "solid")) for name in INTENSITY_NAMES
 }
-MAX_POINTS = 2000
-"""Points drawn of one curve; longer ones are thinned evenly in log time."""
+_HEIGHT = 560
 
 
-def phase_timeline_figure(
-    series: Mapping[str, tuple[list[int], list[float]]], timeline: Timeline, *, title: str
-) -> go.Figure:
-    """Losses over log time with the phases behind them, and the intensities of the three processes below.
+def losses_figure(run: RunView) -> go.Figure:
+    """Losses with phases shaded, boundaries with their uncertainty, and intensities in [0, 1] below.
+
+    Accuracies are drawn as errors where no loss is recorded. Where the run has no phases but for the first few, as in a
+    training without held-out data, the intensities are left out.
+    """
+    losses = any(name in run.series for name in CURVE_STYLES)
+    styles = CURVE_STYLES if losses else ERROR_STYLES
+    axis = TimeAxis(step_offset(run.series), run.last_step)
+    shown = shown_intensities(run.timeline)
+    figure = _panels(len(shown) > 0)
+    figure.add_traces(_curves(run.series, styles, axis), rows=1, cols=1)
+    if shown:
+        figure.add_traces(_intensities(run.timeline, shown, axis), rows=2, cols=1)
+    shade_phases(figure, run.timeline.phases, axis, panels=(1, 2) if shown else (1,))
+    unit = loss_unit(run)
+    title = f"loss ({unit if unit == NATS else 'own unit'})" if losses else "error (1 − accuracy)"
+    _lay_out(figure, axis, title, two=bool(shown), signed=_has_negative(run.series, styles))
+    mark_intervals(figure, run.timeline.phases, axis)
+    return figure
+
+
+def phase_timeline_figure(series: Series, timeline: Timeline, *, title: str) -> go.Figure:
+    """The losses figure of a metrics history, to stand alone.
 
     Args:
         series: By record name, (optimizer steps, values). Losses in nats are drawn; accuracies, as
@@ -74,112 +74,70 @@ def phase_timeline_figure(
         (`step_offset`), so that step 0 can be drawn; ticks and hover text show the step itself. A bar above a boundary is as
         wide as the interval it can lie in.
     """
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.07)
-    axis = TimeAxis(step_offset(series), _last_step(series, timeline))
-    losses = any(name in series for name in CURVE_STYLES)
-    _add_curves(figure, series, CURVE_STYLES if losses else ERROR_STYLES, axis)
-    _add_intensities(figure, timeline, axis)
-    for phase in timeline.phases:
-        _add_phase(figure, phase, axis)
-    _lay_out(figure, title, timeline, "loss (nats)" if losses else "error (1 − accuracy)")
-    _label_axes(figure, axis)
-    return figure
+    from lightning_interp.dashboards.figures.alone import stand_alone
+
+    return stand_alone(losses_figure(view_history(title, series, timeline)), title=title, timeline=timeline)
 
 
-def _add_curves(
-    figure: go.Figure,
-    series: Mapping[str, tuple[list[int], list[float]]],
-    styles: Mapping[str, tuple[str, str, str]],
-    axis: TimeAxis,
-) -> None:
+def shown_intensities(timeline: Timeline) -> tuple[str, ...]:
+    """Processes with something to say: a score whose series are not recorded stays at zero throughout."""
+    found = {name: timeline.intensities.get(name, ()) for name in INTENSITY_NAMES}
+    if not any(found.values()):
+        return ()
+    return tuple(name for name, pairs in found.items() if name not in SCORES or any(value for _, value in pairs))
+
+
+def _panels(two: bool) -> go.Figure:
+    if two:
+        return make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.09)
+    return make_subplots(rows=1, cols=1)
+
+
+def _curves(series: Series, styles: Mapping[str, tuple[str, str, str]], axis: TimeAxis) -> list[go.Scatter]:
+    traces = []
     for name, (label, color, dash) in styles.items():
-        if name not in series:
-            continue
-        steps, values = series[name]
-        points = _thin(steps, [1 - value for value in values] if name.endswith("accuracy") else values)
-        line = {"color": color, "dash": dash, "width": 2}
-        figure.add_trace(_trace(points, axis, name=label, line=line, legend="legend", number="%{y:.4g}"), row=1, col=1)
+        if name in series:
+            steps, values = series[name]
+            points = thin(steps, [1 - value for value in values] if name.endswith("accuracy") else values)
+            line = {"color": color, "dash": dash, "width": 2}
+            traces.append(_trace(points, axis, name=label, line=line, legend="legend", number="%{y:.4g}"))
+    return traces
 
 
-def _add_intensities(figure: go.Figure, timeline: Timeline, axis: TimeAxis) -> None:
-    for name in INTENSITY_NAMES:
+def _intensities(timeline: Timeline, names: tuple[str, ...], axis: TimeAxis) -> list[go.Scatter]:
+    traces = []
+    for name in names:
         pairs = timeline.intensities.get(name, ())
-        points = _thin([step for step, _ in pairs], [value for _, value in pairs])
-        if name in SCORES and not any(points[1]):  # its series are not recorded: it has nothing to say
-            continue
+        points = thin([step for step, _ in pairs], [value for _, value in pairs])
         label, color, dash = INTENSITY_STYLES[name]
         line = {"color": color, "dash": dash, "width": 2}
-        figure.add_trace(_trace(points, axis, name=label, line=line, legend="legend2", number="%{y:.2f}"), row=2, col=1)
+        traces.append(_trace(points, axis, name=label, line=line, legend="legend2", number="%{y:.2f}"))
+    return traces
 
 
 def _trace(points: tuple[list[int], list[float]], axis: TimeAxis, *, number: str, **style: Any) -> go.Scatter:
     steps, values = points
-    x = [step + axis.offset for step in steps]
     hover = f"step %{{customdata:,}}: {number}"
-    return go.Scatter(x=x, y=values, customdata=steps, mode="lines", hovertemplate=hover, **style)
+    return go.Scatter(x=axis.place(steps), y=values, customdata=steps, mode="lines", hovertemplate=hover, **style)
 
 
-def _add_phase(figure: go.Figure, phase: Phase, axis: TimeAxis) -> None:
-    """Shade one phase in both panels; draw its end as a dotted line under a bar as wide as the interval it can lie in."""
-    shade_phase(figure, phase, axis, row="all")
-    if phase.end is None or phase.end_interval is None:
-        return
-    low, high = phase.end_interval
-    bar = {"color": "#333333", "width": 5}
-    x0, x1 = low + axis.offset, high + axis.offset
-    figure.add_shape(type="line", xref="x", yref="paper", x0=x0, x1=x1, y0=1.008, y1=1.008, line=bar)
-    figure.add_vline(x=phase.end + axis.offset, line={"color": "#333333", "width": 1, "dash": "dot"}, row="all", col=1)
+def _has_negative(series: Series, styles: Mapping[str, object]) -> bool:
+    return any(value < 0 for name in styles if name in series for value in series[name][1])
 
 
-def _lay_out(figure: go.Figure, title: str, timeline: Timeline, unit: str) -> None:
-    verdict = escape(timeline.verdict.replace("_", " "))
+def _lay_out(figure: go.Figure, axis: TimeAxis, value_title: str, *, two: bool, signed: bool) -> None:
+    legend = {"orientation": "h", "x": 0, "xanchor": "left", "yanchor": "bottom"}
     figure.update_layout(
-        title={"text": f"{escape(title)}<br><sub>verdict: {verdict}</sub>", "x": 0.02},
-        template="plotly_white",
-        font={"size": 13},
-        height=720,
-        margin={"l": 80, "r": 20, "t": 130, "b": 110},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
-        legend2={"orientation": "h", "x": 1, "xanchor": "right", "y": 0.3, "yanchor": "bottom"},
-        updatemenus=[
-            scale_buttons(["yaxis.type"], "y", x=0.78, y=1.23),
-            scale_buttons(["xaxis.type", "xaxis2.type"], "x", x=1.0, y=1.23),
-        ],
-        hovermode="x unified",
+        template=LIGHT,
+        height=_HEIGHT if two else 400,
+        margin={"l": 64, "r": 16, "t": 56, "b": 48},
+        legend={**legend, "y": 1.025},
+        legend2={**legend, "y": 0.305} if two else {},
     )
-    figure.update_yaxes(type="log", exponentformat="power", title_text=unit, row=1, col=1)
-    figure.update_yaxes(title_text="intensity (0 to 1)", range=[-0.03, 1.05], row=2, col=1)
-    _add_phase_key(figure, timeline)
-
-
-def _label_axes(figure: go.Figure, axis: TimeAxis) -> None:
-    figure.update_xaxes(type="log", **tick_labels(axis))
-    figure.update_xaxes(title_text="optimizer step", row=2, col=1)
-
-
-def _add_phase_key(figure: go.Figure, timeline: Timeline) -> None:
-    """The phases in their colors and steps, under the picture."""
-    text = phase_key(timeline.phases)
-    if len(timeline.phases) > 1:
-        text += "<br>Black bars: where a boundary can lie."
-    anchor = {"xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top"}
-    figure.add_annotation(text=text, x=0, y=-0.12, showarrow=False, align="left", **anchor)
-
-
-def _last_step(series: Mapping[str, tuple[list[int], list[float]]], timeline: Timeline) -> int:
-    ends = [steps[-1] for steps, _ in series.values() if steps]
-    return max([*ends, *(phase.end or phase.start for phase in timeline.phases)], default=0)
-
-
-def _thin(steps: Sequence[int], values: Sequence[float]) -> tuple[list[int], list[float]]:
-    """At most `MAX_POINTS` points: every one while they are far apart in log time, then evenly in log time, and the last."""
-    if len(steps) <= MAX_POINTS:
-        return list(steps), list(values)
-    ratio = ((steps[-1] + 1) / (steps[0] + 1)) ** (1 / (MAX_POINTS - 1))
-    kept: list[int] = []
-    due = float(steps[0])
-    for index, step in enumerate(steps):
-        if step >= due or index == len(steps) - 1:
-            kept.append(index)
-            due = (step + 1) * ratio - 1
-    return [steps[index] for index in kept], [values[index] for index in kept]
+    rows = 2 if two else 1
+    figure.update_yaxes(title_text=escape(value_title), row=1, col=1)
+    if two:
+        figure.update_yaxes(title_text="intensity (0 to 1)", range=[-0.03, 1.05], row=2, col=1)
+    figure.update_xaxes(title_text="optimizer step", row=rows, col=1)
+    names = ["xaxis", "xaxis2"][:rows]
+    note_axes(figure, axis, time_axes=names, value_axes=() if signed else ("yaxis",))

@@ -8,6 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lightning_interp.dashboards.theme import LIGHT, MARK
+
 SIMILARITY_CONVENTION = 0.8
 """Mean similarity of restarts from which a rank is usually accepted."""
 CONSISTENCY_CONVENTION = 60.0
@@ -41,10 +43,10 @@ def rank_selection_figure(
     for key, name, column, color, dash in _CURVES:
         figure.add_trace(_curve(table, key, name=name, line={"color": color, "dash": dash, "width": 2}), row=1, col=column)
     for column, level in ((2, SIMILARITY_CONVENTION), (3, CONSISTENCY_CONVENTION)):
-        figure.add_hline(y=level, line={"color": "#555555", "width": 1, "dash": "dot"}, row=1, col=column)
+        figure.add_hline(y=level, line={"color": MARK, "width": 1, "dash": "dot"}, row=1, col=column)
     if recommended is not None:
         x0, x1 = recommended - 0.4, recommended + 0.4
-        figure.add_vrect(x0=x0, x1=x1, fillcolor="#F0E442", opacity=0.35, line_width=0, layer="below", row=1, col="all")
+        figure.add_vrect(x0=x0, x1=x1, fillcolor="#C8B400", opacity=0.35, line_width=0, layer="below", row=1, col="all")
     _lay_out(figure, [int(row["rank"] or 0) for row in table], recommended, title)
     return figure
 
@@ -62,7 +64,7 @@ def _lay_out(figure: go.Figure, ranks: Sequence[int], recommended: int | None, t
     note = "no rank recommended" if recommended is None else f"recommended rank: {recommended} (yellow)"
     figure.update_layout(
         title={"text": f"{escape(title)}<br><sub>{note}; dotted: usual thresholds</sub>", "x": 0.02},
-        template="plotly_white",
+        template=LIGHT,
         font={"size": 12},
         height=360,
         margin={"l": 75, "r": 20, "t": 120, "b": 60},

@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every figure over training steps shares: the logarithmic step axis, phases shaded behind it, and their key."""
+"""What every figure over training steps shares: the step axis, logarithmic or linear, and phases shaded behind curves.
 
-from collections.abc import Mapping, Sequence
+The x position is the step plus an offset, so that step 0 can be drawn on a logarithmic axis; tick labels and hover texts
+show the step itself. `note_axes` writes into ``layout.meta`` which axes can be switched and to which ticks: a page has
+buttons of its own for that, `add_buttons` puts plotly's into a figure that stands alone.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 
+from lightning_interp.dashboards.theme import BAND, MARK, phase_color
 from lightning_interp.timeline import Phase
 
-PHASE_COLORS = {
-    "warm_up": "#999999",
-    "fitting": "#56B4E9",
-    "memorization": "#E69F00",
-    "circuit_formation": "#0072B2",
-    "cleanup": "#009E73",
-    "converged": "#F0E442",
-    "collapse": "#D55E00",
-}
-"""Phase colors, from the palette of Okabe and Ito, which color-blind readers can tell apart."""
+MOST_TICKS = 14
+_LINEAR_TICKS = 7
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,12 @@ class TimeAxis:
     offset: int
     last: int
 
+    def place(self, steps: Iterable[int]) -> list[int]:
+        """Positions of steps."""
+        return [int(step) + self.offset for step in steps]
 
-def step_offset(series: Mapping[str, tuple[list[int], list[float]]]) -> int:
+
+def step_offset(series: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> int:
     """Steps to add before the logarithm: a fifth of the first positive step, at least 1, so that no empty decades are drawn.
 
     >>> step_offset({"train_loss": ([0, 100, 200], [4.0, 2.0, 1.0])})
@@ -56,7 +59,19 @@ def tick_steps(last: int, offset: int = 1) -> list[int]:
     while power <= last:
         steps += [step for step in (power, 2 * power, 5 * power) if offset < step <= last]
         power *= 10
-    return thinned_ticks(steps, most=14)
+    return thinned_ticks(steps, most=MOST_TICKS)
+
+
+def linear_tick_steps(last: int) -> list[int]:
+    """Steps to label on a linear axis: multiples of 1, 2 or 5 times a power of ten.
+
+    >>> linear_tick_steps(16000)
+    [0, 5000, 10000, 15000]
+    """
+    rough = max(last, 1) / _LINEAR_TICKS
+    power = 10 ** max(0, math.floor(math.log10(rough)))
+    every = next(scale * power for scale in (1, 2, 5, 10) if scale * power >= rough)
+    return list(range(0, last + 1, every))
 
 
 def thinned_ticks(steps: list[int], *, most: int) -> list[int]:
@@ -70,18 +85,61 @@ def thinned_ticks(steps: list[int], *, most: int) -> list[int]:
     return steps
 
 
-def tick_labels(axis: TimeAxis, *, most: int = 14) -> dict[str, Any]:
-    """Positions and texts of the ticks, as a plotly axis takes them."""
-    steps = thinned_ticks(tick_steps(axis.last, axis.offset), most=most)
-    return {"tickvals": [step + axis.offset for step in steps], "ticktext": [f"{step:,}" for step in steps]}
+def tick_labels(axis: TimeAxis, *, most: int = MOST_TICKS) -> dict[str, Any]:
+    """Positions and texts of the ticks of a logarithmic axis, as a plotly axis takes them."""
+    return _labels(axis, thinned_ticks(tick_steps(axis.last, axis.offset), most=most))
 
 
-def shade_phase(figure: go.Figure, phase: Phase, axis: TimeAxis, *, row: int | str) -> None:
-    """Shade one phase in the first column of a row, or of every row with "all"."""
-    end = axis.last if phase.end is None else phase.end
-    span = {"x0": phase.start + axis.offset, "x1": end + axis.offset}
-    style = {"fillcolor": phase_color(phase), "opacity": 0.2, "line_width": 0, "layer": "below"}
-    figure.add_vrect(**span, **style, row=row, col=1)
+def ticks_of(axis: TimeAxis, *, most: int = MOST_TICKS) -> dict[str, dict[str, Any]]:
+    """The ticks by the kind of axis, ``log`` and ``linear``."""
+    linear = thinned_ticks(linear_tick_steps(axis.last), most=most)
+    return {"log": tick_labels(axis, most=most), "linear": _labels(axis, linear)}
+
+
+def _labels(axis: TimeAxis, steps: Sequence[int]) -> dict[str, Any]:
+    return {"tickvals": axis.place(steps), "ticktext": [f"{step:,}" for step in steps]}
+
+
+def shade_phases(figure: go.Figure, phases: Sequence[Phase], axis: TimeAxis, *, panels: Sequence[int]) -> None:
+    """Shade all phases in some panels; a dotted line where one begins.
+
+    Shapes are set at once: plotly checks a figure anew with every one that is added.
+
+    Args:
+        figure: Figure with its panels.
+        phases: Phases to shade.
+        axis: Positions of steps.
+        panels: Numbers of their axes, from 1.
+    """
+    shapes: list[dict[str, Any]] = []
+    for panel in panels:
+        number = "" if panel == 1 else str(panel)
+        place = {"xref": f"x{number}", "yref": f"y{number} domain", "y0": 0, "y1": 1, "layer": "below"}
+        for phase in phases:
+            start, end = axis.place((phase.start, last_of(phase, axis)))
+            band = {"fillcolor": phase_color(phase), "opacity": BAND, "line": {"width": 0}}
+            shapes.append({"type": "rect", "x0": start, "x1": end, **band, **place})
+            if phase is not phases[0]:
+                line = {"color": MARK, "width": 1, "dash": "dot"}
+                shapes.append({"type": "line", "x0": start, "x1": start, "line": line, **place})
+    figure.update_layout(shapes=[*figure.layout.shapes, *shapes])
+
+
+def mark_intervals(figure: go.Figure, phases: Sequence[Phase], axis: TimeAxis) -> None:
+    """Bars above the first row, each as wide as the interval in which a boundary can lie."""
+    place = {"type": "line", "xref": "x", "yref": "paper", "y0": 1.01, "y1": 1.01, "line": {"color": MARK, "width": 5}}
+    bars = [
+        {**place, "x0": phase.end_interval[0] + axis.offset, "x1": phase.end_interval[1] + axis.offset}
+        for phase in phases
+        if phase.end is not None and phase.end_interval is not None
+    ]
+    figure.update_layout(shapes=[*figure.layout.shapes, *bars])
+    figure.layout.meta = {**(figure.layout.meta or {}), "intervals": bool(bars)}
+
+
+def last_of(phase: Phase, axis: TimeAxis) -> int:
+    """Last step of a phase that is drawn."""
+    return max(axis.last if phase.end is None else phase.end, phase.start)
 
 
 def phase_key(phases: Sequence[Phase]) -> str:
@@ -94,23 +152,69 @@ def phase_key(phases: Sequence[Phase]) -> str:
     return " &nbsp; ".join(parts) or "no phase found yet"
 
 
-def phase_color(phase: Phase) -> str:
-    """Color of a phase, gray for a name of another version."""
-    return PHASE_COLORS.get(phase.name, "#999999")
+def note_axes(
+    figure: go.Figure,
+    axis: TimeAxis,
+    *,
+    time_axes: Sequence[str],
+    value_axes: Sequence[str] = (),
+    most_ticks: int = MOST_TICKS,
+) -> None:
+    """Make the time axes logarithmic, and write down what a page or `add_buttons` needs to switch axes.
+
+    Args:
+        figure: Figure with its traces.
+        axis: Positions of steps.
+        time_axes: Names in the layout, such as ``xaxis2``.
+        value_axes: Axes whose values can be drawn on a logarithmic scale, and are to begin with.
+        most_ticks: Ticks that a time axis has room for.
+    """
+    ticks = ticks_of(axis, most=most_ticks)
+    for name in time_axes:
+        figure.layout[name].update(type="log", tickmode="array", **ticks["log"])
+    for name in value_axes:
+        figure.layout[name].update(type="log", exponentformat="power", dtick=None)
+    figure.layout.meta = {"time_axes": list(time_axes), "value_axes": list(value_axes), "ticks": ticks}
 
 
-def scale_buttons(keys: Sequence[str], letter: str, *, x: float, y: float) -> dict[str, object]:
+def add_buttons(figure: go.Figure, *, top: float) -> None:
+    """Buttons that switch the axes noted in ``layout.meta``, for a figure that stands alone.
+
+    Args:
+        figure: Figure that `note_axes` was called for.
+        top: Upper end of the buttons, as a share of the height of the plot.
+    """
+    meta = figure.layout.meta or {}
+    menus = []
+    if meta.get("value_axes"):
+        menus.append(scale_buttons(meta["value_axes"], "y", x=0.78, y=top))
+    if meta.get("time_axes"):
+        menus.append(scale_buttons(meta["time_axes"], "x", x=1.0, y=top, ticks=meta["ticks"]))
+    figure.update_layout(updatemenus=menus)
+
+
+def scale_buttons(
+    axes: Sequence[str],
+    letter: str,
+    *,
+    x: float,
+    y: float,
+    ticks: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, object]:
     """A pair of buttons that switch axes between logarithmic and linear.
 
     Args:
-        keys: Axes to switch together, e.g. ``xaxis.type``.
+        axes: Axes to switch together, e.g. ``xaxis``.
         letter: Name of the axis on the buttons.
         x: Right end of the pair, as a share of the picture's width.
         y: Upper end, as a share of the picture's height.
+        ticks: Ticks by kind of axis, where they differ.
     """
-    buttons = [
-        {"label": f"{letter} {kind}", "method": "relayout", "args": [dict.fromkeys(keys, kind)]}
-        for kind in ("log", "linear")
-    ]
+    buttons = []
+    for kind in ("log", "linear"):
+        changes: dict[str, Any] = {f"{name}.type": kind for name in axes}
+        for name in axes if ticks is not None else ():
+            changes |= {f"{name}.{key}": value for key, value in (ticks or {})[kind].items()}
+        buttons.append({"label": f"{letter} {kind}", "method": "relayout", "args": [changes]})
     place = {"x": x, "xanchor": "right", "y": y, "yanchor": "top"}
     return {"type": "buttons", "direction": "right", "buttons": buttons, **place, "showactive": True, "active": 0}

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Courses of several records below each other, each on an axis of its own, with the phases behind them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lightning_interp.dashboards.figures.thinning import thin
+from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
+from lightning_interp.dashboards.figures.words import KNOWN, MEANING_COLORS, NATS, axis_title, loss_unit, words_for
+from lightning_interp.dashboards.run_view import RunView, Series
+from lightning_interp.dashboards.theme import CURVE_COLORS, LIGHT
+
+ROW_PX, GAP_PX = 130, 44
+MOST_ROWS = 12
+"""Rows of one figure; what does not fit is in the run directory."""
+
+
+def courses_figure(run: RunView, series: Series, names: Sequence[str]) -> go.Figure:
+    """One row a record, under a heading with its unit.
+
+    Args:
+        run: Its phases are shaded.
+        series: Where the records are: the run's scalars, or what its training was set to.
+        names: Records to draw, those that are there; at most `MOST_ROWS` of them.
+    """
+    shown = drawn(series, names)
+    plot = len(shown) * ROW_PX + (len(shown) - 1) * GAP_PX
+    figure = make_subplots(
+        rows=len(shown), cols=1, shared_xaxes=True, vertical_spacing=GAP_PX / plot if len(shown) > 1 else 0
+    )
+    axis = TimeAxis(step_offset(run.series or series), run.last_step)
+    for row, name in enumerate(shown):
+        figure.add_trace(_course(series[name], name, row, axis), row=row + 1, col=1)
+    shade_phases(figure, run.timeline.phases, axis, panels=range(1, len(shown) + 1))
+    headings = [_heading(name, run, row) for row, name in enumerate(shown)]
+    figure.update_layout(
+        template=LIGHT,
+        height=plot + 100,
+        margin={"l": 64, "r": 16, "t": 42, "b": 58},
+        showlegend=False,
+        annotations=headings,
+    )
+    figure.update_yaxes(nticks=4, exponentformat="power")
+    figure.update_xaxes(title_text="optimizer step", row=len(shown), col=1)
+    logarithmic = [_axis(row) for row, name in enumerate(shown) if words_for(name).log and _is_positive(series[name][1])]
+    times = [f"xaxis{'' if row == 0 else row + 1}" for row in range(len(shown))]
+    note_axes(figure, axis, time_axes=times, value_axes=logarithmic)
+    return figure
+
+
+def drawn(series: Mapping[str, object], names: Sequence[str]) -> list[str]:
+    """The names that are there, the first `MOST_ROWS` of them."""
+    return [name for name in names if name in series][:MOST_ROWS]
+
+
+def _axis(row: int) -> str:
+    return f"yaxis{'' if row == 0 else row + 1}"
+
+
+def _is_positive(values: Sequence[float]) -> bool:
+    return bool(values) and min(values) > 0
+
+
+def _heading(name: str, run: RunView, row: int) -> dict[str, object]:
+    text = axis_title(name)
+    if name in KNOWN and KNOWN[name].unit == NATS and loss_unit(run) != NATS:
+        text = f"{words_for(name).label} (own unit)"
+    place = {
+        "xref": "x domain" if row == 0 else f"x{row + 1} domain",
+        "yref": "y domain" if row == 0 else f"y{row + 1} domain",
+    }
+    style = {"x": 0, "y": 1, "yshift": 3, "xanchor": "left", "yanchor": "bottom", "showarrow": False, "font": {"size": 13}}
+    return {"text": escape(text), **place, **style}
+
+
+def _course(points: tuple[list[int], list[float]], name: str, row: int, axis: TimeAxis) -> go.Scatter:
+    finite = [(step, value) for step, value in zip(*points, strict=True) if math.isfinite(value)]
+    steps, values = thin([step for step, _ in finite], [value for _, value in finite])
+    color = MEANING_COLORS.get(name, CURVE_COLORS[row % len(CURVE_COLORS)])
+    return go.Scatter(
+        x=axis.place(steps),
+        y=values,
+        customdata=steps,
+        mode="lines" if len(steps) > 1 else "markers",
+        line={"color": color, "width": 2},
+        name=escape(words_for(name).label),
+        hovertemplate="step %{customdata:,}: %{y:.5g}<extra></extra>",
+    )

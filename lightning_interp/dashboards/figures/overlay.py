@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several runs in one figure: their curves, their phases, and the curves again with phases laid over each other."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from lightning_interp.dashboards.figures.comparison import RunCurves, runs_figure
+from lightning_interp.dashboards.run_view import RunView
+from lightning_interp.phases.alignment import align
+
+_DRAWN = ("train_loss", "heldout_loss", "train_accuracy", "heldout_accuracy")
+
+
+def overlay_figure(runs: Sequence[RunView]) -> go.Figure:
+    """Two or more runs; phase time is in the steps of the first."""
+    names = _told_apart([run.name for run in runs])
+    curves = [_curves(run, name, runs[0]) for run, name in zip(runs, names, strict=True)]
+    return runs_figure(curves)
+
+
+def _curves(run: RunView, name: str, reference: RunView) -> RunCurves:
+    series = {key: run.series[key] for key in _DRAWN if key in run.series}
+    if run is reference:
+        mapped = {key: [float(step) for step in steps] for key, (steps, _) in series.items()}
+        return RunCurves(name, run.timeline.phases, series, mapped)
+    alignment = align(reference.timeline.phases, run.timeline.phases)
+    if alignment.reason is not None:
+        return RunCurves(name, run.timeline.phases, series)
+    times = {key: [alignment.phase_time(step) or 0.0 for step in steps] for key, (steps, _) in series.items()}
+    return RunCurves(name, run.timeline.phases, series, times)
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Names with a number where one comes twice."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run came to, in one sentence; and how far its analysis is."""
+
+from lightning_interp.dashboards.run_view import RunView
+from lightning_interp.phases import SENTENCES
+from lightning_interp.timeline import Stage
+
+_STATUS = {
+    "training": "in training",
+    "finished": "training finished",
+    "failed": "training failed",
+    "interrupted": "training interrupted",
+}
+
+
+def verdict_sentence(run: RunView) -> str:
+    """The verdict with the steps that decided; of a run without one, the shape of its loss."""
+    timeline = run.timeline
+    if timeline.verdict == "unknown":
+        return _without_verdict(run)
+    sentence = SENTENCES.get(timeline.verdict, f"Verdict: {timeline.verdict.replace('_', ' ')}.")
+    fitted, solved = timeline.evidence.get("t_mem"), timeline.evidence.get("t_gen")
+    parts = [f"training data fitted from step {fitted:,}"] if isinstance(fitted, int) else []
+    parts += [f"held-out data solved from step {solved:,}"] if isinstance(solved, int) else []
+    return f"{sentence.rstrip('.')} ({', '.join(parts)})." if parts else sentence
+
+
+def _without_verdict(run: RunView) -> str:
+    if not run.series:
+        return "Nothing has been recorded yet."
+    stages = run.timeline.stages
+    if not stages:
+        return "There is no verdict (yet): without held-out data, or with too few points, nothing is said of generalization."
+    shape = ", then ".join(_stage(stage) for stage in stages)
+    return f"No verdict on generalization. Shape of the curve: {shape}."
+
+
+def _stage(stage: Stage) -> str:
+    return f"{stage.name.replace('_', ' ')} from step {stage.start:,}"
+
+
+def status_words(run: RunView) -> str:
+    """Where training and analysis stand."""
+    words = [] if run.manifest is None else [_STATUS.get(run.manifest.status, run.manifest.status)]
+    pending, stage = run.analysis.get("pending"), run.analysis.get("stage")
+    if isinstance(pending, int) and pending > 0:
+        words.append(f"{pending:,} snapshots not analyzed yet")
+    elif stage in ("failed", "stopped"):
+        words.append(f"analysis {stage}")
+    if run.series:
+        words.append(f"recorded to step {run.last_step:,}")
+    return ", ".join(words)

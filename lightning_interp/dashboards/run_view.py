@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What figures and pages draw of one run, as plain values, and how it is read from a run directory that may still grow.
+
+`RunFollower` reads only what is new since the last look, so that a live page costs the same however long the run is.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_interp.dashboards.layer_grid import GrowingGrid, LayerGrid
+from lightning_interp.errors import CorruptSnapshotError, MetricsError, RunError
+from lightning_interp.records import Record
+from lightning_interp.store.components_file import StoredComponents, component_files, read_components
+from lightning_interp.store.jsonl import read_lines
+from lightning_interp.store.layout import ANALYSIS, COMPONENTS, HEALTH, MANIFEST, PHASES, RECORDS
+from lightning_interp.store.manifest import Manifest, read_manifest
+from lightning_interp.store.recordlog import standing
+from lightning_interp.store.standing import standing_rows
+from lightning_interp.timeline import Timeline
+
+Series = Mapping[str, tuple[list[int], list[float]]]
+"""By name: optimizer steps and values."""
+Vectors = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Optimizer steps [step], and what was recorded at each [step, entry]."""
+
+SETTINGS_PREFIX = "training/"
+"""Names in health rows of what the training was set to; anything else there is what the user's own code logged."""
+LOGGED_PREFIX = "logged/"
+SETTINGS = ("lr", "weight_decay", "batch_size")
+"""Names of settings; of several values there are ``lr``, ``lr/1`` and so on."""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """Everything a figure can draw of one run; a follower's next look may add to the series in place.
+
+    Attributes:
+        name: Name of the run, plain text that may hold anything.
+        series: Scalar records by name.
+        timeline: Phases found so far; of verdict ``unknown`` where there are none yet.
+        by_layer: Values of each measure by layer or parameter.
+        vectors: Recorded vectors by name: steps, and entries [step, entry].
+        training: At each snapshot: ``lr``, ``weight_decay``, ``batch_size``, and ``logged/<name>``.
+        health: The monitor's own events, as in health.jsonl.
+        components: Tensor components of the latest fits.
+        manifest: Content of run.json, None of a metrics history.
+        analysis: Content of analysis.json, empty where there is none.
+        path: Run directory, None of a metrics history.
+    """
+
+    name: str
+    series: Series
+    timeline: Timeline
+    by_layer: Mapping[str, LayerGrid] = field(default_factory=dict)
+    vectors: Mapping[str, Vectors] = field(default_factory=dict)
+    training: Series = field(default_factory=dict)
+    health: tuple[Mapping[str, Any], ...] = ()
+    components: tuple[StoredComponents, ...] = ()
+    manifest: Manifest | None = None
+    analysis: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def last_step(self) -> int:
+        """Latest optimizer step of any record or phase, 0 where there is none."""
+        ends = [steps[-1] for steps, _ in self.series.values() if steps]
+        return max([*ends, *(phase.end or phase.start for phase in self.timeline.phases)], default=0)
+
+
+def view_history(name: str, series: Series, timeline: Timeline) -> RunView:
+    """A run of which only a metrics history is known."""
+    return RunView(name, series, timeline)
+
+
+def view_run(path: str | Path) -> RunView:
+    """A run directory as it is now.
+
+    Raises:
+        RunError: This is no run directory, one of another schema, or a file in it cannot be read.
+    """
+    return RunFollower(Path(path)).look()
+
+
+class RunFollower:
+    """Looks at a run directory again and again.
+
+    Args:
+        path: Run directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._marks: dict[str, tuple[int, int, int]] = {}
+        self._offset, self._last_step = 0, -1
+        self._view = RunView(path.resolve().name, {}, Timeline("unknown"), path=path)
+        self._forget_records()
+        self._health: list[dict[str, Any]] = []
+        self._health_offset = 0
+
+    def look(self) -> RunView:
+        """The run now: the same object where nothing has changed since the last look.
+
+        Raises:
+            RunError: As for `view_run`; the next look tries again.
+        """
+        try:
+            changes = {**self._look_at_manifest(), **self._look_at_records(), **self._look_at_health()}
+            changes |= {**self._look_at_results(), **self._look_at_components()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, MetricsError) as err:
+            self._marks.clear()
+            raise RunError(f"{self.path}: cannot be read now ({type(err).__name__}: {err}).") from err
+        if changes:
+            self._view = replace(self._view, **changes)
+        return self._view
+
+    def _look_at_manifest(self) -> dict[str, Any]:
+        if not self._changed(MANIFEST) and self._view.manifest is not None:
+            return {}
+        manifest, before = read_manifest(self.path), self._view.manifest
+        if before is None or (before.attempts, before.layers) != (manifest.attempts, manifest.layers):
+            self._forget_records()
+        self._view = replace(self._view, manifest=manifest)
+        return {"manifest": manifest}
+
+    def _look_at_records(self) -> dict[str, Any]:
+        if not self._changed(RECORDS) and self._offset:
+            return {}
+        rows, self._offset = read_lines(self.path / RECORDS, self._offset)
+        if rows and min(row["step"] for row in rows) <= self._last_step:  # an earlier step once more: all from the start
+            self._forget_records()
+            rows, self._offset = read_lines(self.path / RECORDS)
+        manifest = self._view.manifest
+        if not rows or manifest is None:
+            return {}
+        for record in standing(rows, manifest):
+            self._take(record, manifest.layers)
+        return {
+            "series": self._series,
+            "by_layer": {name: grid.view(manifest.layers) for name, grid in self._grids.items()},
+            "vectors": {name: grid.rows for name, grid in self._vectors.items()},
+        }
+
+    def _look_at_health(self) -> dict[str, Any]:
+        if not self._changed(HEALTH):
+            return {}
+        rows, self._health_offset = read_lines(self.path / HEALTH, self._health_offset)
+        self._health += rows
+        manifest = self._view.manifest
+        resumed = {} if manifest is None else manifest.resumed_steps
+        return {"health": tuple(self._health), "training": training_series(self._health, resumed)} if rows else {}
+
+    def _look_at_results(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self._changed(PHASES):
+            found["timeline"] = Timeline.from_dict(self._json(PHASES))
+        if self._changed(ANALYSIS):
+            found["analysis"] = self._json(ANALYSIS)
+        return found
+
+    def _look_at_components(self) -> dict[str, Any]:
+        paths = sorted((self.path / COMPONENTS).glob("*.safetensors"))
+        if not [path for path in paths if self._changed(f"{COMPONENTS}/{path.name}")]:
+            return {}
+        found = []
+        for _, layer, _ in component_files(self.path):
+            try:
+                found += [read_components(self.path, layer)] if layer else []
+            except (CorruptSnapshotError, RunError):  # damaged, or replaced meanwhile: the others are drawn
+                continue
+        order = {} if self._view.manifest is None else {n: k for k, n in enumerate(self._view.manifest.layers)}
+        return {"components": tuple(sorted(found, key=lambda each: order.get(each.layer, len(order))))}
+
+    def _forget_records(self) -> None:
+        self._offset, self._last_step = 0, -1
+        self._series: dict[str, tuple[list[int], list[float]]] = {}
+        self._grids: dict[str, GrowingGrid] = {}
+        self._vectors: dict[str, GrowingGrid] = {}
+
+    def _take(self, record: Record, layers: tuple[str, ...]) -> None:
+        self._last_step = record.step
+        for name, value in record.values.items():
+            if _is_number(value):
+                steps, values = self._series.setdefault(name, ([], []))
+                steps.append(record.step)
+                values.append(value)
+        for name, row in record.layers.items():
+            if len(row) == len(layers):
+                self._grids.setdefault(name, GrowingGrid(len(layers))).append(record.step, row)
+        for name, entries in record.vectors.items():
+            grid = self._vectors.setdefault(name, GrowingGrid(len(entries)))
+            if len(entries) == grid.width:  # parameters that came later make another vector, which fits no other
+                grid.append(record.step, entries)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        content = json.loads((self.path / name).read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+
+    def _changed(self, name: str) -> bool:
+        """Whether a file is there and is another, or longer, than at the last look."""
+        try:
+            state = (self.path / name).stat()
+        except FileNotFoundError:
+            return False
+        mark = (state.st_mtime_ns, state.st_ino, state.st_size)
+        changed = self._marks.get(name) != mark
+        self._marks[name] = mark
+        return changed
+
+
+def training_series(
+    health: Iterable[Mapping[str, Any]], resumed: Mapping[int, int]
+) -> dict[str, tuple[list[int], list[float]]]:
+    """What health rows of snapshots hold of the training: its settings by name, what was logged as ``logged/<name>``.
+
+    Args:
+        health: Rows of health.jsonl.
+        resumed: Step each later start continued from, by its number; what it took back is left out.
+    """
+    rows = [row for row in health if row.get("event") == "snapshot" and row.get("scalars")]
+    kept = standing_rows(((row["step"], row.get("attempt", 0), row) for row in rows), resumed)
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    for step, row in kept.items():
+        for name, value in row["scalars"].items():
+            if _is_number(value):
+                steps, values = found.setdefault(_training_name(name, row["scalars"]), ([], []))
+                steps.append(step)
+                values.append(float(value))
+    return found
+
+
+def _training_name(name: str, scalars: Mapping[str, Any]) -> str:
+    """A setting by its plain name, also where a loop of one's own passed it to `Monitor.step`; else ``logged/<name>``."""
+    if name.startswith(SETTINGS_PREFIX):
+        return name.removeprefix(SETTINGS_PREFIX)
+    return name if name in SETTINGS and SETTINGS_PREFIX + name not in scalars else LOGGED_PREFIX + name
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
