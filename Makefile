@@ -8,7 +8,8 @@ export PYTHON TORCH_FLAGS
 help: ## list the targets
 	@echo "Targets (each sets up its own .venv):"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Settings: PYTHON=python3.12 picks the interpreter; TORCH_FLAGS='--index-url …' picks another build of torch."
+	@echo "Settings: PYTHON=python3.12 picks the interpreter; TORCH_FLAGS='--index-url …' picks another build of torch;"
+	@echo "          BROWSER=none leaves out the tests that need Chromium or Chrome."
 
 demo: ## train a small network until it groks, and show its phases (about 2 minutes)
 	@.ci/venv demo
@@ -16,8 +17,14 @@ demo: ## train a small network until it groks, and show its phases (about 2 minu
 
 test: ## run the tests: one of each check (about 25 minutes with installation)
 	@.ci/venv test
+ifeq ($(BROWSER),none)
+	@echo "running the tests but those of pages, which need a browser; the slowest ones are listed at the end"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=8 -m "not verify and not gpu and not browser"
+else
+	@.ci/browser
 	@echo "running the tests; the slowest ones are listed at the end"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=8
+endif
 
 check: ## lint, formatting, types and spelling
 	@.ci/venv test

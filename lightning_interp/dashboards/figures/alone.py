@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A figure that stands alone: with title, buttons for its axes, and the key of the phases, which a page has elsewhere."""
 
-from html import escape
-
 import plotly.graph_objects as go
 
+from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.time_axis import add_buttons, phase_key
 from lightning_interp.timeline import Timeline
 
@@ -21,14 +20,14 @@ def stand_alone(figure: go.Figure, *, title: str, timeline: Timeline | None = No
         timeline: Its verdict stands under the title, its phases under the picture; None for neither.
         note: Plain text under the picture.
     """
-    verdict = "" if timeline is None else f"<br><sub>verdict: {escape(timeline.verdict.replace('_', ' '))}</sub>"
+    verdict = "" if timeline is None else f"<br><sub>verdict: {as_text(timeline.verdict.replace('_', ' '))}</sub>"
     has_bars = bool((figure.layout.meta or {}).get("intervals"))
     lines = _key(timeline, note, has_bars=has_bars)
     top, bottom = figure.layout.margin.t + _ABOVE, figure.layout.margin.b + (_BELOW - 30) + _LINE_PX * len(lines)
     height = figure.layout.height + _ABOVE + bottom - figure.layout.margin.b
     plot = height - top - bottom
     figure.update_layout(
-        title={"text": f"{escape(title)}{verdict}", "x": 0.02, "y": 1 - 22 / height, "yanchor": "top"},
+        title={"text": f"{as_text(title)}{verdict}", "x": 0.02, "y": 1 - 22 / height, "yanchor": "top"},
         height=height,
         margin={"t": top, "b": bottom},
     )
@@ -46,7 +45,7 @@ def _key(timeline: Timeline | None, note: str, *, has_bars: bool) -> list[str]:
     if timeline is not None:
         lines += _wrapped(phase_key(timeline.phases).split(" &nbsp; "))
         lines += ["Bars above: where a boundary can lie."] if has_bars else []
-    return lines + ([escape(note)] if note else [])
+    return lines + ([as_text(note)] if note else [])
 
 
 def _wrapped(parts: list[str]) -> list[str]:

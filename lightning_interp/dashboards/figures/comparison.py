@@ -3,7 +3,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from lightning_interp.dashboards.figures.alone import stand_alone
+from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
 from lightning_interp.dashboards.theme import LIGHT, MARK, phase_color
 from lightning_interp.timeline import Phase
@@ -142,8 +142,8 @@ def _add_curves(
                     customdata=[[steps[k], times[k]] for k in kept],
                     mode="lines",
                     line={"color": color, "dash": dash, "width": 2},
-                    name=escape(run.name),
-                    legendgroup=f"run {escape(run.name)}",
+                    name=as_text(run.name),
+                    legendgroup=f"run {as_text(run.name)}",
                     showlegend=not named,
                     hovertemplate=_hover(label, row),
                 ),
@@ -186,9 +186,9 @@ def _add_bars(figure: go.Figure, runs: Sequence[RunCurves], axis: TimeAxis) -> N
 
 
 def _bar(run: str, phase: Phase, span: tuple[int, int], place: int, axis: TimeAxis, *, first: bool) -> go.Scatter:
-    name = escape(phase.name.replace("_", " "))
+    name = as_text(phase.name.replace("_", " "))
     until = "open" if phase.end is None else f"{phase.end:,}"
-    text = f"{escape(run)}<br>{name} {phase.start:,}–{until}"
+    text = f"{as_text(run)}<br>{name} {phase.start:,}–{until}"
     return go.Scatter(
         x=[step + axis.offset for step in span],
         y=[place, place],
@@ -205,8 +205,8 @@ def _bar(run: str, phase: Phase, span: tuple[int, int], place: int, axis: TimeAx
 
 def _interval(run: str, phase: Phase, place: int, axis: TimeAxis, *, first: bool) -> go.Scatter:
     low, high = phase.start_interval
-    name = escape(phase.name.replace("_", " "))
-    text = f"{escape(run)}<br>{name} from {phase.start:,}, can lie in {low:,}–{high:,}"
+    name = as_text(phase.name.replace("_", " "))
+    text = f"{as_text(run)}<br>{name} from {phase.start:,}, can lie in {low:,}–{high:,}"
     return go.Scatter(
         x=[step + axis.offset for step in (low, phase.start, high)],
         y=[place] * 3,
@@ -228,7 +228,7 @@ def _lay_out(figure: go.Figure, layout: _Layout) -> None:
     figure.update_layout(
         template=LIGHT,
         height=layout.plot + layout.top + _BOTTOM,
-        margin={"l": 64, "r": 16, "t": layout.top, "b": _BOTTOM},
+        margin={"l": 64, "r": 28, "t": layout.top, "b": _BOTTOM},
         legend={**legend, "y": 1 + 8 / layout.plot},
         legend2={**legend, "y": middle + 4 / layout.plot},
         hovermode="closest",
@@ -238,16 +238,16 @@ def _lay_out(figure: go.Figure, layout: _Layout) -> None:
 def _label_axes(figure: go.Figure, runs: Sequence[RunCurves], layout: _Layout, unit: str) -> None:
     figure.update_xaxes(matches="x", row=2, col=1)
     figure.update_xaxes(title_text="optimizer step", row=2, col=1)
-    reference = escape(_short(runs[0].name)) if runs else ""
+    reference = as_text(_short(runs[0].name)) if runs else ""
     figure.update_xaxes(title_text=f"phase time: optimizer step of {reference}", row=3, col=1)
     for row in (1, 3):
         figure.update_yaxes(title_text=unit, row=row, col=1)
-    names = [escape(_short(run.name)) for run in runs]
+    names = [as_text(_short(run.name)) for run in runs]
     bars: dict[str, Any] = {"tickvals": list(range(len(runs))), "ticktext": names, "showgrid": False, "zeroline": False}
     figure.update_yaxes(**bars, range=[max(3, len(runs)) - 0.4, -0.6], row=2, col=1)
     note_axes(figure, layout.axis, time_axes=["xaxis", "xaxis2", "xaxis3"], value_axes=["yaxis", "yaxis3"])
     figure.layout.meta = {**figure.layout.meta, "min_width": _MIN_WIDTH}
-    missing = [escape(run.name) for run in runs if not run.phase_time]
+    missing = [as_text(run.name) for run in runs if not run.phase_time]
     notes = ["Solid: held-out, dashed: train. Shaded: phases of the reference."]
     notes += [f"Not in phase time: {', '.join(missing)}."] if missing else []
     place = {"xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top", "align": "left"}

@@ -2,7 +2,6 @@
 """The components of one layer: when each is there, which stimuli it answers to, and which units carry it."""
 
 from collections.abc import Sequence
-from html import escape
 from textwrap import wrap
 from typing import Any
 
@@ -22,6 +21,7 @@ from lightning_interp.dashboards.figures.component_panels import (
     add_units,
 )
 from lightning_interp.dashboards.figures.component_values import ComponentModel, Loadings, loadings, stimulus_groups
+from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
 from lightning_interp.dashboards.theme import LIGHT
 from lightning_interp.errors import ShapeError
@@ -134,7 +134,7 @@ def _identities(fit: ComponentModel, rank: int, descriptions: Sequence[Any]) -> 
 def _headings(values: Loadings, identities: Sequence[int], descriptions: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
     """Lines above each row: the sentence that describes the component, else its share of the model."""
     if descriptions:
-        return tuple(tuple(escape(line) for line in wrap(d.sentence(), _SENTENCE_WIDTH)) for d in descriptions)
+        return tuple(tuple(as_text(line) for line in wrap(d.sentence(), _SENTENCE_WIDTH)) for d in descriptions)
     percent = [f"{100 * share:.0f} %" for share in values.shares]
     return tuple((f"component {k}: {share} of the model's energy",) for k, share in zip(identities, percent, strict=True))
 
@@ -158,7 +158,7 @@ def _lay_out(figure: go.Figure, drawing: Drawing) -> None:
         template=LIGHT,
         font={"size": 12},
         height=drawing.plot_height + _TOP + above + _BOTTOM,
-        margin={"l": 64, "r": 16, "t": _TOP + above, "b": _BOTTOM},
+        margin={"l": 64, "r": 28, "t": _TOP + above, "b": _BOTTOM},
         showlegend=False,
         hovermode="x",
     )

@@ -3,11 +3,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.thinning import thin
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
 from lightning_interp.dashboards.figures.words import KNOWN, MEANING_COLORS, NATS, axis_title, loss_unit, words_for
@@ -40,7 +40,7 @@ def courses_figure(run: RunView, series: Series, names: Sequence[str]) -> go.Fig
     figure.update_layout(
         template=LIGHT,
         height=plot + 100,
-        margin={"l": 64, "r": 16, "t": 42, "b": 58},
+        margin={"l": 64, "r": 28, "t": 42, "b": 58},
         showlegend=False,
         annotations=headings,
     )
@@ -74,7 +74,7 @@ def _heading(name: str, run: RunView, row: int) -> dict[str, object]:
         "yref": "y domain" if row == 0 else f"y{row + 1} domain",
     }
     style = {"x": 0, "y": 1, "yshift": 3, "xanchor": "left", "yanchor": "bottom", "showarrow": False, "font": {"size": 13}}
-    return {"text": escape(text), **place, **style}
+    return {"text": as_text(text), **place, **style}
 
 
 def _course(points: tuple[list[int], list[float]], name: str, row: int, axis: TimeAxis) -> go.Scatter:
@@ -87,6 +87,6 @@ def _course(points: tuple[list[int], list[float]], name: str, row: int, axis: Ti
         customdata=steps,
         mode="lines" if len(steps) > 1 else "markers",
         line={"color": color, "width": 2},
-        name=escape(words_for(name).label),
+        name=as_text(words_for(name).label),
         hovertemplate="step %{customdata:,}: %{y:.5g}<extra></extra>",
     )

@@ -3,11 +3,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.theme import LIGHT, MARK
 
 Range = tuple[float, float, float]
@@ -52,7 +52,7 @@ def warning_figure(rows: Sequence[WarningRow], *, title: str) -> go.Figure:
         Left the area under the curve at half of the budget, right the shares of alarms.
     """
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04)
-    names = [escape(row.name) for row in rows]
+    names = [as_text(row.name) for row in rows]
     panels: Mapping[int, Sequence[tuple[tuple[str, str, str], list[Range]]]] = {
         1: [(_SIDES[0], [row.area for row in rows]), (_SIDES[1], [row.area_ahead for row in rows])],
         2: [(_ALARMS[0], [row.detected for row in rows]), (_ALARMS[1], [row.false_alarms for row in rows])],
@@ -66,7 +66,7 @@ def warning_figure(rows: Sequence[WarningRow], *, title: str) -> go.Figure:
     figure.update_yaxes(autorange="reversed")
     height = 190 + _ROW_PX * len(rows)
     legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom"}
-    figure.update_layout(title=escape(title), template=LIGHT, height=height, scattermode="group", legend=legend)
+    figure.update_layout(title=as_text(title), template=LIGHT, height=height, scattermode="group", legend=legend)
     return figure
 
 

@@ -32,7 +32,7 @@ def health_figure(run: RunView) -> go.Figure:
     figure.update_layout(
         template=LIGHT,
         height=3 * _ROW_PX,
-        margin={"l": 64, "r": 16, "t": 48, "b": 52},
+        margin={"l": 64, "r": 28, "t": 48, "b": 52},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         hovermode="closest",
     )

@@ -2,12 +2,12 @@
 """Heat maps over time: a measure by layer, or the power of each frequency."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.thinning import MAX_COLUMNS, kept_places
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, last_of, note_axes, step_offset
 from lightning_interp.dashboards.figures.words import words_for
@@ -36,11 +36,11 @@ def layers_figure(run: RunView, measure: str) -> go.Figure:
     axis = TimeAxis(step_offset(run.series), run.last_step)
     names = list(grid.layers)
     label = words_for(measure).label
-    hover = f"%{{y}}<br>step %{{customdata[0]:,}}: {escape(label)} %{{customdata[1]:.5g}}<extra></extra>"
+    hover = f"%{{y}}<br>step %{{customdata[0]:,}}: {as_text(label)} %{{customdata[1]:.5g}}<extra></extra>"
     figure = _heat_map(steps, shares, values, axis, names=names, hover=hover, limits=(low, 1.0), bar=bar)
     every = -(-len(names) // _MOST_NAMES)
-    shown = [escape(name) for name in names[::every]]
-    figure.update_yaxes(tickvals=shown, ticktext=[escape(_short(name)) for name in names[::every]], autorange="reversed")
+    shown = [as_text(name) for name in names[::every]]
+    figure.update_yaxes(tickvals=shown, ticktext=[as_text(_short(name)) for name in names[::every]], autorange="reversed")
     return _finished(figure, run, axis, rows=len(names))
 
 
@@ -79,7 +79,7 @@ def _heat_map(  # noqa: PLR0913 - what is drawn, where, and the words for it
     along = np.stack(np.broadcast_arrays(steps[None, :].astype(np.float32), values.astype(np.float32)), axis=-1)
     trace = go.Heatmap(
         x=_edges(np.asarray(axis.place(steps), dtype=np.float64)),
-        y=[escape(name) for name in names],
+        y=[as_text(name) for name in names],
         z=colors.astype(np.float32),
         customdata=along,
         zmin=limits[0],
@@ -134,7 +134,7 @@ def _finished(figure: go.Figure, run: RunView, axis: TimeAxis, *, rows: int) -> 
     figure.update_layout(
         template=LIGHT,
         height=_height(rows) + 92,
-        margin={"l": 64, "r": 16, "t": 34, "b": 58},
+        margin={"l": 64, "r": 28, "t": 34, "b": 58},
         hovermode="closest",
         shapes=[*lines, *bands],
     )

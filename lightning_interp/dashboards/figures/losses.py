@@ -2,12 +2,12 @@
 """Losses over log time with the phases behind them, and below the intensities of the processes that make them up."""
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.thinning import thin
 from lightning_interp.dashboards.figures.time_axis import (
     TimeAxis,
@@ -130,12 +130,12 @@ def _lay_out(figure: go.Figure, axis: TimeAxis, value_title: str, *, two: bool, 
     figure.update_layout(
         template=LIGHT,
         height=_HEIGHT if two else 400,
-        margin={"l": 64, "r": 16, "t": 56, "b": 48},
+        margin={"l": 64, "r": 28, "t": 56, "b": 48},
         legend={**legend, "y": 1.025},
         legend2={**legend, "y": 0.305} if two else {},
     )
     rows = 2 if two else 1
-    figure.update_yaxes(title_text=escape(value_title), row=1, col=1)
+    figure.update_yaxes(title_text=as_text(value_title), row=1, col=1)
     if two:
         figure.update_yaxes(title_text="intensity (0 to 1)", range=[-0.03, 1.05], row=2, col=1)
     figure.update_xaxes(title_text="optimizer step", row=rows, col=1)

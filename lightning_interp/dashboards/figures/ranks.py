@@ -2,12 +2,12 @@
 """Why a rank: error, agreement of restarts, and core consistency against the number of components."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.theme import LIGHT, MARK
 
 SIMILARITY_CONVENTION = 0.8
@@ -63,7 +63,7 @@ def _curve(table: Sequence[Mapping[str, float | int | None]], key: str, **style:
 def _lay_out(figure: go.Figure, ranks: Sequence[int], recommended: int | None, title: str) -> None:
     note = "no rank recommended" if recommended is None else f"recommended rank: {recommended} (yellow)"
     figure.update_layout(
-        title={"text": f"{escape(title)}<br><sub>{note}; dotted: usual thresholds</sub>", "x": 0.02},
+        title={"text": f"{as_text(title)}<br><sub>{note}; dotted: usual thresholds</sub>", "x": 0.02},
         template=LIGHT,
         font={"size": 12},
         height=360,

@@ -9,11 +9,11 @@ buttons of its own for that, `add_buttons` puts plotly's into a figure that stan
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 
+from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.theme import BAND, MARK, phase_color
 from lightning_interp.timeline import Phase
 
@@ -145,7 +145,7 @@ def last_of(phase: Phase, axis: TimeAxis) -> int:
 def phase_key(phases: Sequence[Phase]) -> str:
     """One line with the phases in their colors and steps; narrow phases have no room for a label."""
     parts = [
-        f'<span style="color:{phase_color(phase)}">■</span> {escape(phase.name.replace("_", " "))} '
+        f'<span style="color:{phase_color(phase)}">■</span> {as_text(phase.name.replace("_", " "))} '
         f"{phase.start:,}–{'' if phase.end is None else format(phase.end, ',')}"
         for phase in phases
     ]

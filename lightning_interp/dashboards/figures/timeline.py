@@ -3,10 +3,10 @@
 
 import math
 from collections.abc import Sequence
-from html import escape
 
 import plotly.graph_objects as go
 
+from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, last_of, note_axes, step_offset
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.dashboards.theme import LIGHT, MARK, NEUTRAL, STAGE_COLORS, contrast, phase_color
@@ -41,7 +41,7 @@ def timeline_figure(run: RunView) -> go.Figure:
     figure.update_layout(
         template=LIGHT,
         height=120 + 56 * len(rows),
-        margin={"l": 64, "r": 16, "t": 40, "b": 48},
+        margin={"l": 64, "r": 28, "t": 40, "b": 48},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         hovermode="closest",
         barmode="overlay",
@@ -58,14 +58,14 @@ def timeline_figure(run: RunView) -> go.Figure:
 def _phase_bar(phase: Phase, axis: TimeAxis, row: int) -> go.Scatter:
     until = "open" if phase.end is None else f"{phase.end:,}"
     name = phase.name.replace("_", " ")
-    text = f"{escape(name)}, steps {phase.start:,} to {until}, confidence {phase.confidence:.2f}"
+    text = f"{as_text(name)}, steps {phase.start:,} to {until}, confidence {phase.confidence:.2f}"
     return _bar((phase.start, last_of(phase, axis)), row, axis, color=phase_color(phase), hover=text, name=name)
 
 
 def _stage_bar(stage: Stage, axis: TimeAxis, row: int) -> go.Scatter:
     until = "open" if stage.end is None else f"{stage.end:,}"
     name = stage.name.replace("_", " ")
-    text = f"{escape(name)}, steps {stage.start:,} to {until}, slope {stage.slope:+.2f} per e-fold of steps"
+    text = f"{as_text(name)}, steps {stage.start:,} to {until}, slope {stage.slope:+.2f} per e-fold of steps"
     end = max(axis.last if stage.end is None else stage.end, stage.start)
     return _bar((stage.start, end), row, axis, color=STAGE_COLORS.get(stage.name, NEUTRAL), hover=text, name=name)
 
@@ -80,7 +80,7 @@ def _bar(span: tuple[int, int], row: int, axis: TimeAxis, *, color: str, hover: 
         y=[row] * 3,
         mode="lines+text",
         line={"color": color, "width": _BAR_PX},
-        text=["", escape(name) if fits else "", ""],
+        text=["", as_text(name) if fits else "", ""],
         textposition="middle center",
         textfont={"size": 12, "color": "#000000" if contrast(color, "#000000") > contrast(color, "#ffffff") else "#ffffff"},
         hovertext=[hover] * 3,
@@ -101,7 +101,7 @@ def _whiskers(phases: Sequence[Phase], axis: TimeAxis) -> go.Scatter:
     sizes: list[int] = []
     for phase in phases:
         low, high = phase.start_interval
-        text = f"{escape(phase.name.replace('_', ' '))} from {phase.start:,}; can lie in {low:,} to {high:,}"
+        text = f"{as_text(phase.name.replace('_', ' '))} from {phase.start:,}; can lie in {low:,} to {high:,}"
         x += [*axis.place((low, phase.start, high)), None]
         texts += [text] * 4
         sizes += [0, 12, 0, 0]
@@ -134,8 +134,8 @@ def _alarms(timeline: Timeline, axis: TimeAxis, row: int) -> list[go.Scatter]:
                     "color": "#D55E00" if name in ("collapse", "divergence") else "#0072B2",
                     "line": {"width": 2, "color": "#D55E00" if name in ("collapse", "divergence") else "#0072B2"},
                 },
-                name=escape(label),
-                hovertemplate=f"{escape(label)}, known at step %{{customdata:,}}<extra></extra>",
+                name=as_text(label),
+                hovertemplate=f"{as_text(label)}, known at step %{{customdata:,}}<extra></extra>",
             )
         )
     return traces

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way of the weights through their space: principal components of their sketches, colored by phase."""
 
-from html import escape
-
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.thinning import MAX_COLUMNS, kept_places
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.dashboards.theme import LIGHT, NEUTRAL, PHASE_COLORS
@@ -61,7 +60,7 @@ def trajectory_figure(run: RunView) -> go.Figure:
                 customdata=[known[k] for k in mine],
                 mode="markers",
                 marker={"color": PHASE_COLORS.get(name, NEUTRAL), "size": 8},
-                name=escape(name.replace("_", " ")) or "no phase",
+                name=as_text(name.replace("_", " ")) or "no phase",
                 hovertemplate="step %{customdata:,}<extra>%{fullData.name}</extra>",
             )
         )
@@ -70,7 +69,7 @@ def trajectory_figure(run: RunView) -> go.Figure:
     figure.update_layout(
         template=LIGHT,
         height=_HEIGHT,
-        margin={"l": 64, "r": 16, "t": 48, "b": 52},
+        margin={"l": 64, "r": 28, "t": 48, "b": 52},
         hovermode="closest",
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         meta={"time_axes": [], "value_axes": []},

@@ -4,10 +4,10 @@
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from lightning_interp.dashboards.figures.words import COMPONENT_PREFIX, words_for
+from lightning_interp.dashboards.figures.words import COMPONENT_PREFIX, NATS, loss_unit, words_for
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.timeline import Interval, Phase
 
@@ -80,7 +80,9 @@ def _change(run: RunView, ended: Phase, began: Phase) -> BoundaryChange:
     low = _recorded(recorded, max(ended.start, math.floor(step / _REACH)), before=step)
     high = _recorded(recorded, min(run.last_step if began.end is None else began.end, math.ceil(step * _REACH)), after=step)
     names = [name for name in run.series if not name.startswith((COMPONENT_PREFIX, "interp/"))]
-    moves = [move for name in names if (move := _move(run.series[name], name, (low, step, high))) is not None]
+    unit = loss_unit(run)
+    found = (_move(run.series[name], name, (low, step, high)) for name in names)
+    moves = [replace(move, unit="") if move.unit == NATS != unit else move for move in found if move is not None]
     moves.sort(key=lambda move: -move.share)
     return BoundaryChange(ended.name, began.name, step, began.start_interval, (low, high), tuple(moves[:MOST_MOVES]))
 

@@ -132,8 +132,8 @@ def file_rows(run: RunView, folder: Path) -> list[dict[str, str]]:
 
 
 def _link(path: Path, folder: Path) -> str:
-    """A relative address; ``./`` keeps a name with a colon from being taken for a scheme."""
-    return "./" + quote(Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix())
+    """A relative address, that of a link itself where a file is one; ``./`` keeps a colon from making a scheme of a name."""
+    return "./" + quote(Path(os.path.relpath(path.parent.resolve() / path.name, folder.resolve())).as_posix())
 
 
 def _interval(interval: tuple[int, int]) -> str:
