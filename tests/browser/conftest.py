@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Chromium for pages, and what every page must hold: no error in the console, nothing asked of another machine.
+
+There is no test of a page without a browser: where none is installed, these tests fail and say how to install it.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+HEIGHT = 900
+
+
+@dataclass
+class Visit:
+    """Pages that a test opens, and what went wrong on them.
+
+    Attributes:
+        problems: Errors of the console and of scripts, requests that failed, and requests to elsewhere.
+    """
+
+    browser: Browser
+    problems: list[str] = field(default_factory=list)
+    _pages: list[Page] = field(default_factory=list)
+
+    def __call__(self, url: str, *, width: int = 1280, theme: Any = "light", wait_for: str | None = None) -> Page:
+        """Open a page in a window of its own, with an empty cache.
+
+        Args:
+            url: Where it is.
+            width: Of the window, in pixels.
+            theme: What the system of the reader prefers.
+            wait_for: Selector of what must be there before the test goes on.
+        """
+        context = self.browser.new_context(viewport={"width": width, "height": HEIGHT}, color_scheme=theme)
+        page = context.new_page()
+        self._pages.append(page)
+        page.on("console", lambda message: self._note(message.type in ("error", "warning"), f"console: {message.text}"))
+        page.on("pageerror", lambda error: self._note(True, f"script: {error}"))
+        page.on("response", lambda answer: self._note(answer.status >= 400, f"{answer.status}: {answer.url}"))
+        own = ("data:", "blob:", url.rsplit("/", 1)[0])
+        page.on("request", lambda request: self._note(not request.url.startswith(own), f"elsewhere: {request.url}"))
+        page.goto(url)
+        if wait_for is not None:
+            page.wait_for_selector(wait_for)
+        return page
+
+    def close(self) -> None:
+        """Close every window."""
+        for page in self._pages:
+            page.context.close()
+
+    def _note(self, wrong: bool, text: str) -> None:
+        if wrong:
+            self.problems.append(text)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = [path for name in NAMES if (path := shutil.which(name))]
+    if not found:
+        pytest.fail(
+            "no Chromium is installed, and pages are tested in a real one: apt-get install chromium, or `.ci/browser`"
+        )
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses its sandbox to root
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=found[0], args=arguments)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    """Opens pages; at the end of the test nothing may have gone wrong on them that the test did not take out itself."""
+    visit = Visit(browser)
+    yield visit
+    visit.close()
+    assert visit.problems == []
+
+
+@pytest.fixture(scope="session")
+def overflow() -> Callable[[Page], float]:
+    """Pixels by which a page is wider than its window."""
+    return lambda page: float(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+@pytest.fixture(scope="session")
+def contrast_of() -> Callable[[Page, str], list[float]]:
+    """Contrast of the text of every visible element that a selector finds, against what is behind it (WCAG 2.1)."""
+    script = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+    return lambda page, selector: [float(value) for value in page.evaluate(script, selector)]
