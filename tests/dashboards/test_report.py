@@ -10,7 +10,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from reference_run import make_hostile_run, make_reference_run
+from reference_run import make_hostile_run, make_reference_run, manifest
 
 from lightning_interp.dashboards.report import boundary_changes, report_html, status_words, verdict_sentence, write_report
 from lightning_interp.dashboards.report.page import number
@@ -64,8 +64,8 @@ def hostile(tmp_path_factory):
 
 def test_report_says_the_verdict_in_one_sentence(page):
     assert (
-        "The network memorized first and generalized much later: grokking (training data fitted from step 200, held-out "
-        "data solved from step 10,500)." in page.words
+        "The network memorized first and generalized much later: grokking; training data fitted from step 200, held-out data "
+        "solved from step 10,500." in page.words
     )
 
 
@@ -148,6 +148,15 @@ def test_report_of_a_regression_says_no_verdict_and_the_shape():
     series = {"train_loss": (steps, [4 * (1 + step) ** -0.7 for step in steps])}
     sentence = verdict_sentence(view_history("regression", series, detect_phases(series)))
     assert sentence.startswith("No verdict on generalization. Shape of the curve: descent from step 0")
+
+
+def test_report_of_a_loss_of_its_own_kind_says_how_far_the_verdict_goes():
+    steps = list(range(0, 4000, 20))
+    curve = [4 * (1 + step) ** -0.7 for step in steps]
+    series = {"train_loss": (steps, curve), "heldout_loss": (steps, curve)}
+    run = replace(view_history("mse", series, detect_phases(series)), manifest=manifest("finished"))
+    sentence = verdict_sentence(run)
+    assert sentence.startswith("Shape of the curve: descent from step 0") and "unit of its own" in sentence
 
 
 def test_report_of_an_empty_run_is_a_page(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightning_interp import Run, open_run
+from lightning_interp.dashboards.report import write_report
 
 pytestmark = pytest.mark.timeout(600)
 PATIENCE = 200.0
@@ -44,6 +45,16 @@ def test_plain_digits_example_runs(tmp_path: Path) -> None:
     (run_dir,) = tmp_path.glob("**/interp_runs/*")
     timeline = analyzed(run_dir).timeline
     assert timeline is not None and timeline.verdict == "early_generalization"
+
+
+def test_self_supervised_example_gets_a_report_that_makes_sense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTNING_INTERP_REPORT", "1")
+    printed = run_example("self_supervised_digits.py", "--max-steps", "200", "--dirpath", str(tmp_path / "run"))
+    assert "report.html" in printed
+    analyzed(tmp_path / "run")
+    text = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
+    for words in ("Shape of the curve", "val loss pixels", "learning rate", "Trajectory of the weights", "own unit"):
+        assert words in text
 
 
 def test_digits_by_tasks_example_describes_components(tmp_path: Path) -> None:

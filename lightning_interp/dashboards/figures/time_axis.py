@@ -173,7 +173,7 @@ def note_axes(
     for name in time_axes:
         figure.layout[name].update(type="log", tickmode="array", **ticks["log"])
     for name in value_axes:
-        figure.layout[name].update(type="log", exponentformat="power", dtick=None)
+        figure.layout[name].update(type="log", exponentformat="power", nticks=figure.layout[name].nticks or 6)
     figure.layout.meta = {"time_axes": list(time_axes), "value_axes": list(value_axes), "ticks": ticks}
 
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run came to, in one sentence; and how far its analysis is."""
 
+from collections.abc import Sequence
+
+from lightning_interp.dashboards.figures.words import NATS, loss_unit
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.phases import SENTENCES
 from lightning_interp.timeline import Stage
@@ -14,15 +17,20 @@ _STATUS = {
 
 
 def verdict_sentence(run: RunView) -> str:
-    """The verdict with the steps that decided; of a run without one, the shape of its loss."""
+    """The verdict with the steps that decided; without one, or with a loss of its own kind, the shape of the loss."""
     timeline = run.timeline
     if timeline.verdict == "unknown":
         return _without_verdict(run)
+    if loss_unit(run) != NATS and timeline.stages:
+        return (
+            f"{_shape(timeline.stages)} The loss has a unit of its own, and verdicts are made for cross-entropies: by their "
+            f"rules, {timeline.verdict.replace('_', ' ')}."
+        )
     sentence = SENTENCES.get(timeline.verdict, f"Verdict: {timeline.verdict.replace('_', ' ')}.")
     fitted, solved = timeline.evidence.get("t_mem"), timeline.evidence.get("t_gen")
     parts = [f"training data fitted from step {fitted:,}"] if isinstance(fitted, int) else []
     parts += [f"held-out data solved from step {solved:,}"] if isinstance(solved, int) else []
-    return f"{sentence.rstrip('.')} ({', '.join(parts)})." if parts else sentence
+    return f"{sentence.rstrip('.')}; {', '.join(parts)}." if parts else sentence
 
 
 def _without_verdict(run: RunView) -> str:
@@ -31,8 +39,11 @@ def _without_verdict(run: RunView) -> str:
     stages = run.timeline.stages
     if not stages:
         return "There is no verdict (yet): without held-out data, or with too few points, nothing is said of generalization."
-    shape = ", then ".join(_stage(stage) for stage in stages)
-    return f"No verdict on generalization. Shape of the curve: {shape}."
+    return f"No verdict on generalization. {_shape(stages)}"
+
+
+def _shape(stages: Sequence[Stage]) -> str:
+    return f"Shape of the curve: {', then '.join(_stage(stage) for stage in stages)}."
 
 
 def _stage(stage: Stage) -> str:
