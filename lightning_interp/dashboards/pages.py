@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 IMAGE_WIDTH = 1200
 """Width of an image, in plotly's pixels; the file has twice as many."""
 
-_CONFIG = {"displaylogo": False, "responsive": True}
+_CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False, "plotlyServerURL": ""}
 
 
 def write_html(figure: go.Figure, path: str | Path) -> None:

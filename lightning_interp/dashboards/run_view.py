@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ class RunFollower:
         self._view = RunView(path.resolve().name, {}, Timeline("unknown"), path=path)
         self._forget_records()
         self._health: list[dict[str, Any]] = []
-        self._health_offset = 0
+        self._health_offset, self._training_step = 0, -1
 
     def look(self) -> RunView:
         """The run now: the same object where nothing has changed since the last look.
@@ -112,6 +112,9 @@ class RunFollower:
         try:
             changes = {**self._look_at_manifest(), **self._look_at_records(), **self._look_at_health()}
             changes |= {**self._look_at_results(), **self._look_at_components()}
+        except RunError:
+            self._marks.clear()
+            raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError, MetricsError) as err:
             self._marks.clear()
             raise RunError(f"{self.path}: cannot be read now ({type(err).__name__}: {err}).") from err
@@ -120,7 +123,8 @@ class RunFollower:
         return self._view
 
     def _look_at_manifest(self) -> dict[str, Any]:
-        if not self._changed(MANIFEST) and self._view.manifest is not None:
+        unchanged = not self._changed(MANIFEST) and (self.path / MANIFEST).exists()
+        if unchanged and self._view.manifest is not None:
             return {}
         manifest, before = read_manifest(self.path), self._view.manifest
         if before is None or (before.attempts, before.layers) != (manifest.attempts, manifest.layers):
@@ -151,9 +155,22 @@ class RunFollower:
             return {}
         rows, self._health_offset = read_lines(self.path / HEALTH, self._health_offset)
         self._health += rows
-        manifest = self._view.manifest
-        resumed = {} if manifest is None else manifest.resumed_steps
-        return {"health": tuple(self._health), "training": training_series(self._health, resumed)} if rows else {}
+        return {"health": tuple(self._health), "training": self._trained(rows)} if rows else {}
+
+    def _trained(self, rows: Sequence[Mapping[str, Any]]) -> Series:
+        """The training's series with new rows: added at the end, or all of them again where a resume took some back."""
+        steps = [row["step"] for row in rows if row.get("event") == "snapshot"]
+        resumed = {} if self._view.manifest is None else self._view.manifest.resumed_steps
+        goes_on = not resumed and (not steps or (steps == sorted(steps) and steps[0] > self._training_step))
+        self._training_step = max([self._training_step, *steps])
+        if not goes_on:
+            return training_series(self._health, resumed)
+        known = {name: (list(kept), list(values)) for name, (kept, values) in self._view.training.items()}
+        for name, (more, values) in training_series(rows, {}).items():
+            kept = known.setdefault(name, ([], []))
+            kept[0].extend(more)
+            kept[1].extend(values)
+        return known
 
     def _look_at_results(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -198,7 +215,10 @@ class RunFollower:
                 grid.append(record.step, entries)
 
     def _json(self, name: str) -> dict[str, Any]:
-        content = json.loads((self.path / name).read_text(encoding="utf-8"))
+        try:
+            content = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except ValueError as err:
+            raise RunError(f"{self.path / name}: cannot be read as JSON now ({err}).") from err
         return content if isinstance(content, dict) else {}
 
     def _changed(self, name: str) -> bool:

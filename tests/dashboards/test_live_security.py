@@ -77,7 +77,7 @@ def test_server_gives_the_page_and_what_it_is_made_of(url):
 def test_server_refuses_hosts_that_are_not_its_own(url, host):
     answer = Asked(url, "/", host=host or " ")
     assert answer.status == 400
-    assert "reference" not in answer.text
+    assert "<script" not in answer.text
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
@@ -123,7 +123,6 @@ def test_page_asks_no_other_machine_for_anything(url):
     page = Asked(url, "/").text
     assert "http://" not in page
     assert "https://" not in page
-    assert "serve_locally" not in page
 
 
 @pytest.mark.parametrize("picked", [["../../etc"], ["r0/../../x"], ["r99"], [None, 3, {}], "r0", {"r0": 1}])

@@ -64,8 +64,8 @@ def hostile(tmp_path_factory):
 
 def test_report_says_the_verdict_in_one_sentence(page):
     assert (
-        "The network memorized first and generalized much later: grokking; training data fitted from step 200, held-out data "
-        "solved from step 10,500." in page.words
+        "The network memorized first and generalized much later: grokking; training data fitted from step 200, held-out "
+        "data solved from step 10,500." in page.words
     )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run directory as figures see it: complete, and the same however it was read."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -126,13 +127,21 @@ def test_follower_of_nothing_says_what_is_wrong(tmp_path):
         RunFollower(tmp_path).look()
 
 
+def test_follower_notices_a_directory_that_vanished(tmp_path):
+    follower = RunFollower(make_reference_run(tmp_path, last_step=1000))
+    follower.look()
+    shutil.rmtree(tmp_path / "reference")
+    with pytest.raises(RunError, match="not a run directory"):
+        follower.look()
+
+
 def test_follower_recovers_from_a_file_that_could_not_be_read(tmp_path):
     path = make_reference_run(tmp_path, last_step=1000)
     follower = RunFollower(path)
     follower.look()
     whole = (path / "phases.json").read_text()
     (path / "phases.json").write_text("{")
-    with pytest.raises(RunError, match="cannot be read now"):
+    with pytest.raises(RunError, match=r"phases\.json: cannot be read as JSON now"):
         follower.look()
     (path / "phases.json").write_text(whole)
     assert follower.look().timeline.phases
@@ -167,6 +176,16 @@ def test_settings_that_a_resume_took_back_are_left_out():
 def test_scalars_that_are_no_numbers_are_left_out():
     row = {"event": "snapshot", "step": 9, "attempt": 0, "scalars": {"loss": "<b>", "flag": True, "x": 1.5}}
     assert training_series([row], {}) == {"logged/x": ([9], [1.5])}
+
+
+def test_follower_sees_settings_as_a_fresh_view_does(tmp_path):
+    path = make_reference_run(tmp_path, last_step=3000)
+    follower = RunFollower(path)
+    follower.look()
+    for step in (step for step in rows() if 3000 < step <= 6000):
+        append_snapshot(path, step)
+        follower.look()
+    assert follower.look().training == view_run(path).training != {}
 
 
 def test_vectors_of_another_length_are_left_out(layered):

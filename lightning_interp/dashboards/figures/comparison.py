@@ -224,7 +224,7 @@ def _interval(run: str, phase: Phase, place: int, axis: TimeAxis, *, first: bool
 
 def _lay_out(figure: go.Figure, layout: _Layout) -> None:
     middle = 1 - (_CURVES_PX + _GAP) / layout.plot  # upper end of the bars, as a share of the plot
-    legend = {"orientation": "h", "x": 0, "xanchor": "left", "yanchor": "bottom"}
+    legend = {"orientation": "h", "x": 0, "xanchor": "left", "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"}
     figure.update_layout(
         template=LIGHT,
         height=layout.plot + layout.top + _BOTTOM,

@@ -126,7 +126,7 @@ def _has_negative(series: Series, styles: Mapping[str, object]) -> bool:
 
 
 def _lay_out(figure: go.Figure, axis: TimeAxis, value_title: str, *, two: bool, signed: bool) -> None:
-    legend = {"orientation": "h", "x": 0, "xanchor": "left", "yanchor": "bottom"}
+    legend = {"orientation": "h", "x": 0, "xanchor": "left", "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"}
     figure.update_layout(
         template=LIGHT,
         height=_HEIGHT if two else 400,

@@ -9,7 +9,13 @@
   const figures = new Map();
   const NARROW = 560;
   const FEW_TICKS = 5;
-  const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+  const config = {
+    displaylogo: false,
+    responsive: true,
+    showSendToCloud: false,
+    plotlyServerURL: "",
+    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+  };
 
   const shownTheme = () => (state.theme === "auto" ? (dark.matches ? "dark" : "light") : state.theme);
 

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lightning-interp status``: where a run stands, in the terminal."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_interp.cli.exit_codes import DONE
+from lightning_interp.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from lightning_interp.cli.run_summary import RunSummary
+    from lightning_interp.dashboards.run_view import RunFollower, RunView
+
+EPILOG = """examples:
+  lightning-interp status interp_runs/20260102T030405Z-1a2b3c
+  lightning-interp status interp_runs/20260102T030405Z-1a2b3c --follow
+      The same again and again until the run ends.
+  lightning-interp status interp_runs/20260102T030405Z-1a2b3c --json | python -m json.tool
+"""
+FOLLOW_S = 2.0
+"""Seconds between two looks."""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the ``status`` command."""
+    parser = subparsers.add_parser(
+        "status",
+        help="where a run stands: phases, measures, settings, health, size on disk",
+        description="Shows where a run stands, from its run directory alone, while it trains or afterwards.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="run directory")
+    parser.add_argument(
+        "--follow", action="store_true", help="show it again whenever it changes, until the run ends or Ctrl-C"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read and show; returns the exit code."""
+    if args.follow and args.json:
+        raise ConfigError("status: give either --follow or --json; a script can ask again by itself.")
+    from lightning_interp.cli.run_summary import summary_of
+    from lightning_interp.dashboards.run_view import RunFollower
+
+    follower = RunFollower(args.run_dir)
+    summary = summary_of(follower.look(), now=time.time())
+    if args.json:
+        from lightning_interp.cli.plain_json import finite
+
+        print(json.dumps(finite(summary.to_dict()), allow_nan=False))
+    elif args.follow:
+        _follow(follower, summary)
+    else:
+        _show(summary)
+    return DONE
+
+
+def _show(summary: "RunSummary") -> None:
+    from rich.console import Console
+
+    from lightning_interp.cli.status_text import page
+
+    Console(highlight=False).print(page(summary))
+
+
+def _follow(follower: "RunFollower", summary: "RunSummary") -> None:
+    """Show it again and again; what cannot be read now is said, and tried again. The last state stays in the terminal."""
+    from rich.live import Live
+
+    from lightning_interp.cli.run_summary import summary_of
+    from lightning_interp.cli.status_text import page
+
+    try:
+        with Live(page(summary), auto_refresh=False, transient=True, vertical_overflow="ellipsis") as live:
+            while not summary.ended:
+                time.sleep(FOLLOW_S)
+                problem = ""
+                try:
+                    summary = summary_of(_looked(follower), now=time.time())
+                except RunError as err:
+                    problem = str(err)
+                live.update(page(summary, problem), refresh=True)
+    finally:
+        _show(summary)
+
+
+def _looked(follower: "RunFollower") -> "RunView":
+    from lightning_interp.store.manifest import holds_run
+
+    if not holds_run(follower.path):
+        raise RunError(f"{follower.path} is gone. What was read before is shown.")
+    return follower.look()

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``lightning-interp status`` shows to people. Everything that comes from a run is printed inert."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lightning_interp.cli.run_summary import Health, Measured, RunSummary
+from lightning_interp.console import printable
+from lightning_interp.dashboards.figures.words import axis_title, words_for
+from lightning_interp.dashboards.live.run_state import duration
+
+MOST_MEASURES = 24
+MOST_NOTICES = 8
+_COSTS = {
+    "hook_share": "of the wall time in hooks",
+    "writer_share": "of the wall time for writing",
+    "share": "of the wall time in all",
+    "contention": "longer steps while the analyzer works",
+}
+
+
+def page(summary: RunSummary, problem: str = "") -> Group:
+    """The whole status, to be printed.
+
+    Args:
+        summary: The run.
+        problem: Why the run cannot be read now, where it cannot.
+    """
+    parts: list[RenderableType] = [
+        *([_text(problem, "bold red")] if problem else []),
+        _text(summary.run, "bold"),
+        _text(summary.sentence),
+        _text(f"{summary.training} {summary.analyzer}", "dim"),
+        *(_text(warning, "yellow") for warning in summary.warnings),
+        _phases(summary),
+    ]
+    if summary.measures:
+        parts.append(_measures(summary.measures))
+    parts += [_table(title, lines) for title, lines in _sections(summary).items() if lines]
+    parts += [_text(f"Notice: {notice}", "yellow") for notice in summary.health.notices[:MOST_NOTICES]]
+    more = len(summary.health.notices) - MOST_NOTICES
+    return Group(*parts, *([_text(f"… and {more} more notices", "dim")] if more > 0 else []))
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that suits them.
+
+    >>> size(999), size(12_345_678)
+    ('999 B', '12.3 MB')
+    """
+    for unit, power in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= power:
+            return f"{count / power:.1f} {unit}"
+    return f"{count} B"
+
+
+def _phases(summary: RunSummary) -> RenderableType:
+    if not summary.phases:
+        return _text("No phase found yet.")
+    table = Table("phase")
+    for heading in ("start", "can lie in", "end", "confidence"):
+        table.add_column(heading, justify="right")
+    for phase in summary.phases:
+        table.add_row(*_phase_cells(phase))
+    return table
+
+
+def _phase_cells(phase: Mapping[str, Any]) -> tuple[Text, ...]:
+    low, high = phase["start_interval"]
+    end = "open" if phase["end"] is None else f"{phase['end']:,}"
+    cells = (phase["name"].replace("_", " "), f"{phase['start']:,}", f"{low:,}–{high:,}", end, f"{phase['confidence']:.2f}")
+    return tuple(_text(cell) for cell in cells)
+
+
+def _measures(measures: tuple[Measured, ...]) -> Table:
+    left_out = len(measures) - MOST_MEASURES
+    table = Table("measure", caption=f"and {left_out} more" if left_out > 0 else None)
+    for heading in ("step", "value", "since the phase began"):
+        table.add_column(heading, justify="right")
+    for each in measures[:MOST_MEASURES]:
+        change = "" if each.change is None else f"{each.change:+.4g}"
+        label = f"{words_for(each.name).label} ({each.unit})" if each.unit else words_for(each.name).label
+        table.add_row(_text(label), f"{each.step:,}", f"{each.value:.5g}", change)
+    return table
+
+
+def _sections(summary: RunSummary) -> dict[str, list[tuple[str, str]]]:
+    return {
+        "settings": [(axis_title(name), f"{value:g}") for name, value in summary.settings.items()],
+        "health": _health(summary.health),
+        "on disk": [*((part, size(count)) for part, count in summary.disk.items() if count), _total(summary.disk)],
+    }
+
+
+def _health(health: Health) -> list[tuple[str, str]]:
+    kept = f"{health.snapshots:,}" + (f", of which {health.removed:,} removed again" if health.removed else "")
+    lines = [("snapshots written", kept)]
+    lines += [(f"dropped: {reason}", f"{count:,}") for reason, count in health.dropped.items()]
+    lines += [("schedule thinned", f"{health.thinned:,} times")] if health.thinned else []
+    lines += [(_COSTS[name], f"{share:.2%}") for name, share in health.costs.items()]
+    if health.seconds_per_snapshot is not None:
+        lines.append(("analysis of a snapshot", f"{health.seconds_per_snapshot:.3g} s"))
+    if health.pending is not None:
+        lines.append(("snapshots to be observed", f"{health.pending:,}"))
+    if health.heartbeat_age_s is not None:
+        lines.append(("last sign of life of the analyzer", f"{duration(max(0.0, health.heartbeat_age_s))} ago"))
+    return lines
+
+
+def _total(disk: Mapping[str, int]) -> tuple[str, str]:
+    return "total", size(sum(disk.values()))
+
+
+def _table(title: str, lines: list[tuple[str, str]]) -> Table:
+    table = Table(title, "")
+    table.columns[1].justify = "right"
+    for name, value in lines:
+        table.add_row(_text(name), _text(value))
+    return table
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(printable(text), style=style)

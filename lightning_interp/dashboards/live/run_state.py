@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run stands, in sentences: its training, its analyzer, and what seems to have died."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_interp.dashboards.run_view import RunView
+from lightning_interp.store.layout import HEARTBEAT
+
+STALE_S = 90.0
+"""An analyzer process gives a sign of life every 5 s, and is halted for 50 s at most."""
+SILENT_S = 300.0
+"""A training writes into its health log every 30 s while it takes steps; a validation may take its time."""
+
+_TRAINING = {
+    "training": "Training",
+    "finished": "Training finished",
+    "failed": "Training failed",
+    "interrupted": "Training was interrupted",
+}
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands.
+
+    Attributes:
+        training: The training in one sentence.
+        analyzer: The analyzer in one sentence.
+        warnings: What seems to have died, one sentence each.
+        ended: Whether nothing more is to come: the training is over, and so is the analysis.
+    """
+
+    training: str
+    analyzer: str
+    warnings: tuple[str, ...]
+    ended: bool
+
+
+def state_of(run: RunView, *, now: float) -> RunState:
+    """Where a run stands.
+
+    Args:
+        run: The run.
+        now: Seconds since 1970.
+    """
+    status = "training" if run.manifest is None else str(run.manifest.status)
+    taken = last_snapshot(run)
+    sentence = _TRAINING.get(status, f"Training: {status}")
+    sentence += f", latest snapshot at step {taken:,}." if taken is not None else "."
+    stage = str(run.analysis.get("stage", ""))
+    ended = status != "training" and stage in ("finished", "stopped", "failed", "")
+    warnings = () if ended else _signs_of_death(run, status, stage, now)
+    return RunState(sentence, _analyzer(run.analysis, stage, taken), warnings, ended)
+
+
+def last_snapshot(run: RunView) -> int | None:
+    """Step of the latest snapshot that was written; None where the health log names none."""
+    steps = (row.get("step") for row in reversed(run.health) if row.get("event") == "snapshot")
+    return next((step for step in steps if isinstance(step, int)), None)
+
+
+def heartbeat_age_s(run_dir: Path, *, now: float) -> float | None:
+    """Seconds since the analyzer process gave a sign of life; None where it never did, or the clocks differ."""
+    try:
+        age = now - float(json.loads((run_dir / HEARTBEAT).read_text(encoding="utf-8"))["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return age if age >= -1 else None
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it.
+
+    >>> duration(42), duration(600), duration(7300)
+    ('42 s', '10 min', '2.0 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _analyzer(analysis: Mapping[str, Any], stage: str, taken: int | None) -> str:
+    pending = analysis.get("pending")
+    waiting = pending if isinstance(pending, int) and pending > 0 else 0
+    waits = f"; {waiting:,} snapshot{'s' if waiting > 1 else ''} to go" if waiting else ""
+    if stage == "running":
+        return f"{_doing(analysis, taken)}{waits}."
+    said = {
+        "": "The analyzer has not begun",
+        "starting": "The analyzer is starting",
+        "finished": "The analysis is complete",
+        "stopped": "The analyzer stopped",
+        "failed": "The analyzer failed",
+    }
+    return f"{said.get(stage, f'Analyzer: {stage}')}{waits}."
+
+
+def _doing(analysis: Mapping[str, Any], taken: int | None) -> str:
+    of_all = "" if taken is None else f" of {taken:,}"
+    observing, last = analysis.get("observing"), analysis.get("last_step")
+    if analysis.get("waiting_for_slot"):
+        return "The analyzer waits for other analyzers on its machine"
+    if isinstance(observing, int):
+        return f"The analyzer is at step {observing:,}{of_all}"
+    if analysis.get("fitting"):
+        return "The analyzer is fitting components"
+    return f"The analyzer has reached step {last:,}{of_all}" if isinstance(last, int) else "The analyzer waits for snapshots"
+
+
+def _signs_of_death(run: RunView, status: str, stage: str, now: float) -> tuple[str, ...]:
+    found = []
+    age = None if run.path is None or stage not in ("starting", "running") else heartbeat_age_s(run.path, now=now)
+    if age is not None and age > STALE_S:
+        found.append(f"No sign of life from the analyzer for {duration(age)}: it may have been killed.")
+    times = [row["time"] for row in run.health[-1:] if isinstance(row.get("time"), int | float)]
+    if status == "training" and times and now - times[0] > SILENT_S:
+        found.append(
+            f"No word from the training for {duration(now - times[0])}: it may have been killed, or is not stepping."
+        )
+    return tuple(found)
