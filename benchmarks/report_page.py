@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the report of a long run of many layers costs: time, size and memory.
 
-``python benchmarks/report_page.py`` makes the run directory that ``live_page.py`` serves (200 layers, 5,000 snapshots; removed at
-the end) and writes its report in a process of its own, several times: imports, reading 57 MB of records, drawing, writing.
+``python benchmarks/report_page.py`` makes the run directory that ``live_page.py`` serves (200 layers, 5,000 snapshots,
+removed at the end) and writes its report in a process of its own, several times: imports, reading 57 MB of records, drawing,
+writing.
 """
 
 import argparse

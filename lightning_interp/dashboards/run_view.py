@@ -34,6 +34,8 @@ SETTINGS_PREFIX = "training/"
 LOGGED_PREFIX = "logged/"
 SETTINGS = ("lr", "weight_decay", "batch_size")
 """Names of settings; of several values there are ``lr``, ``lr/1`` and so on."""
+PART_BYTES = 2**22
+"""Bytes of records that are parsed at a time."""
 
 
 @dataclass(frozen=True)
@@ -135,20 +137,26 @@ class RunFollower:
     def _look_at_records(self) -> dict[str, Any]:
         if not self._changed(RECORDS) and self._offset:
             return {}
-        rows, self._offset = read_lines(self.path / RECORDS, self._offset)
-        if rows and min(row["step"] for row in rows) <= self._last_step:  # an earlier step once more: all from the start
-            self._forget_records()
-            rows, self._offset = read_lines(self.path / RECORDS)
-        manifest = self._view.manifest
-        if not rows or manifest is None:
+        manifest, changed = self._view.manifest, False
+        while manifest is not None and self._read_records(manifest):
+            changed = True
+        if not changed or manifest is None:
             return {}
-        for record in standing(rows, manifest):
-            self._take(record, manifest.layers)
         return {
             "series": self._series,
             "by_layer": {name: grid.view(manifest.layers) for name, grid in self._grids.items()},
             "vectors": {name: grid.rows for name, grid in self._vectors.items()},
         }
+
+    def _read_records(self, manifest: Manifest) -> bool:
+        """Take in the next part of the records, so that a long file is never in memory as a whole; False at its end."""
+        rows, self._offset = read_lines(self.path / RECORDS, self._offset, most=PART_BYTES)
+        if rows and min(row["step"] for row in rows) <= self._last_step:  # an earlier step once more: all from the start
+            self._forget_records()
+            rows, self._offset = read_lines(self.path / RECORDS)
+        for record in standing(rows, manifest):
+            self._take(record, manifest.layers)
+        return bool(rows)
 
     def _look_at_health(self) -> dict[str, Any]:
         if not self._changed(HEALTH):

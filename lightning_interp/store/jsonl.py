@@ -38,12 +38,20 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
         os.close(descriptor)
 
 
-def read_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Whole rows from a byte offset on, and the offset to go on from. A torn last line is left for the next call."""
+def read_lines(path: Path, offset: int = 0, *, most: int = -1) -> tuple[list[dict[str, Any]], int]:
+    """Whole rows from a byte offset on, and the offset to go on from. A torn last line is left for the next call.
+
+    Args:
+        path: File of JSON lines; one that is not there has none.
+        offset: Where to begin.
+        most: Bytes to read at most, but for the rest of a line; all where negative.
+    """
     if not path.exists():
         return [], 0
     with path.open("rb") as handle:
         handle.seek(offset)
-        data = handle.read()
+        data = handle.read(most)
+        if 0 <= most == len(data):
+            data += handle.readline()
     whole = data.rfind(b"\n") + 1
     return [json.loads(line) for line in data[:whole].splitlines() if line.strip()], offset + whole

@@ -88,10 +88,24 @@ def test_follower_reads_only_what_is_new(layered, monkeypatch):
     follower.look()
     size, asked = (layered / RECORDS).stat().st_size, []
     read = run_view.read_lines
-    monkeypatch.setattr(run_view, "read_lines", lambda path, offset=0: asked.append(offset) or read(path, offset))
+
+    def note(path, offset=0, **most):
+        asked.append(offset)
+        return read(path, offset, **most)
+
+    monkeypatch.setattr(run_view, "read_lines", note)
     append_layered(layered, 5)
     follower.look()
-    assert asked == [size]
+    assert asked == [size, (layered / RECORDS).stat().st_size]
+
+
+@pytest.mark.parametrize("part", [1, 100, 1000])
+def test_follower_reads_a_long_file_in_parts(layered, monkeypatch, part):
+    from lightning_interp.dashboards import run_view
+
+    whole = view_run(layered)
+    monkeypatch.setattr(run_view, "PART_BYTES", part)
+    same(view_run(layered), whole)
 
 
 def test_follower_takes_a_better_row_of_an_earlier_step(layered):

@@ -4,6 +4,16 @@ import pytest
 from lightning_interp.store.jsonl import append_line, cut_torn_tail, read_lines
 
 
+def test_read_lines_in_parts_gives_every_line_once(tmp_path):
+    path = tmp_path / "lines"
+    path.write_text("".join(f'{{"k": {k}}}\n' for k in range(50)) + '{"k": 5')
+    for most in (0, 1, 8, 9, 10, 100, 10_000):
+        found, offset = [], 0
+        while (part := read_lines(path, offset, most=most))[0]:
+            found, offset = found + part[0], part[1]
+        assert [row["k"] for row in found] == list(range(50))
+
+
 def test_append_line_round_trips_rows(tmp_path):
     rows = [{"step": 1, "text": "line\nbreak \r and \u2028 ümlaut"}, {"values": {"a": 1e-300}}]
     for row in rows:
