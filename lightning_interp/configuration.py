@@ -55,6 +55,7 @@ class MonitorConfig:
     retention: str = "log"
     close_timeout: float = 60.0
     save_probe: bool = True
+    report: bool = True
     strict: bool = False
 
     def plain(self) -> dict[str, Any]:

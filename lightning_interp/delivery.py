@@ -2,13 +2,19 @@
 """Finished results on their way to people: rows to loggers, phase changes to alerts, console and callbacks."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lightning_interp.console import say, warn
-from lightning_interp.dashboards.feed import STEP_KEY, ResultFeed
+from lightning_interp.dashboards.feed import ResultFeed
 from lightning_interp.dashboards.loggers import LightningLogger, LoggerSet
+from lightning_interp.dashboards.outcome import Outcome
+from lightning_interp.dashboards.rows import row_keys
+from lightning_interp.errors import RunError
 from lightning_interp.phases import PhaseChange, describe, phase_changes
 from lightning_interp.run_start import Progress
+from lightning_interp.store.delivered import Delivered, WandbTarget, read_delivered, write_delivered
+from lightning_interp.store.manifest import read_manifest
 from lightning_interp.timeline import Phase, Timeline
 
 PhaseCallback = Callable[[PhaseChange], None]
@@ -41,8 +47,18 @@ class Delivery:
         self._step = progress.delivered_step if progress is not None else -1
         self._announced = _announced(progress)
         self._on_phase, self._strict = on_phase, strict
-        self._loggers = LoggerSet(loggers)
-        self._feed = ResultFeed(run_dir, names, delivered_step=self._step)
+        self._run_dir, self._names, self._before = run_dir, names, self._step
+        self._noted: Delivered | None = None
+        self._notes_fail = False
+        self._loggers = LoggerSet(loggers, row_keys(names), earlier=_supplied_before(run_dir))
+        self._note(0)
+        self._feed = ResultFeed(
+            run_dir,
+            names,
+            delivered_step=self._step,
+            make_figure=self._loggers.draw if self._loggers.takes_figures else None,
+            on_read=self._note,
+        )
 
     @property
     def step(self) -> int:
@@ -57,7 +73,10 @@ class Delivery:
         for row in update.rows:
             self._loggers.log(row)
             self.latest = row.metrics
-            self._step = int(row.metrics[STEP_KEY])
+            self._step = row.step
+        if update.figure is not None:
+            step, drawn = update.figure
+            self._loggers.show(drawn, step)
         if update.timeline is not None and update.timeline is not self.timeline:
             self.timeline = update.timeline
             for change in phase_changes(self._announced, update.timeline):
@@ -75,11 +94,37 @@ class Delivery:
         self._feed.read_now()
         self.deliver()
         if self.timeline is not None:
-            self._loggers.summarize(self.timeline)
+            self._loggers.summarize(self.timeline, self._step)
+        self._note(self._feed.read_bytes)
+
+    def publish(self, run_id: str, report: Path | None) -> None:
+        """Send figures and files to the dashboards that take them, after `finish`.
+
+        Args:
+            run_id: The run's own id.
+            report: Its report, None where there is none.
+        """
+        if self._step >= 0:
+            self._loggers.publish(Outcome(self._run_dir, run_id, self.timeline, self._step, report))
+            self._note(self._feed.read_bytes)
 
     def stop(self) -> None:
         """End the helper thread that reads."""
         self._feed.stop()
+
+    def _note(self, read_bytes: int) -> None:
+        """Write down what was delivered, so that `sync` knows what was not; a full disk costs that and one warning."""
+        targets = self._loggers.wandb_targets(before=self._before, read_bytes=read_bytes)
+        delivered = Delivered(self._step, self._names, targets)
+        if delivered == self._noted:
+            return
+        self._noted = delivered
+        try:
+            write_delivered(self._run_dir, delivered)
+        except OSError as err:
+            if not self._notes_fail:
+                self._notes_fail = True
+                warn(f"what was delivered cannot be noted ({err}); `lightning-interp sync` may send rows once more")
 
     def _tell(self, change: PhaseChange) -> None:
         text = describe(change)
@@ -97,6 +142,17 @@ class Delivery:
             if self._strict:
                 raise
             warn(f"on_phase callback for {change.name} failed ({type(err).__name__}: {err})")
+
+
+def _supplied_before(run_dir: Path) -> tuple[WandbTarget, ...]:
+    """W&B runs that earlier starts of the training supplied, as far as what they got still stands."""
+    try:
+        delivered, resumed_at = read_delivered(run_dir), read_manifest(run_dir).attempts[-1].resumed_at
+    except RunError:  # of a version that is not known here
+        return ()
+    if delivered is None or resumed_at is None:
+        return ()
+    return tuple(replace(target, step=min(target.step, resumed_at)) for target in delivered.wandb)
 
 
 def _announced(progress: Progress | None) -> Timeline | None:

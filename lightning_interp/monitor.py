@@ -28,6 +28,7 @@ from lightning_interp.console import say, warn
 from lightning_interp.delivery import Delivery, PhaseCallback
 from lightning_interp.errors import ConfigError, InterpError
 from lightning_interp.probe_keeper import ProbeKeeper
+from lightning_interp.run_report import report_switched_off, write_run_report
 from lightning_interp.run_start import Progress, choose_directory, new_manifest, open_directory
 from lightning_interp.store import snapshot_steps, write_manifest
 from lightning_interp.store.manifest import Status
@@ -117,7 +118,7 @@ class RunMonitor:
             opened.pop_all()
         self._closed = False
         self.next_step, self.next_look = 0, 0.0
-        atexit.register(self.close, timeout=5.0)
+        atexit.register(self._close_at_exit)
         self._announce(module, resolved, training)
         if not self._start.resumed:
             self.snapshot(module, step=training.step, epoch=training.epoch, scalars={})
@@ -190,7 +191,7 @@ class RunMonitor:
     def close(
         self, *, timeout: float | None = None, status: Status = "interrupted", module: nn.Module | None = None
     ) -> None:
-        """Write what is queued, let the analyzer finish within the timeout, deliver its results. Idempotent.
+        """Write what is queued, let the analyzer finish within the timeout, deliver its results, report. Idempotent.
 
         Args:
             timeout: Seconds to wait, None for the configured `close_timeout`.
@@ -202,10 +203,24 @@ class RunMonitor:
         """
         if self._closed:
             return
+        try:
+            finished = self._finish(self.config.close_timeout if timeout is None else timeout, status, module)
+        except InterpError:
+            self._publish(partial=True)
+            raise
+        self._publish(partial=not finished)
+
+    def _close_at_exit(self) -> None:
+        """What a process that ends has time for: no figures and no report."""
+        if not self._closed:
+            self._finish(5.0, "interrupted", None)
+
+    def _finish(self, timeout: float, status: Status, module: nn.Module | None) -> bool:
+        """Everything but figures and report; returns whether the analysis is complete."""
         self._closed = True
-        atexit.unregister(self.close)
+        atexit.unregister(self._close_at_exit)
         began = time.monotonic()
-        deadline = began + (self.config.close_timeout if timeout is None else timeout)
+        deadline = began + timeout
         with self._open:
             self._pace.stop()
             self.probe.finish(max(0.0, deadline - time.monotonic()))
@@ -230,13 +245,20 @@ class RunMonitor:
             if not ended:
                 self._say_unfinished()
             self._watch_engine()
+        return finished
+
+    def _publish(self, *, partial: bool) -> None:
+        """Report and figures, once everything else is on disk and nothing of the training waits any more."""
+        wanted = self.config.report and not report_switched_off()
+        report = write_run_report(self.run_dir, partial=partial, strict=self.config.strict) if wanted else None
+        self._delivery.publish(self._start.manifest.run_id, report)
 
     def abandon(self) -> None:
         """Let go of writer, analyzer and feed without waiting; what is committed stays. For when the monitor fails."""
         if self._closed:
             return
         self._closed = True
-        atexit.unregister(self.close)
+        atexit.unregister(self._close_at_exit)
         self._recorder.note("closed", status="failed", analyzer_finished=False)
         self._write_status("failed")
         self._open.close()

@@ -21,9 +21,10 @@ REPOSITORY = Path(__file__).parents[1]
 SOURCES = ("lightning_interp", "tests", "examples", "pyproject.toml", "constraints.txt")
 
 # At import, so that what a whole module shares has it, too. Analyzers of tests that run side by side do not take turns, as
-# those of a sweep would, and W&B's service may take longer to start than users would wait. A report takes seconds, so that
-# only tests that look at reports have them written.
-os.environ |= {"LIGHTNING_INTERP_ANALYZERS": "1000", "WANDB__SERVICE_WAIT": "300", "LIGHTNING_INTERP_REPORT": "0"}
+# those of a sweep would, and W&B's service may take longer to start than users would wait. W&B remembers for a whole process
+# in which mode the first run began. A report takes seconds, so that only tests that look at reports have them written.
+os.environ |= {"LIGHTNING_INTERP_ANALYZERS": "1000", "LIGHTNING_INTERP_REPORT": "0"}
+os.environ |= {"WANDB_MODE": "offline", "WANDB__SERVICE_WAIT": "300"}
 
 # Jobs that a shell starts with `&` ignore Ctrl-C, and so would every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

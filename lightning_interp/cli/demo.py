@@ -72,6 +72,8 @@ def _show(result: "DemoResult", console: "Console") -> None:
         end = "end" if phase.end is None else str(phase.end)
         table.add_row(phase.name.replace("_", " "), str(phase.start), end, f"{phase.confidence:.2f}")
     console.print(table)
+    if result.report is not None:
+        console.print(f"Report          {result.report}  (opens in any browser)", soft_wrap=True)
     console.print(f"Picture         {result.picture}", soft_wrap=True)
     console.print(f"Run directory   {result.run_dir}", soft_wrap=True)
     upload = f"{as_typed('wandb')} sync {result.wandb_dir}"
@@ -85,6 +87,7 @@ def _summary(result: "DemoResult") -> dict[str, object]:
         "grokked": result.grokked,
         "run_dir": str(result.run_dir),
         "picture": str(result.picture),
+        "report": None if result.report is None else str(result.report),
         "wandb_dir": str(result.wandb_dir),
         "timeline": result.timeline.to_dict(),
     }

@@ -22,8 +22,13 @@ COMMANDS = {
     "phases": "find the phases of learning in a metrics history (CSV, TensorBoard, W&B or a run directory)",
     "analyze": "analyze checkpoints, or finish the analysis of a run directory",
     "tca": "find the components of a run's activations: when, which stimuli, which units",
+    "watch": "watch runs on a page in the browser, while they train",
+    "status": "where a run stands: phases, measures, settings, health, size on disk",
     "compare": "compare runs: phase boundaries over seeds, losses in phase time, representations at matched phases",
+    "report": "write a page about a run, or several, that needs no network",
     "export": "write a run's records as zarr, parquet or CSV",
+    "sync": "send results that came after training to its W&B run",
+    "wandb-workspace": "build a ready-made W&B workspace view of everything the monitor logs",
     "check-neutral": "train with and without the monitor and report the first difference, or none",
 }
 """Commands with one line each; the module of the same name, `-` as `_`, is imported when the command is used."""
@@ -37,6 +42,8 @@ EPILOG = """examples:
       The same for a script: one word, such as grokking or memorization_only.
   lightning-interp tca interp_runs/20260102T030405Z-1a2b3c --figure components.html
       What parts do the stored activations consist of, and when did each of them appear?
+  lightning-interp watch interp_runs/
+      What are the runs in this folder doing right now? A page in the browser that follows them.
 """
 
 

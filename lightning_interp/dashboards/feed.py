@@ -2,39 +2,30 @@
 """New results of a run directory, read and parsed by a helper thread, picked up ready-made by the training thread."""
 
 import json
-import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning_interp.console import warn
+from lightning_interp.dashboards.live_figure import Drawn, LiveFigure
+from lightning_interp.dashboards.rows import Row, covered_step, row_of
 from lightning_interp.errors import MetricsError
 from lightning_interp.records import Record
 from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import ANALYSIS, PHASES, RECORDS
 from lightning_interp.store.manifest import read_manifest
 from lightning_interp.store.recordlog import standing
-from lightning_interp.timeline import INTENSITY_NAMES, PHASE_NAMES, Timeline
+from lightning_interp.timeline import Timeline
 
 POLL_S = 0.5
 SHARE = 0.002
 """Most of the time that reading may take, live: while it parses, the training's own thread cannot run python."""
 LONGEST_PAUSE_S = 5.0
 """What an analyzer has found is read by then, however much there was to read before."""
-PREFIX = "interp/"
-STEP_KEY = "interp/step"
-PHASE_KEY = "interp/phase"
-"""Number of the phase in `PHASE_NAMES`, so that every logger can draw it."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One snapshot's results as loggers take them: the same keys in every row, NaN where there is no value."""
-
-    step: int
-    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -44,6 +35,7 @@ class Update:
     rows: tuple[Row, ...] = ()
     timeline: Timeline | None = None
     notices: tuple[str, ...] = ()
+    figure: Drawn | None = None
 
 
 class ResultFeed:
@@ -54,12 +46,24 @@ class ResultFeed:
         names: Scalar names loggers get; a value outside them stays in the run directory.
         delivered_step: Latest step that an earlier start of the training delivered; -1 for none. Later ones that stand are
             delivered now, so that a killed training loses no row.
+        make_figure: Makes the figure of the losses ready for loggers; none is drawn where it is None.
+        on_read: Called by the helper thread after each look, with the bytes of records.jsonl that were read.
     """
 
-    def __init__(self, run_dir: Path, names: tuple[str, ...], *, delivered_step: int = -1) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        names: tuple[str, ...],
+        *,
+        delivered_step: int = -1,
+        make_figure: Callable[[Any], Any] | None = None,
+        on_read: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._run_dir, self._names, self._seen_step = run_dir, names, delivered_step
         self._manifest = read_manifest(run_dir)
-        self._offset = 0
+        self._figure = None if make_figure is None else LiveFigure(run_dir.name, self._manifest, make_figure, share=SHARE)
+        self._on_read = on_read
+        self.read_bytes = 0
         self._waiting: list[Record] = []
         self._rows: deque[Row] = deque()
         self._timeline: Timeline | None = None
@@ -78,7 +82,7 @@ class ResultFeed:
         rows = tuple(self._rows.popleft() for _ in range(len(self._rows)))
         notices = tuple(self._notices[self._told :])
         self._told += len(notices)
-        return Update(rows, self._timeline, notices)
+        return Update(rows, self._timeline, notices, None if self._figure is None else self._figure.take())
 
     def read_now(self) -> None:
         """Read what the analyzer committed; the helper thread does this by itself, closing does it once more."""
@@ -100,11 +104,18 @@ class ResultFeed:
         while not self._stop.wait(pause):
             started = time.thread_time()
             self.read_now()
+            self._on_read(self.read_bytes)
             pause = min(LONGEST_PAUSE_S, max(POLL_S, (time.thread_time() - started) / SHARE))
+            if self._figure is not None:  # has a share of its own
+                self._figure.draw_if_due(self._timeline)
 
     def _read(self) -> None:
-        lines, self._offset = read_lines(self._run_dir / RECORDS, self._offset)
-        self._waiting += [record for record in standing(lines, self._manifest) if self._is_new(record)]
+        lines, self.read_bytes = read_lines(self._run_dir / RECORDS, self.read_bytes)
+        for record in standing(lines, self._manifest):
+            if self._is_new(record):
+                self._waiting.append(record)
+            elif self._figure is not None:
+                self._figure.add(record)
         self._read_notices()
         if self._changed(PHASES):
             self._timeline = Timeline.from_dict(json.loads((self._run_dir / PHASES).read_text(encoding="utf-8")))
@@ -121,17 +132,14 @@ class ResultFeed:
         return new
 
     def _release(self, timeline: Timeline) -> None:
-        """Turn records into rows as soon as the timeline covers their step: it is committed after the record."""
-        covered = max((series[-1][0] for series in timeline.intensities.values() if series), default=-1)
+        """Turn records into rows as soon as the timeline covers their step."""
+        covered = covered_step(timeline)
         for record in self._waiting:
             if record.step <= covered:
-                self._rows.append(Row(record.step, self._metrics(record, timeline)))
+                self._rows.append(row_of(record, timeline, self._names))
+                if self._figure is not None:
+                    self._figure.add(record)
         self._waiting = [record for record in self._waiting if record.step > covered]
-
-    def _metrics(self, record: Record, timeline: Timeline) -> dict[str, float]:
-        metrics = {PREFIX + name: record.values.get(name, math.nan) for name in self._names}
-        metrics |= {f"{PREFIX}intensity_{name}": timeline.intensity(name, record.step) for name in INTENSITY_NAMES}
-        return {**metrics, PHASE_KEY: _phase_code(timeline, record.step), STEP_KEY: float(record.step)}
 
     def _read_notices(self) -> None:
         if self._changed(ANALYSIS):
@@ -148,8 +156,3 @@ class ResultFeed:
         changed = self._marks.get(name) != mark
         self._marks[name] = mark
         return changed
-
-
-def _phase_code(timeline: Timeline, step: int) -> float:
-    names = [phase.name for phase in timeline.phases if phase.start <= step]
-    return float(PHASE_NAMES.index(names[-1])) if names else math.nan

@@ -2,21 +2,32 @@
 """Results to whatever loggers the Trainer has, on the training thread, each row at its snapshot's own step."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lightning_interp.console import warn
-from lightning_interp.dashboards import wandb
-from lightning_interp.dashboards.feed import Row
+from lightning_interp.dashboards.board import Board
+from lightning_interp.dashboards.board import LightningLogger as LightningLogger  # what `Training` is given
+from lightning_interp.dashboards.mlflow import MLflowBoard
+from lightning_interp.dashboards.outcome import Outcome
+from lightning_interp.dashboards.rows import Row
+from lightning_interp.dashboards.tensorboard import TensorBoardBoard
+from lightning_interp.dashboards.wandb import WandbBoard
+from lightning_interp.store.delivered import WandbTarget
 from lightning_interp.timeline import Timeline
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
-@runtime_checkable
-class LightningLogger(Protocol):
-    """The part of a Lightning logger that is used."""
+BOARDS: dict[str, type[Board]] = {
+    "WandbLogger": WandbBoard,
+    "TensorBoardLogger": TensorBoardBoard,
+    "MLFlowLogger": MLflowBoard,
+}
+"""By the name of the logger's class, so that both Lightning namespaces count and neither is imported here."""
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Log numbers at a step."""
-        ...
+RESULT = "a result"
+Drawn = list[tuple[Board, object]]
 
 
 class LoggerSet:
@@ -24,46 +35,114 @@ class LoggerSet:
 
     Args:
         loggers: `trainer.loggers`; may be empty.
+        keys: Keys of every row.
+        earlier: W&B runs as an earlier start left them; one that goes on gets no row twice.
     """
 
-    def __init__(self, loggers: Sequence[LightningLogger]) -> None:
-        self._runs = [_wandb_run(logger) for logger in loggers if _is_wandb(logger)]
-        self._others = [logger for logger in loggers if not _is_wandb(logger)]
-        self._failing: set[int] = set()
-        for run in self._runs:
-            self._send(run, wandb.prepare, run)
+    def __init__(
+        self, loggers: Sequence[LightningLogger], keys: Sequence[str] = (), *, earlier: Sequence[WandbTarget] = ()
+    ) -> None:
+        self._warned: set[tuple[int, str]] = set()
+        self._steps: dict[int, int] = {}
+        self._incomplete: set[int] = set()
+        self._outcome_steps: dict[int, int] = {}
+        self._targets: dict[int, WandbTarget] = {}
+        self._boards: list[Board] = []
+        for logger in loggers:
+            self._send(logger, RESULT, self._add, logger)
+        for board in self._boards:
+            self._send(board.logger, "its set-up", board.prepare, keys)
+        self._look_up_targets()
+        for key, target in self._targets.items():
+            for before in earlier:
+                if before.is_same_run(target):
+                    self._steps[key] = before.step
 
     def log(self, row: Row) -> None:
         """Log one row everywhere."""
-        for run in self._runs:
-            self._send(run, wandb.log_row, run, row)
-        for logger in self._others:
-            self._send(logger, logger.log_metrics, row.metrics, row.step)
+        for board in self._boards:
+            if row.step <= self._steps.get(id(board), -1):
+                continue
+            if not self._send(board.logger, RESULT, board.log, row):
+                self._incomplete.add(id(board))
+            elif id(board) not in self._incomplete:
+                self._steps[id(board)] = row.step
 
     def alert(self, title: str, text: str) -> None:
         """Send an alert where the dashboard has alerts."""
-        for run in self._runs:
-            self._send(run, wandb.alert, run, title, text)
+        for board in self._boards:
+            self._send(board.logger, "an alert", board.alert, title, text)
 
-    def summarize(self, timeline: Timeline) -> None:
+    @property
+    def takes_figures(self) -> bool:
+        """Whether figures are of use while the training runs."""
+        return any(board.takes_figures for board in self._boards)
+
+    def draw(self, figure: "go.Figure") -> Drawn:
+        """Make a figure ready for the dashboards that take figures; for a helper thread."""
+        return [(board, board.draw(figure)) for board in self._boards if board.takes_figures]
+
+    def show(self, drawn: Drawn, step: int) -> None:
+        """Send what `draw` made, as the timeline at an optimizer step."""
+        for board, figure in drawn:
+            self._send(board.logger, "a figure", board.show, figure, step)
+
+    def summarize(self, timeline: Timeline, last_step: int) -> None:
         """Put the outcome where the dashboard has a summary."""
-        for run in self._runs:
-            self._send(run, wandb.summarize, run, timeline)
+        for board in self._boards:
+            self._send(board.logger, "the summary", board.summarize, timeline, last_step)
 
-    def _send(self, target: object, send: Callable[..., None], *content: object) -> None:
-        """Send; a logger that fails costs that row in that logger, and one warning."""
+    def publish(self, outcome: Outcome) -> None:
+        """Send figures and files at the end."""
+        for board in self._boards:
+            shown = self._send(board.logger, "a figure", board.publish_figures, outcome)
+            kept = self._send(board.logger, "a file", board.publish_files, outcome)
+            if shown and kept:
+                self._outcome_steps[id(board)] = outcome.last_step
+        self._look_up_targets()  # a run may have got another name
+
+    def wandb_targets(self, *, before: int, read_bytes: int) -> tuple[WandbTarget, ...]:
+        """The W&B runs among the loggers and how far each is supplied.
+
+        Args:
+            before: Optimizer step that an earlier start delivered.
+            read_bytes: Bytes of records.jsonl that rows were made of.
+        """
+        return tuple(
+            replace(
+                target,
+                step=self._steps.get(board, before),
+                read_bytes=read_bytes,
+                outcome_step=self._outcome_steps.get(board, -1),
+            )
+            for board, target in self._targets.items()
+        )
+
+    def _add(self, logger: LightningLogger) -> None:
+        self._boards.append(board_of(logger))
+
+    def _look_up_targets(self) -> None:
+        for board in self._boards:
+            self._send(board.logger, "a question", self._look_up_target, board)
+
+    def _look_up_target(self, board: Board) -> None:
+        target = board.target() if isinstance(board, WandbBoard) else None
+        if target is not None:
+            self._targets[id(board)] = target
+
+    def _send(self, logger: object, what: str, send: Callable[..., None], *content: object) -> bool:
+        """Send; what fails costs that in that logger, and one warning. One that takes no results says so once for all."""
         try:
             send(*content)
         except Exception as err:  # whatever a dashboard's client raises; the results are in the run directory
-            if id(target) not in self._failing:
-                self._failing.add(id(target))
-                warn(f"{type(target).__name__} did not take a result ({type(err).__name__}: {err}); training goes on")
+            if not self._warned & {(id(logger), what), (id(logger), RESULT)}:
+                warn(f"{type(logger).__name__} did not take {what} ({type(err).__name__}: {err}); training goes on")
+            self._warned.add((id(logger), what))
+            return False
+        return True
 
 
-def _is_wandb(logger: object) -> bool:
-    """By name, so that both Lightning namespaces count and neither is imported here."""
-    return any(base.__name__ == "WandbLogger" for base in type(logger).__mro__)
-
-
-def _wandb_run(logger: Any) -> Any:
-    return logger.experiment
+def board_of(logger: LightningLogger) -> Board:
+    """What is known of a logger of this kind."""
+    kinds = (BOARDS[base.__name__] for base in type(logger).__mro__ if base.__name__ in BOARDS)
+    return next(kinds, Board)(logger)

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from lightning_interp.callback import InterpMonitor
 from lightning_interp.dashboards.figures import phase_timeline_figure, write_html
+from lightning_interp.dashboards.report import REPORT
 from lightning_interp.demo.data import ModularAdditionData
 from lightning_interp.demo.model import ModularAddition
 from lightning_interp.demo.progress import StepProgress
@@ -46,12 +47,14 @@ class DemoResult:
         timeline: Phases and verdict.
         picture: HTML file that needs no network.
         wandb_dir: Offline W&B run, for ``wandb sync``.
+        report: The page the monitor wrote at the end, None where that is switched off.
     """
 
     run_dir: Path
     timeline: Timeline
     picture: Path
     wandb_dir: Path
+    report: Path | None = None
 
     @property
     def grokked(self) -> bool:
@@ -79,13 +82,15 @@ def run_demo(out: Path, *, max_steps: int = MAX_STEPS, seed: int = SEED, console
     """
     _check(out, max_steps)
     out.mkdir(parents=True, exist_ok=True)
-    monitor = InterpMonitor(out / "run", task=CyclicGroupTask(P, "add"))
+    monitor = InterpMonitor(out / "run", task=CyclicGroupTask(P, "add"), tca=True)
     with _quiet_lightning(), _restored_environment(), _one_thread(), torch.random.fork_rng(devices=[]):
         wandb_dir = _train(monitor, out, max_steps=max_steps, seed=seed, console=console or Console())
     run = open_run(out / "run")
     if run.timeline is None:
         raise RunError(f"{run.path}: the analysis left no timeline; health.jsonl there says why.")
-    return DemoResult(run.path, run.timeline, _draw(run, run.timeline, out / "phases.html"), wandb_dir)
+    report = run.path / REPORT
+    picture = _draw(run, run.timeline, out / "phases.html")
+    return DemoResult(run.path, run.timeline, picture, wandb_dir, report if report.exists() else None)
 
 
 def _check(out: Path, max_steps: int) -> None:

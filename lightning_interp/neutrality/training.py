@@ -129,7 +129,7 @@ def _place_monitors(trainer: Any, lightning: ModuleType, folder: Path | None) ->
         checkpoints = (i for i, c in enumerate(trainer.callbacks) if isinstance(c, lightning.callbacks.Checkpoint))
         trainer.callbacks.insert(next(checkpoints, len(trainer.callbacks)), own[0])
     for number, monitor in enumerate(own):
-        monitor.config = replace(monitor.config, dirpath=folder / f"run_{number}")
+        monitor.config = replace(monitor.config, dirpath=folder / f"run_{number}", report=False)
     return own
 
 

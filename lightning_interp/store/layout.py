@@ -23,6 +23,7 @@ HEARTBEAT = "heartbeat.json"
 LOCK = "analyzer.lock"
 ANALYZER_LOG = "analyzer.log"
 CHECKPOINTS = "checkpoints.jsonl"
+DELIVERED = "delivered.json"
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.#-]{0,99}")
 _STEP_FILE = re.compile(r"^step_(\d{9,})\.safetensors$")
@@ -67,6 +68,6 @@ def replace_text(path: Path, text: str) -> None:
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
-    except OSError:
+    except BaseException:  # also Ctrl-C
         temporary.unlink(missing_ok=True)
         raise

@@ -43,6 +43,7 @@ trainer:
         device: cpu
         close_timeout: 5.0
         save_probe: false
+        report: false
         strict: true
 """
 
@@ -79,7 +80,8 @@ def test_yaml_configures_the_monitor(tmp_path: Path) -> None:
         "small_training:fit",
         "small_training:Classifier",
     )
-    assert (config.device, config.close_timeout, config.save_probe, config.strict) == ("cpu", 5.0, False, True)
+    assert (config.device, config.close_timeout, config.save_probe, config.report) == ("cpu", 5.0, False, False)
+    assert config.strict
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -4,6 +4,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from wandb_records import SETTINGS, WandbRecords
 from lightning_interp import TCA, CyclicGroupTask, InterpMonitor, PhaseChange, Run, open_run
 from lightning_interp.dashboards.figures import panels
 from lightning_interp.dashboards.run_view import view_run
+from lightning_interp.dashboards.workspace import build_workspace, workspace_json
 from lightning_interp.store.delivered import read_delivered
 
 FLOAT32_ROUNDING = 1e-6
@@ -122,6 +124,19 @@ def test_callback_metrics_have_the_latest_results(trained: Trained) -> None:
 
 def test_on_phase_is_called_when_a_phase_begins(trained: Trained) -> None:
     assert [(change.name, change.kind) for change in trained.changes] == [("fitting", "began")]
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # wandb-workspaces 0.4, when it is imported
+def test_workspace_view_shows_what_a_real_run_logged(trained: Trained) -> None:
+    view = workspace_json(build_workspace("team", "test", name="phases"))
+    panels = [p["config"] for s in view["spec"]["section"]["panelBankConfig"]["sections"] for p in s["panels"]]
+    shown = {key for panel in panels for key in panel.get("metrics", [])}
+    (pattern,) = {panel["metricRegex"] for panel in panels if panel.get("useMetricRegex")}
+    logged = {key for key in trained.wandb_records.rows[0] if key.startswith("interp/") and key != "interp/step"}
+    assert {key for key in logged if not re.match(pattern, key)} == shown
+    assert {key for key in logged if re.match(pattern, key)} == {key for key in logged if "/component/" in key} != set()
+    figures = {key for panel in panels for key in panel.get("mediaKeys", [])}
+    assert figures <= dict(trained.wandb_records.figures).keys()
 
 
 def test_wandb_summary_has_verdict_boundaries_and_what_a_sweep_minimizes(trained: Trained) -> None:

@@ -18,7 +18,19 @@ PACKAGES = sorted(path.parent for path in PACKAGE.rglob("__init__.py"))
 
 FLOORS = {"store": 1, "measures": 1, "tca": 1, "phases": 1, "capture": 2, "analysis": 2, "dashboards": 2}
 """Rooms by floor; files at the top of the package are named in CORE or are shell, as `cli` and `demo` are."""
-CORE = {"errors", "shapes", "records", "timeline", "batches", "finite", "names", "imports", "randomness", "console"}
+CORE = {
+    "errors",
+    "shapes",
+    "records",
+    "timeline",
+    "batches",
+    "finite",
+    "names",
+    "imports",
+    "randomness",
+    "console",
+    "recycling",
+}
 CORE |= {"tca_settings"}
 MATHEMATICS = {"measures", "tca", "phases"}
 SHELL_FLOOR = 3
