@@ -18,7 +18,8 @@ def all_finite(tensor: Tensor) -> bool:
     >>> all_finite(torch.full((3,), 1e30)), all_finite(torch.tensor([1.0, torch.nan]))
     (True, False)
     """
-    for block in torch.split(tensor.detach().reshape(-1), BLOCK):
+    flat = tensor.detach().reshape(-1)
+    for block in (flat,) if flat.numel() <= BLOCK else torch.split(flat, BLOCK):
         wide = block if block.dtype == torch.float64 else block.float()
         if not math.isfinite(torch.dot(wide, wide).item()) and not bool(torch.isfinite(wide).all()):
             return False

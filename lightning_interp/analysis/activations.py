@@ -2,8 +2,10 @@
 """Recording layer outputs of a replica: hooks for one forward, reduced to [stimulus, unit]."""
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -44,11 +46,36 @@ def kept_entries(matrix: Tensor) -> Tensor:
     return flat[rows][:, columns].float().contiguous()
 
 
+@dataclass(frozen=True)
+class KeptOutput:
+    """What is kept of one layer's output on one batch.
+
+    Attributes:
+        entries: The chosen stimuli and units, [stimulus, unit]; float32 on the CPU.
+        width: Units of the layer.
+    """
+
+    entries: Tensor
+    width: int
+
+
 @contextmanager
-def recorded_outputs(replica: nn.Module, layers: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
-    """Collect each layer's reduced output [example, unit] of the forwards run inside the block, latest wins."""
+def recorded_outputs(
+    replica: nn.Module, layers: tuple[str, ...], rows: Tensor, *, examples: int
+) -> Iterator[dict[str, KeptOutput]]:
+    """Collect of each layer what is kept of its outputs in the forwards run inside the block, latest call wins.
+
+    It is copied as the layer gives it. To hold on to whole outputs would keep their memory from the layers that follow, and
+    one of those may write into it.
+
+    Args:
+        replica: The module.
+        layers: Names of layers; one whose output is not per example is left out.
+        rows: Examples of the batch that are kept.
+        examples: Examples in the batch.
+    """
     modules = {strip_wrappers(name): module for name, module in replica.named_modules()}
-    outputs: dict[str, Tensor] = {}
+    outputs: dict[str, KeptOutput] = {}
     calls: dict[str, int] = {}
     handles = []
     for name in {split_call(layer)[0] for layer in layers} & set(modules):
@@ -57,8 +84,11 @@ def recorded_outputs(replica: nn.Module, layers: tuple[str, ...]) -> Iterator[di
             call = calls[name] = calls.get(name, -1) + 1
             key = name if call == 0 else f"{name}#{call}"
             tensor = next(tensors_of(output), None)
-            if key in layers and tensor is not None:
-                outputs[key] = reduce_output(tensor.detach(), module)
+            if key not in layers or tensor is None:
+                return
+            reduced = reduce_output(tensor.detach(), module)
+            if len(reduced) == examples:
+                outputs[key] = _kept(reduced, rows, key)
 
         handles.append(modules[name].register_forward_hook(hook))
     try:
@@ -66,6 +96,14 @@ def recorded_outputs(replica: nn.Module, layers: tuple[str, ...]) -> Iterator[di
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _kept(output: Tensor, rows: Tensor, layer: str) -> KeptOutput:
+    width = output.shape[1]
+    entries = output[rows.to(output.device)]
+    if width > MOST_UNITS:
+        entries = entries[:, choose_units(layer, width).to(output.device)]
+    return KeptOutput(entries.float().cpu(), width)
 
 
 def reduce_output(output: Tensor, module: nn.Module) -> Tensor:
@@ -93,20 +131,25 @@ def choose_stimuli(examples: int, *, splits: int) -> Tensor:
     return torch.arange(examples) if examples <= most else torch.linspace(0, examples - 1, most).round().long()
 
 
-def gather_stimuli(batches: list[Mapping[str, Tensor]], layer: str, sizes: list[int], *, splits: int) -> Tensor | None:
-    """Chosen stimuli and units of one layer from its outputs batch by batch.
-
-    None where some batch has no such output, or where its units differ from batch to batch.
+def stimuli_of_batches(sizes: Sequence[int], *, splits: int) -> list[Tensor]:
+    """For each batch of a split, which of its examples are kept.
 
     Args:
-        batches: Recorded outputs of every batch.
-        layer: Layer name.
-        sizes: Examples in every batch; an output with another first axis is not per example.
+        sizes: Examples in every batch.
         splits: Number of splits that share the 256 stimuli.
     """
+    chosen = choose_stimuli(sum(sizes), splits=splits)
+    starts = [0, *accumulate(sizes)]
+    return [chosen[(chosen >= start) & (chosen < end)] - start for start, end in pairwise(starts)]
+
+
+def gather_stimuli(batches: Sequence[Mapping[str, KeptOutput]], layer: str) -> Tensor | None:
+    """Chosen stimuli and units of one layer over all batches.
+
+    None where some batch has no such output, or where its units differ from batch to batch.
+    """
     found = [outputs.get(layer) for outputs in batches]
-    rows = [output for output, size in zip(found, sizes, strict=True) if output is not None and len(output) == size]
-    if len(rows) != len(batches) or len({row.shape[1] for row in rows}) != 1:
+    present = [kept for kept in found if kept is not None]
+    if len(present) != len(batches) or len({kept.width for kept in present}) != 1:
         return None
-    stacked = torch.cat([row.float().cpu() for row in rows])
-    return stacked[choose_stimuli(len(stacked), splits=splits)][:, choose_units(layer, stacked.shape[1])]
+    return torch.cat([kept.entries for kept in present])

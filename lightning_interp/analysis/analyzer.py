@@ -25,12 +25,20 @@ from lightning_interp.analysis.under_way import UnderWay, Watch
 from lightning_interp.errors import CorruptSnapshotError
 from lightning_interp.records import Probe, Record, Snapshot
 from lightning_interp.store.jsonl import cut_torn_tail
-from lightning_interp.store.layout import OBSERVATIONS, PHASES, RECORDS, replace_text, step_file, sweep_temporary
+from lightning_interp.store.layout import (
+    MANIFEST,
+    OBSERVATIONS,
+    PHASES,
+    RECORDS,
+    replace_text,
+    step_file,
+    sweep_temporary,
+)
 from lightning_interp.store.manifest import read_manifest
 from lightning_interp.store.probe_file import read_probe
 from lightning_interp.store.recordlog import append_record, read_records
 from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
-from lightning_interp.store.tensor_file import write_tensors
+from lightning_interp.store.tensor_file import file_identity, write_tensors
 from lightning_interp.tca_settings import PREFIX
 
 
@@ -63,6 +71,7 @@ class Analyzer:
         self.manifest = read_manifest(run_dir)
         self._attempt = self.manifest.attempt
         self._superseded = False
+        self._manifest_read: tuple[int, int] | None = None
         self._folded = FoldedRecords(read_records(run_dir, self.manifest), n_classes=self.state.n_classes)
         self._incomplete: set[int] | None = None
         self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it
@@ -103,9 +112,12 @@ class Analyzer:
 
         Once true it stays so, and the analyzer has said why.
         """
-        if not self._superseded and read_manifest(self.run_dir).attempt != self._attempt:
-            self._superseded = True
-            self.state.notice("superseded by a later start")
+        written = file_identity(self.run_dir / MANIFEST)
+        if not self._superseded and (written is None or written != self._manifest_read):  # asked often, seldom another
+            self._superseded = read_manifest(self.run_dir).attempt != self._attempt
+            self._manifest_read = written
+            if self._superseded:
+                self.state.notice("superseded by a later start")
         return self._superseded
 
     @property

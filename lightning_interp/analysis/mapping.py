@@ -16,6 +16,7 @@ from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.state import AnalysisState
 from lightning_interp.errors import InterpError
 from lightning_interp.records import Probe, Snapshot
+from lightning_interp.recycling import RecycledMemory
 from lightning_interp.store.checkpoints.integrity import Content, Inspected, content_of
 from lightning_interp.store.checkpoints.reading import read_checkpoint
 
@@ -83,6 +84,7 @@ class Mapper:
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
+        self._memory = RecycledMemory()
 
     @classmethod
     def of(cls, order: MapOrder) -> "Mapper":
@@ -114,7 +116,7 @@ class Mapper:
         return replace(mapped, notices=tuple(self._observer.state.notices[before:]))
 
     def _mapped(self, inspected: Inspected) -> Mapped:
-        tensors = read_checkpoint(inspected.found).tensors
+        tensors = read_checkpoint(inspected.found, self._memory).tensors
         content = content_of(tensors)
         if content.not_finite:
             shown = ", ".join(content.not_finite[:3]) + (" ..." if len(content.not_finite) > 3 else "")

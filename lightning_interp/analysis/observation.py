@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from lightning_interp.analysis.activations import gather_stimuli, recorded_outputs
+from lightning_interp.analysis.activations import KeptOutput, gather_stimuli, recorded_outputs, stimuli_of_batches
 from lightning_interp.analysis.outputs import Route
 from lightning_interp.analysis.replica import eager, swapped_weights, to_replica
 from lightning_interp.batches import example_count, tensors_of
@@ -205,14 +205,15 @@ def _run(replica: nn.Module, route: Route, examples: ProbeSplit, layers: tuple[s
     """One pass over a split: outputs batch by batch, activations recorded on the way."""
     outputs: list[ProbeOutputs] = []
     kept = _CappedLogits(outputs)
-    recorded: list[Mapping[str, Tensor]] = []
-    with _repeatable_randomness():
-        for batch in examples.batches:
-            with torch.no_grad(), eager(), recorded_outputs(replica, layers) as found:
-                outputs.append(kept.take(route.call(replica, to_replica(batch, replica))))
-            recorded.append({layer: tensor.cpu() for layer, tensor in found.items()})
+    recorded: list[Mapping[str, KeptOutput]] = []
     sizes = [example_count(batch) for batch in examples.batches]
-    activations = {layer: gather_stimuli(recorded, layer, sizes, splits=splits) for layer in layers}
+    chosen = stimuli_of_batches(sizes, splits=splits)
+    with _repeatable_randomness():
+        for batch, rows, size in zip(examples.batches, chosen, sizes, strict=True):
+            with torch.no_grad(), eager(), recorded_outputs(replica, layers, rows, examples=size) as found:
+                outputs.append(kept.take(route.call(replica, to_replica(batch, replica))))
+            recorded.append(found)
+    activations = {layer: gather_stimuli(recorded, layer) for layer in layers}
     return _Evaluated(*_concatenated(outputs, examples.batches), activations)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lightning_interp.analysis.module_loss import has_validation_step, validation_loss
 from lightning_interp.analysis.replica import eager, to_replica
 from lightning_interp.analysis.state import WEIGHTS_ONLY
-from lightning_interp.errors import ProbeError
+from lightning_interp.errors import ProbeError, ShapeError
 from lightning_interp.measures import cross_entropy
 from lightning_interp.records import Batch, ProbeOutputs, ProbeStep
 
@@ -145,9 +145,11 @@ def _compare(outputs: Tensor, targets: Tensor) -> ProbeOutputs:
     kept = labels != _IGNORED_LABEL
     if not bool(kept.all()):  # picking rows copies them, and logits can be large
         logits, labels = logits[kept], labels[kept]
-    if labels.numel() == 0 or int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
-        raise ProbeError(f"targets are no class indices for {logits.shape[1]} classes")
-    return ProbeOutputs(cross_entropy(logits, labels), logits, labels)
+    try:
+        losses = cross_entropy(logits, labels)
+    except ShapeError as err:
+        raise ProbeError(f"targets are no class indices for {logits.shape[1]} classes") from err
+    return ProbeOutputs(losses, logits, labels)
 
 
 def class_axis(outputs: tuple[int, ...], targets: tuple[int, ...]) -> int:

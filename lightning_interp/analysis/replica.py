@@ -13,6 +13,7 @@ from lightning_interp.batches import map_tensors
 from lightning_interp.errors import ProbeError
 from lightning_interp.names import strip_wrappers
 from lightning_interp.records import Batch, Snapshot
+from lightning_interp.recycling import RecycledMemory
 
 
 @runtime_checkable
@@ -48,6 +49,7 @@ class FactorySource:
     def __init__(self, build: Callable[[], nn.Module]) -> None:
         self._build = build
         self._packed: bytes | None = None
+        self._memory = RecycledMemory()
         self._fits: _Kinds = {}
 
     def __call__(self, snapshot: Snapshot) -> nn.Module:
@@ -57,7 +59,7 @@ class FactorySource:
             ProbeError: The factory fails, or names or shapes differ from the snapshot's.
         """
         if self._packed is not None and _kinds(snapshot.weights) == self._fits:
-            return unpack_module(self._packed, snapshot.weights)
+            return unpack_module(self._packed, snapshot.weights, self._memory)
         try:
             module = self._build()
             known = {strip_wrappers(name): name for name in module.state_dict()}

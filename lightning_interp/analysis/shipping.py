@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from lightning_interp.errors import ProbeError
 from lightning_interp.names import strip_wrappers
+from lightning_interp.recycling import RecycledMemory
 
 SIZE_CAP = 256 * 2**20
 """Most bytes a module without its weights may take."""
@@ -71,14 +72,19 @@ def pack_module(module: nn.Module, *, size_cap: int = SIZE_CAP) -> bytes:
     return sink.getvalue()
 
 
-def unpack_module(packed: bytes, weights: Mapping[str, Tensor]) -> nn.Module:
+def unpack_module(packed: bytes, weights: Mapping[str, Tensor], memory: RecycledMemory | None = None) -> nn.Module:
     """A fresh module holding private copies of `weights`; tied parameters stay tied.
+
+    Args:
+        packed: What `pack_module` gave.
+        weights: Tensors by name.
+        memory: Where their copies go; None for fresh memory.
 
     Raises:
         ProbeError: It cannot be rebuilt here, or a weight is missing.
     """
     try:
-        module = _ModuleUnpickler(io.BytesIO(packed), weights).load()
+        module = _ModuleUnpickler(io.BytesIO(packed), weights, memory or RecycledMemory()).load()
     except Exception as err:
         raise ProbeError(f"the copy of the module cannot be rebuilt ({type(err).__name__}: {err})") from err
     if not isinstance(module, nn.Module):
@@ -138,9 +144,9 @@ class _ModulePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 class _ModuleUnpickler(pickle.Unpickler):
-    def __init__(self, source: io.BytesIO, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, source: io.BytesIO, weights: Mapping[str, Tensor], memory: RecycledMemory) -> None:
         super().__init__(source)
-        self._weights = weights
+        self._weights, self._memory = weights, memory
         self._made: dict[str, Tensor] = {}
 
     def persistent_load(self, pid: tuple[str, str, bool]) -> Tensor | None:
@@ -148,7 +154,7 @@ class _ModuleUnpickler(pickle.Unpickler):
         if kind == "absent":
             return None
         if name not in self._made:
-            tensor = self._weights[name].clone()
+            tensor = self._memory.copy(self._weights[name])
             self._made[name] = nn.Parameter(tensor, requires_grad=trainable) if kind == "parameter" else tensor
         return self._made[name]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 from lightning_interp.errors import MeasureSkipped
+from lightning_interp.finite import all_finite
 from lightning_interp.records import Observation, Split
 
 
@@ -45,7 +46,7 @@ def require_scores(observation: Observation, split: Split) -> Tensor:
         raise MeasureSkipped("the module gives no class scores for the probe: pass probe_step=")
     if not len(logits):
         raise MeasureSkipped(f"the probe has no {split} examples")
-    if not logits.isfinite().all():
+    if not all_finite(logits):
         raise MeasureSkipped(f"some {split} logits are not finite")
     return logits
 

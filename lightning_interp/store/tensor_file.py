@@ -84,16 +84,17 @@ def read_tensors(path: Path, names: Iterable[str] | None = None) -> TensorFile:
     """
     wanted = None if names is None else list(names)
     while True:
-        before = _identity(path)
+        before = file_identity(path)
         try:
             return _read_once(path, wanted)
         except CorruptSnapshotError:
             # safetensors opens the file by name twice, for its header and for its bytes: it may have been replaced between.
-            if before is None or _identity(path) == before:
+            if before is None or file_identity(path) == before:
                 raise
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """What is another once a file was replaced by one renamed into its place; None where there is no file."""
     try:
         state = path.stat()
     except FileNotFoundError:

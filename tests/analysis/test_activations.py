@@ -4,11 +4,13 @@ from torch import nn
 
 from lightning_interp.analysis.activations import (
     MOST_UNITS,
+    KeptOutput,
     choose_stimuli,
     choose_units,
     gather_stimuli,
     recorded_outputs,
     reduce_output,
+    stimuli_of_batches,
 )
 
 
@@ -50,30 +52,54 @@ def test_reduce_output_averages_one_dimensional_convolutions_over_space():
 
 def test_recorded_outputs_tells_calls_of_one_layer_apart():
     module, x = Twice(), torch.tensor([[-1.0, 0.5, 3.0]])
-    with recorded_outputs(module, ("act", "act#1")) as found:
+    with recorded_outputs(module, ("act", "act#1"), torch.arange(1), examples=1) as found:
         module(x)
-    assert found["act"].tolist() == [[0.0, 0.5, 3.0]]
-    assert found["act#1"].tolist() == [[0.0, 0.0, 2.0]]
+    assert found["act"].entries.tolist() == [[0.0, 0.5, 3.0]]
+    assert found["act#1"].entries.tolist() == [[0.0, 0.0, 2.0]]
 
 
 def test_recorded_outputs_takes_the_first_tensor_of_a_tuple():
     module = Twice()
-    with recorded_outputs(module, ("lstm",)) as found:
+    with recorded_outputs(module, ("lstm",), torch.arange(2), examples=2) as found:
         output = module(torch.ones(2, 3))
-    assert torch.equal(found["lstm"], output[:, -1])
+    assert torch.equal(found["lstm"].entries, output[:, -1])
+
+
+def test_recorded_outputs_keeps_the_chosen_examples_and_units_in_float32():
+    module = nn.Sequential(nn.Linear(2, 600, dtype=torch.bfloat16))
+    with recorded_outputs(module, ("0",), torch.tensor([0, 2]), examples=3) as found:
+        output = module(torch.randn(3, 2, dtype=torch.bfloat16))
+    assert torch.equal(found["0"].entries, output[[0, 2]][:, choose_units("0", 600)].float())
+    assert (found["0"].entries.dtype, found["0"].width) == (torch.float32, 600)
+
+
+def test_recorded_outputs_are_those_of_the_layer_where_the_next_one_writes_into_them():
+    module, x = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True)), torch.tensor([[-1.0, 2.0]])
+    with recorded_outputs(module, ("0", "1"), torch.arange(1), examples=1) as found:
+        module(x)
+    assert (found["0"].entries.tolist(), found["1"].entries.tolist()) == ([[-1.0, 2.0]], [[0.0, 2.0]])
+
+
+def test_recorded_outputs_leaves_out_what_is_not_per_example():
+    module = nn.Sequential(nn.Flatten(0))
+    with recorded_outputs(module, ("0",), torch.arange(2), examples=2) as found:
+        module(torch.ones(2, 3))
+    assert not found
 
 
 def test_recorded_outputs_finds_layers_under_a_module_named_module():
     module = nn.ModuleDict({"module": nn.Sequential(nn.Linear(2, 2), nn.ReLU())})
-    with recorded_outputs(module, ("1",)) as found:  # the name without the prefix a wrapper would add
+    with recorded_outputs(
+        module, ("1",), torch.arange(3), examples=3
+    ) as found:  # the name without the prefix a wrapper would add
         module["module"](torch.ones(3, 2))
-    assert found["1"].shape == (3, 2)
+    assert found["1"].entries.shape == (3, 2)
 
 
 def test_recorded_outputs_leaves_no_hook_behind():
     module = Twice()
     try:
-        with recorded_outputs(module, ("act",)):
+        with recorded_outputs(module, ("act",), torch.arange(1), examples=1):
             raise RuntimeError("forward failed")
     except RuntimeError:
         pass
@@ -109,20 +135,22 @@ def test_choose_stimuli_keeps_all_of_few():
     assert choose_stimuli(100, splits=2).tolist() == list(range(100))
 
 
+def test_stimuli_of_batches_are_those_of_the_whole_split():
+    sizes = [300, 7, 400]
+    parts, starts = stimuli_of_batches(sizes, splits=2), (0, 300, 307)
+    joined = torch.cat([part + start for part, start in zip(parts, starts, strict=True)])
+    assert torch.equal(joined, choose_stimuli(707, splits=2))
+
+
 def test_gather_stimuli_joins_batches():
-    batches = [{"act": torch.zeros(2, 3)}, {"act": torch.ones(1, 3)}]
-    assert gather_stimuli(batches, "act", [2, 1], splits=1).tolist() == [[0.0] * 3, [0.0] * 3, [1.0] * 3]
+    batches = [{"act": KeptOutput(torch.zeros(2, 3), 3)}, {"act": KeptOutput(torch.ones(1, 3), 3)}]
+    assert gather_stimuli(batches, "act").tolist() == [[0.0] * 3, [0.0] * 3, [1.0] * 3]
 
 
-def test_gather_stimuli_is_none_where_a_batch_has_no_output_per_example():
-    assert gather_stimuli([{"act": torch.zeros(2, 3)}, {}], "act", [2, 1], splits=1) is None
-    assert gather_stimuli([{"act": torch.zeros(7, 3)}], "act", [2], splits=1) is None
+def test_gather_stimuli_is_none_where_a_batch_has_no_output():
+    assert gather_stimuli([{"act": KeptOutput(torch.zeros(2, 3), 3)}, {}], "act") is None
 
 
 def test_gather_stimuli_is_none_where_the_units_differ_from_batch_to_batch():
-    batches = [{"act": torch.zeros(2, 3)}, {"act": torch.zeros(2, 4)}]
-    assert gather_stimuli(batches, "act", [2, 2], splits=1) is None
-
-
-def test_gather_stimuli_turns_low_precision_to_float32():
-    assert gather_stimuli([{"act": torch.ones(2, 3, dtype=torch.bfloat16)}], "act", [2], splits=1).dtype == torch.float32
+    batches = [{"act": KeptOutput(torch.zeros(2, MOST_UNITS), width)} for width in (600, 700)]
+    assert gather_stimuli(batches, "act") is None

@@ -217,6 +217,13 @@ def test_factory_source_loads_under_wrapper_prefixes(live):
     assert torch.equal(replica["module"].first.weight, live.first.weight)
 
 
+def test_replicas_of_a_factory_keep_their_weights_when_the_next_one_is_made():
+    source = FactorySource(lambda: nn.Linear(600, 600, dtype=torch.float64))  # large enough for memory to be used again
+    draws = [{"weight": torch.randn(600, 600).double(), "bias": torch.randn(600).double()} for _ in range(4)]
+    replicas = [source(Snapshot(step, 0, weights)) for step, weights in enumerate(draws)]
+    assert all(torch.equal(made.weight, drawn["weight"]) for made, drawn in zip(replicas, draws, strict=True))
+
+
 @pytest.mark.parametrize("build", [lambda: nn.Linear(2, 2), lambda: 1 / 0], ids=["other module", "failing"])
 def test_factory_source_says_when_the_factory_does_not_fit(live, build):
     with pytest.raises(ProbeError, match="module=: the factory's module does not take the snapshot"):

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_interp.errors import CheckpointError
+from lightning_interp.recycling import RecycledMemory
 from lightning_interp.store.checkpoints.pickle_reader import Limits, Placeholder, StoredTensor
 from lightning_interp.store.checkpoints.rebuild import _DTYPES
 from lightning_interp.store.checkpoints.torch_zip import TorchZip, state_dict_of
@@ -99,6 +100,27 @@ def test_read_all_shares_the_memory_of_tied_tensors_and_of_no_others(tmp_path):
     assert not found["b"].any()
     assert not found["row"].any()
     assert found["other"].all()
+
+
+def test_read_all_writes_into_no_memory_that_is_still_used(tmp_path):
+    memory, kept = RecycledMemory(), []
+    for number in range(3):
+        torch.save({"a": torch.full((600, 600), float(number), dtype=torch.float64)}, tmp_path / "x.pt")
+        with TorchZip(tmp_path / "x.pt") as archive:
+            kept.append(archive.read_all(state_dict_of(archive.content)[0], memory)["a"][0])
+    assert [row.unique().tolist() for row in kept] == [[0.0], [1.0], [2.0]]
+
+
+def test_read_all_checks_memory_used_before_like_any_other(tmp_path):
+    memory, path = RecycledMemory(), tmp_path / "x.pt"
+    torch.save({"a": torch.ones(600, 600, dtype=torch.float64)}, path)
+    with TorchZip(path) as archive:
+        archive.read_all(state_dict_of(archive.content)[0], memory)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with TorchZip(path) as archive, pytest.raises(CheckpointError, match="differ from their CRC32"):
+        archive.read_all(state_dict_of(archive.content)[0], memory)
 
 
 def test_read_gives_one_tensor_of_its_own(tmp_path):

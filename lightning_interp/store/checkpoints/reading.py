@@ -2,7 +2,7 @@
 """One checkpoint's tensors, whatever it was written by. Nothing in it is resolved, imported or called."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from lightning_interp.errors import CheckpointError, CorruptSnapshotError
 from lightning_interp.names import strip_wrappers
+from lightning_interp.recycling import RecycledMemory
 from lightning_interp.store.checkpoints.files import local_file
-from lightning_interp.store.checkpoints.found import Found
+from lightning_interp.store.checkpoints.found import Found, Kind
 from lightning_interp.store.checkpoints.torch_zip import TorchZip, state_dict_of
 from lightning_interp.store.snapshots import snapshot_in
 from lightning_interp.store.tensor_file import read_metadata
@@ -62,17 +63,25 @@ def read_header(found: Found) -> Header:
     return _read(found, tensors=False).header
 
 
-def read_checkpoint(found: Found) -> Checkpoint:
+def read_checkpoint(found: Found, memory: RecycledMemory | None = None) -> Checkpoint:
     """A checkpoint with its tensors, checked by what checksums its format has.
+
+    Args:
+        found: The checkpoint.
+        memory: Where tensors go that are copied out of a file; None for fresh memory.
 
     Raises:
         CheckpointError: It is damaged or refused.
     """
-    return _read(found, tensors=True)
+    return _read(found, tensors=True, memory=memory)
 
 
-def _read(found: Found, *, tensors: bool) -> Checkpoint:
-    readers = {"torch": _torch, "safetensors": _safetensors, "snapshot": _snapshot}
+def _read(found: Found, *, tensors: bool, memory: RecycledMemory | None = None) -> Checkpoint:
+    readers: dict[Kind, Callable[[Path, bool], Checkpoint]] = {
+        "torch": lambda path, tensors: _torch(path, tensors, memory),
+        "safetensors": _safetensors,
+        "snapshot": _snapshot,
+    }
     parts = []
     with ExitStack() as stack:
         for where in found.files:
@@ -86,13 +95,13 @@ def _read(found: Found, *, tensors: bool) -> Checkpoint:
     return _joined(parts)
 
 
-def _torch(path: Path, tensors: bool) -> Checkpoint:
+def _torch(path: Path, tensors: bool, memory: RecycledMemory | None) -> Checkpoint:
     with TorchZip(path) as archive:
         stored, step, epoch = state_dict_of(archive.content)
         checks = archive.crc32s()
         content = {strip_wrappers(name): [each.key, checks.get(each.key), list(each.size)] for name, each in stored.items()}
         shapes = {strip_wrappers(name): tuple(each.size) for name, each in stored.items()}
-        values = {strip_wrappers(name): each for name, each in archive.read_all(stored).items()} if tensors else {}
+        values = {strip_wrappers(name): each for name, each in archive.read_all(stored, memory).items()} if tensors else {}
     return Checkpoint(Header(step, epoch, shapes, json.dumps(content, sort_keys=True)), values)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-import torch
 from torch import Tensor
 
 from lightning_interp.errors import CheckpointError
+from lightning_interp.recycling import RecycledMemory
 from lightning_interp.store.checkpoints.pickle_reader import Limits, Placeholder, StoredTensor, read_pickle
 from lightning_interp.store.crc32 import crc32
 
@@ -91,18 +91,23 @@ class TorchZip:
         """
         return self.read_all({"": stored})[""]
 
-    def read_all(self, stored: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
+    def read_all(self, stored: Mapping[str, StoredTensor], memory: RecycledMemory | None = None) -> dict[str, Tensor]:
         """Tensors by name; each storage is read once, and tensors of one storage share its memory.
+
+        Args:
+            stored: What to read.
+            memory: Where to; None for fresh memory.
 
         Raises:
             CheckpointError: A storage is missing, of another size, or damaged.
         """
+        memory = memory or RecycledMemory()
         storages: dict[str, Tensor] = {}
         tensors = {}
         for name, each in stored.items():
             member = self._storage_member(each)
             if each.key not in storages:
-                storages[each.key] = self._bytes(member)
+                storages[each.key] = self._bytes(member, memory)
             whole = each.nbytes // each.dtype.itemsize * each.dtype.itemsize
             elements = storages[each.key][:whole].view(each.dtype)
             tensors[name] = elements.as_strided(each.size, each.stride, each.offset)
@@ -117,13 +122,13 @@ class TorchZip:
             raise _damaged(self.path, reason)
         return member
 
-    def _bytes(self, member: zipfile.ZipInfo) -> Tensor:
+    def _bytes(self, member: zipfile.ZipInfo, memory: RecycledMemory) -> Tensor:
         """Content of a member, in memory that was not written twice, checked by its CRC32.
 
         Members are stored as they are, so that no more of zipfile is needed than the directory it has checked.
         """
         try:
-            target = torch.empty(member.file_size, dtype=torch.uint8)
+            target = memory.take(member.file_size)
             view, check = target.numpy().data, 0
             self._file.seek(self._content_of(member))
             for start in range(0, member.file_size, _CHUNK):
@@ -156,7 +161,7 @@ class TorchZip:
                 f"{self.path}: {_shown(name)} has {member.file_size} bytes, more than the {limit} that are read. "
                 "Save the state dict alone."
             )
-        return self._bytes(member).numpy().tobytes()
+        return self._bytes(member, RecycledMemory()).numpy().tobytes()
 
     def _check_byteorder(self) -> None:
         name = f"{self._root}/byteorder"
