@@ -50,7 +50,9 @@ class Delivery:
         self._run_dir, self._names, self._before = run_dir, names, self._step
         self._noted: Delivered | None = None
         self._notes_fail = False
-        self._loggers = LoggerSet(loggers, row_keys(names), earlier=_supplied_before(run_dir))
+        self._earlier = _supplied_before(run_dir)
+        self._delivers = True
+        self._loggers = LoggerSet(loggers, row_keys(names), earlier=self._earlier)
         self._note(0)
         self._feed = ResultFeed(
             run_dir,
@@ -97,16 +99,22 @@ class Delivery:
             self._loggers.summarize(self.timeline, self._step)
         self._note(self._feed.read_bytes)
 
-    def publish(self, run_id: str, report: Path | None) -> None:
+    def publish(self, run_id: str, report: Path | None, *, figures: bool) -> None:
         """Send figures and files to the dashboards that take them, after `finish`.
 
         Args:
             run_id: The run's own id.
             report: Its report, None where there is none.
+            figures: Whether there is time for figures; without them `sync` sends them later.
         """
         if self._step >= 0:
-            self._loggers.publish(Outcome(self._run_dir, run_id, self.timeline, self._step, report))
-            self._note(self._feed.read_bytes)
+            self._loggers.publish(Outcome(self._run_dir, run_id, self.timeline, self._step, report), figures=figures)
+        self.end()
+
+    def end(self) -> None:
+        """Note that nothing more is delivered from here."""
+        self._delivers = False
+        self._note(self._feed.read_bytes)
 
     def stop(self) -> None:
         """End the helper thread that reads."""
@@ -115,7 +123,8 @@ class Delivery:
     def _note(self, read_bytes: int) -> None:
         """Write down what was delivered, so that `sync` knows what was not; a full disk costs that and one warning."""
         targets = self._loggers.wandb_targets(before=self._before, read_bytes=read_bytes)
-        delivered = Delivered(self._step, self._names, targets)
+        others = tuple(known for known in self._earlier if not any(known.is_same_run(target) for target in targets))
+        delivered = Delivered(self._step, self._names, (*others, *targets), delivers=self._delivers)
         if delivered == self._noted:
             return
         self._noted = delivered

@@ -205,15 +205,19 @@ class RunMonitor:
             return
         try:
             finished = self._finish(self.config.close_timeout if timeout is None else timeout, status, module)
-        except InterpError:
-            self._publish(partial=True)
+        except InterpError as failure:
+            try:
+                self._publish(partial=True, figures=False)
+            except Exception as err:  # what failed first is what stops the training
+                failure.add_note(f"Afterwards, too: {type(err).__name__}: {err}")
             raise
-        self._publish(partial=not finished)
+        self._publish(partial=not finished, figures=status == "finished")
 
     def _close_at_exit(self) -> None:
         """What a process that ends has time for: no figures and no report."""
         if not self._closed:
             self._finish(5.0, "interrupted", None)
+            self._delivery.end()
 
     def _finish(self, timeout: float, status: Status, module: nn.Module | None) -> bool:
         """Everything but figures and report; returns whether the analysis is complete."""
@@ -247,11 +251,14 @@ class RunMonitor:
             self._watch_engine()
         return finished
 
-    def _publish(self, *, partial: bool) -> None:
-        """Report and figures, once everything else is on disk and nothing of the training waits any more."""
+    def _publish(self, *, partial: bool, figures: bool) -> None:
+        """Report and figures, once everything else is on disk; only a training that finished waits for figures."""
         wanted = self.config.report and not report_switched_off()
-        report = write_run_report(self.run_dir, partial=partial, strict=self.config.strict) if wanted else None
-        self._delivery.publish(self._start.manifest.run_id, report)
+        report = None
+        try:
+            report = write_run_report(self.run_dir, partial=partial, strict=self.config.strict) if wanted else None
+        finally:
+            self._delivery.publish(self._start.manifest.run_id, report, figures=figures)
 
     def abandon(self) -> None:
         """Let go of writer, analyzer and feed without waiting; what is committed stays. For when the monitor fails."""

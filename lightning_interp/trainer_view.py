@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_interp.batch_transfer import batch_transfer
 from lightning_interp.batches import tensors_of
 from lightning_interp.errors import ConfigError
+from lightning_interp.names import SETTINGS_PREFIX
 from lightning_interp.namespaces import is_overridden
 from lightning_interp.records import Batch
 from lightning_interp.training import Training
@@ -89,8 +90,8 @@ def snapshot_scalars(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor 
 def training_settings(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor | float]:
     """What the training is set to after this step, by names that no logged value has; nothing where it cannot be read.
 
-    ``training/lr`` and ``training/weight_decay`` of the optimizers' parameter groups: where they differ, ``training/lr/1``
-    and so on are the other values in their order, four at most. ``training/batch_size`` is the number of examples of a
+    ``interp/lr`` and ``interp/weight_decay`` of the optimizers' parameter groups: where they differ, ``interp/lr/1``
+    and so on are the other values in their order, four at most. ``interp/batch_size`` is the number of examples of a
     whole optimizer step over all processes, by the length of the first tensor of this batch.
 
     Args:
@@ -102,7 +103,7 @@ def training_settings(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor
         first = next((tensor for tensor in tensors_of(batch) if tensor.ndim), None)
         if first is not None:
             examples = len(first) * trainer.accumulate_grad_batches * trainer.world_size
-            settings["training/batch_size"] = float(examples)
+            settings[f"{SETTINGS_PREFIX}batch_size"] = float(examples)
     except Exception:  # an optimizer of the user's own may hold anything; a figure without it is no reason to stop
         return {}
     return settings
@@ -115,8 +116,10 @@ def _group_settings(trainer: Trainer) -> Iterator[tuple[str, Tensor | float]]:
         for value in (_readable(group[name]) for group in groups if group.get(name) is not None):
             if not any(_is_same(value, known) for known in values):
                 values.append(value)
-        for index, value in enumerate(values[:MOST_GROUPS]):
-            yield f"training/{name}/{index}" if index else f"training/{name}", value
+            if len(values) == MOST_GROUPS:  # a group for each parameter would be thousands to compare
+                break
+        for index, value in enumerate(values):
+            yield f"{SETTINGS_PREFIX}{name}/{index}" if index else f"{SETTINGS_PREFIX}{name}", value
 
 
 def _readable(value: Tensor | float) -> Tensor | float:

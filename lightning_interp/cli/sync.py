@@ -88,13 +88,18 @@ def check_ended(run_dir: Path) -> None:
     """
     from lightning_interp.analysis.heartbeat import read_heartbeat
     from lightning_interp.errors import RunError
+    from lightning_interp.store.delivered import read_delivered
+    from lightning_interp.store.layout import DELIVERED
     from lightning_interp.store.run import open_run
 
     opened = open_run(run_dir)
-    if opened.manifest.status != "training":
+    delivered = read_delivered(run_dir)
+    delivers = delivered is not None and delivered.delivers
+    if opened.manifest.status != "training" and not delivers:
         return
     heartbeat = read_heartbeat(run_dir)
     times = [row["time"] for row in opened.health[-20:] if isinstance(row.get("time"), int | float)]
+    times += [(run_dir / DELIVERED).stat().st_mtime] if delivers else []
     age = time.time() - max([*times, 0.0 if heartbeat is None else heartbeat.at])
     if age < STILL_S:
         raise RunError(

@@ -92,10 +92,10 @@ class LoggerSet:
         for board in self._boards:
             self._send(board.logger, "the summary", board.summarize, timeline, last_step)
 
-    def publish(self, outcome: Outcome) -> None:
-        """Send figures and files at the end."""
+    def publish(self, outcome: Outcome, *, figures: bool) -> None:
+        """Send files at the end, and figures where they are wanted."""
         for board in self._boards:
-            shown = self._send(board.logger, "a figure", board.publish_figures, outcome)
+            shown = figures and self._send(board.logger, "a figure", board.publish_figures, outcome)
             kept = self._send(board.logger, "a file", board.publish_files, outcome)
             if shown and kept:
                 self._outcome_steps[id(board)] = outcome.last_step

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from lightning_interp.dashboards.images import ImagesUnavailableError, images
+
 IMAGE_WIDTH = 1200
 """Width of an image, in plotly's pixels; the file has twice as many."""
 
@@ -54,11 +56,12 @@ def write_image(figure: go.Figure, path: str | Path) -> None:
         path: File to write, such as ``figure.png``.
 
     Raises:
-        RuntimeError: There is no kaleido, or it finds no Chrome or Chromium, or the file cannot be written.
+        RuntimeError: There is no kaleido, or it finds no Chrome or Chromium.
+        OSError: The file cannot be written.
     """
+    path = Path(path)
     try:
-        still = go.Figure(figure)
-        still.layout.updatemenus = ()
-        still.write_image(path, width=IMAGE_WIDTH, height=figure.layout.height, scale=2)
-    except Exception as err:  # kaleido and its browser raise errors of many kinds
-        raise RuntimeError(f"{type(err).__name__}: {err}") from err
+        (content,) = images([figure], kind=path.suffix.lstrip(".").lower(), width=IMAGE_WIDTH, scale=2)
+    except ImagesUnavailableError as err:
+        raise RuntimeError(str(err)) from err
+    path.write_bytes(content)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lightning_interp.dashboards.layer_grid import GrowingGrid, LayerGrid
 from lightning_interp.errors import CorruptSnapshotError, MetricsError, RunError
+from lightning_interp.names import SETTINGS_PREFIX
 from lightning_interp.records import Record
 from lightning_interp.store.components_file import StoredComponents, component_files, read_components
 from lightning_interp.store.jsonl import read_lines
@@ -29,8 +30,6 @@ Series = Mapping[str, tuple[list[int], list[float]]]
 Vectors = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Optimizer steps [step], and what was recorded at each [step, entry]."""
 
-SETTINGS_PREFIX = "training/"
-"""Names in health rows of what the training was set to; anything else there is what the user's own code logged."""
 LOGGED_PREFIX = "logged/"
 SETTINGS = ("lr", "weight_decay", "batch_size")
 """Names of settings; of several values there are ``lr``, ``lr/1`` and so on."""
@@ -68,6 +67,12 @@ class RunView:
     analysis: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
+    def events(self, kind: str) -> list[Mapping[str, Any]]:
+        """Health rows of one kind that stand, one a step, ascending: without what a resume took back."""
+        resumed = {} if self.manifest is None else self.manifest.resumed_steps
+        rows = [row for row in self.health if row.get("event") == kind and isinstance(row.get("step"), int)]
+        return list(standing_rows(((row["step"], row.get("attempt", 0), row) for row in rows), resumed).values())
+
     @property
     def last_step(self) -> int:
         """Latest optimizer step of any record or phase, 0 where there is none."""
@@ -98,12 +103,10 @@ class RunFollower:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._marks: dict[str, tuple[int, int, int]] = {}
         self._offset, self._last_step = 0, -1
-        self._view = RunView(path.resolve().name, {}, Timeline("unknown"), path=path)
-        self._forget_records()
-        self._health: list[dict[str, Any]] = []
         self._health_offset, self._training_step = 0, -1
+        self._view = self._unread
+        self._forget()
 
     def look(self) -> RunView:
         """The run now: the same object where nothing has changed since the last look.
@@ -115,10 +118,10 @@ class RunFollower:
             changes = {**self._look_at_manifest(), **self._look_at_records(), **self._look_at_health()}
             changes |= {**self._look_at_results(), **self._look_at_components()}
         except RunError:
-            self._marks.clear()
+            self._forget()
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError, MetricsError) as err:
-            self._marks.clear()
+            self._forget()  # what was read before the error would be missed by the next look
             raise RunError(f"{self.path}: cannot be read now ({type(err).__name__}: {err}).") from err
         if changes:
             self._view = replace(self._view, **changes)
@@ -200,6 +203,18 @@ class RunFollower:
                 continue
         order = {} if self._view.manifest is None else {n: k for k, n in enumerate(self._view.manifest.layers)}
         return {"components": tuple(sorted(found, key=lambda each: order.get(each.layer, len(order))))}
+
+    @property
+    def _unread(self) -> RunView:
+        return RunView(self.path.resolve().name, {}, Timeline("unknown"), path=self.path)
+
+    def _forget(self) -> None:
+        """Begin anew: the next look reads everything."""
+        self._marks: dict[str, tuple[int, int, int]] = {}
+        self._view = self._unread
+        self._forget_records()
+        self._health: list[dict[str, Any]] = []
+        self._health_offset, self._training_step = 0, -1
 
     def _forget_records(self) -> None:
         self._offset, self._last_step = 0, -1

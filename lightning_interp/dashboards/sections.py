@@ -27,8 +27,8 @@ _LOSSES = ("train_loss", "heldout_loss", "excluded_loss", "excluded_loss_max", "
 _INTENSITIES = tuple(f"intensity_{name}" for name in INTENSITY_NAMES)
 _PLAN = (
     # section, what it is about, chart, names in the order of the legend
-    ("losses", "losses", "losses (nats)", _LOSSES),
-    ("losses", "losses", "held-out minus train loss (nats)", ("loss_gap",)),
+    ("losses", "losses", "losses", _LOSSES),
+    ("losses", "losses", "held-out minus train loss", ("loss_gap",)),
     ("accuracies", "losses", "accuracies (share)", ("train_accuracy", "heldout_accuracy")),
     ("accuracies", "losses", "margins of scores", ("train_margin", "heldout_margin")),
     ("accuracies", "losses", "held-out percentile (share)", ("heldout_percentile",)),
@@ -52,7 +52,7 @@ def sections_of(names: Sequence[str], *, by_subject: bool = False) -> tuple[Sect
         by_subject: Sections by what is looked at (losses, phases, weights, activations), not by kind of measure.
 
     >>> [(section.title, *section.charts) for section in sections_of(["phase", "heldout_loss", "mine", "train_loss"])]
-    [('losses', 'losses (nats)'), ('phases', 'number of the phase'), ('others', 'mine')]
+    [('losses', 'losses'), ('phases', 'number of the phase'), ('others', 'mine')]
     """
     found: dict[str, dict[str, tuple[str, ...]]] = {}
     for section, subject, chart, planned in _PLAN:

@@ -64,12 +64,14 @@ class Delivered:
     Attributes:
         step: Optimizer step of the latest row that loggers got, -1 for none.
         names: Record names that loggers get, in the order of a row.
-        wandb: W&B runs among the loggers.
+        wandb: W&B runs among the loggers, and those that earlier starts or `sync` supplied.
+        delivers: Whether the training that wrote it may still deliver.
     """
 
     step: int
     names: tuple[str, ...]
     wandb: tuple[WandbTarget, ...] = ()
+    delivers: bool = False
 
     def with_target(self, target: WandbTarget) -> "Delivered":
         """The same with one W&B run as it is now."""
@@ -99,7 +101,7 @@ def read_delivered(run_dir: Path) -> Delivered | None:
             found = content["schema"]
             raise RunError(f"{path}: schema {found!r}, this version reads {SCHEMA}. Use the version that wrote it.")
         targets = tuple(_target(entry) for entry in content["wandb"])
-        return Delivered(int(content["step"]), tuple(content["names"]), targets)
+        return Delivered(int(content["step"]), tuple(content["names"]), targets, bool(content.get("delivers")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as err:

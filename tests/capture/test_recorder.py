@@ -86,11 +86,11 @@ def test_recorder_reads_logged_scalars(tmp_path, start):
 
 def test_recorder_notes_finite_scalars_in_the_health_log(tmp_path, start):
     recorder = start(tmp_path)
-    recorder.submit(raw(1, scalars={"training/lr": torch.tensor(0.5), "loss": float("nan"), "top": float("inf")}))
+    recorder.submit(raw(1, scalars={"interp/lr": torch.tensor(0.5), "loss": float("nan"), "top": float("inf")}))
     recorder.submit(raw(2, scalars={f"metric_{index}": float(index) for index in range(70)}))
     recorder.flush(SOON)
     first, second = (event["scalars"] for event in events(tmp_path, "snapshot"))
-    assert first == {"training/lr": 0.5}
+    assert first == {"interp/lr": 0.5}
     assert list(second) == [f"metric_{index}" for index in range(64)]
 
 

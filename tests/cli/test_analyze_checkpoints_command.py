@@ -110,7 +110,8 @@ def test_a_followed_folder_is_analyzed_as_it_grows_until_interrupted(folder):
         (folder / "step=25.ckpt").write_bytes((folder / "step=5.ckpt").read_bytes()[:300])  # as if still being written
         wait_for(lambda: records() >= 4)
         save(folder, 25)
-        wait_for(lambda: 25 in open_run("out").series["weight_norm"][0])
+        wait_for(lambda: 25 in open_run("out").series["weight_norm"][0] and open_run("out").analysis["stage"] == "finished")
+        time.sleep(1.0)  # it says what it found before it waits again; in the middle of an analysis Ctrl-C breaks that off
     finally:
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)

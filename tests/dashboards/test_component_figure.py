@@ -4,7 +4,6 @@
 from types import SimpleNamespace
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 import torch
 
@@ -244,9 +243,9 @@ def test_write_page_holds_all_figures_and_plotly_once(figure, tmp_path):
 
 
 def test_write_image_turns_every_failure_into_one_kind(figure, tmp_path, monkeypatch):
-    def fail(*args, **kwargs):
+    async def fail(*args, **kwargs):
         raise ValueError("no browser")
 
-    monkeypatch.setattr(go.Figure, "write_image", fail)
+    monkeypatch.setattr("kaleido.Kaleido.calc_fig", fail)
     with pytest.raises(RuntimeError, match="ValueError: no browser"):
         write_image(figure, tmp_path / "f.png")

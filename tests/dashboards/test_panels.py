@@ -19,6 +19,7 @@ from lightning_interp.dashboards.layer_grid import LayerGrid
 from lightning_interp.dashboards.run_view import RunView, view_history, view_run
 from lightning_interp.dashboards.theme import LIGHT
 from lightning_interp.phases import detect_phases
+from lightning_interp.store import Attempt
 from lightning_interp.timeline import Timeline
 
 STEPS = list(range(0, 1000, 10))
@@ -216,12 +217,55 @@ def test_two_runs_of_one_name_are_told_apart(reference):
     assert {"reference", "reference (2)"} <= {trace.name for trace in figure.data}
 
 
-def test_thin_keeps_ends_and_is_even_in_log_time():
+def test_thin_keeps_ends_and_leaves_no_gap_in_log_time():
     steps = list(range(100_000))
     kept, values = thin(steps, [float(step) for step in steps], most=200)
     assert kept[0] == 0 and kept[-1] == 99_999 and len(kept) <= 200 and [float(s) for s in kept] == values
-    late = np.log1p(kept[100:])
-    assert np.diff(late).max() < 3 * np.log(100_000) / 200
+    # A sixth of the 200 points are even in log time, and some of these fall between two steps.
+    assert np.diff(np.log1p(kept)).max() <= max(np.log(2), 2 * np.log(100_000) / 33)
+
+
+def test_thin_keeps_every_high_and_low():
+    """A spike of one snapshot anywhere in 5,000 even ones is drawn."""
+    steps = list(range(0, 100_000, 20))
+    for place in range(1, 5000, 97):
+        values = [1.0] * 5000
+        values[place], values[-place] = 50.0, -50.0
+        _, drawn = thin(steps, values)
+        assert max(drawn) == 50.0 and min(drawn) == -50.0 and len(drawn) <= 2000
+
+
+def test_thin_leaves_no_gap_on_a_linear_axis():
+    kept, _ = thin(list(range(0, 100_000, 20)), [0.0] * 5000)
+    assert max(np.diff(kept)) < 100_000 / 200
+
+
+def test_layers_figure_knows_a_maximum_that_is_not_drawn(rich):
+    steps = np.arange(0, 100_000, 20)
+    values = np.ones((5000, 2))
+    values[4321, 0] = 100.0
+    run = replace(rich, by_layer={"hoyer": LayerGrid(steps, ("a", "b"), values)})
+    colors = figure_of(run, "layers-hoyer").data[0].z
+    assert colors[0].min() == pytest.approx(0.01) and colors[1].max() == 1.0
+
+
+def test_overlay_of_losses_of_their_own_kind_is_honest():
+    from reference_run import manifest
+
+    series = {"train_loss": (STEPS, [1.0 - s for s in STEPS])}
+    run = RunView("own", series, Timeline("unknown"), manifest=manifest("finished"))
+    figure = overlay_panels([run, replace(run, name="two")])[0].draw()
+    assert figure.layout.yaxis.title.text == "loss (own unit)" and figure.layout.meta["value_axes"] == []
+
+
+def test_health_leaves_out_what_a_resume_took_back(reference):
+    from reference_run import manifest
+
+    rows = [{"event": "snapshot", "attempt": 0, "step": s, "copy_ms": 1.0, "write_ms": 1.0} for s in range(0, 1001, 100)]
+    rows += [{"event": "snapshot", "attempt": 1, "step": s, "copy_ms": 1.0, "write_ms": 1.0} for s in range(450, 801, 50)]
+    resumed = manifest("finished", attempts=(Attempt(0), Attempt(1, 400)))
+    figure = figure_of(replace(reference, health=tuple(rows), manifest=resumed), "health")
+    assert list(figure.data[0].customdata) == [0, 100, 200, 300, 400, *range(450, 801, 50)]
 
 
 def test_kept_places_of_few_steps_are_all():

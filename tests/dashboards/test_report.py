@@ -185,6 +185,15 @@ def test_write_report_refuses_what_it_cannot_use(tmp_path):
         write_report([tmp_path], tmp_path / "missing")
 
 
+@pytest.mark.parametrize("change", [{"configuration": [1]}, {"attempts": [{"attempt": 0, "resumed_at": "x"}]}])
+def test_write_report_of_a_strange_run_says_so(tmp_path, change):
+    path = make_reference_run(tmp_path, every=20)
+    content = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(content | change))
+    with pytest.raises(RunError, match=str(path)):
+        write_report([path])
+
+
 def test_write_report_leaves_nothing_half_written(reference_dir):
     write_report([reference_dir])
     assert not list(reference_dir.glob("*.tmp")) and not list(reference_dir.glob(".*.tmp"))
@@ -210,6 +219,25 @@ def test_boundary_changes_see_a_turn():
     (move,) = change.moves
     assert (move.before, move.at, move.after, move.manner) == (50.0, 100.0, 0.0, "turns down")
     assert move.share == pytest.approx(1.0)  # the larger of the rise of .5 and the fall of 1
+
+
+def test_boundary_changes_never_take_a_value_of_another_step():
+    """Numbers that are not finite are not recorded: a loss that is gone by then says nothing of the boundary."""
+    steps = list(range(0, 2001, 100))
+    phases = (Phase("fitting", 0, 1000, 0.9, (0, 0), (900, 1100)), Phase("collapse", 1000, None, 0.9, (900, 1100)))
+    gone = [step for step in steps if step <= 600]
+    series = {"weight_norm": (steps, [float(s) for s in steps]), "heldout_loss": (gone, [3.0 - s / 300 for s in gone])}
+    (change,) = boundary_changes(view_history("gone", series, Timeline("diverged", phases)))
+    assert [move.name for move in change.moves] == ["weight_norm"]
+
+
+def test_boundary_changes_at_the_last_record_say_nothing_of_later():
+    steps = list(range(0, 1001, 100))
+    phases = (Phase("fitting", 0, 1000, 0.9, (0, 0), (900, 1100)), Phase("collapse", 1000, None, 0.9, (900, 1100)))
+    run = view_history("last", {"weight_norm": (steps, [float(s) for s in steps])}, Timeline("collapse", phases))
+    ((move,),) = [change.moves for change in boundary_changes(run)]
+    assert (move.before, move.at, move.after, move.manner) == (500.0, 1000.0, None, "rises")
+    assert "later" in Page(report_html([run])).words
 
 
 def test_boundary_changes_leave_out_what_rests():

@@ -155,10 +155,25 @@ def test_follower_recovers_from_a_file_that_could_not_be_read(tmp_path):
     follower.look()
     whole = (path / "phases.json").read_text()
     (path / "phases.json").write_text("{")
+    append_snapshot(path, 1100)
+    (path / "phases.json").write_text("{")
     with pytest.raises(RunError, match=r"phases\.json: cannot be read as JSON now"):
         follower.look()
     (path / "phases.json").write_text(whole)
-    assert follower.look().timeline.phases
+    same(follower.look(), view_run(path))
+    assert follower.look().health == view_run(path).health and follower.look().timeline.phases
+
+
+def test_follower_that_began_with_an_error_sees_everything_later(tmp_path):
+    path = make_reference_run(tmp_path, last_step=1000)
+    whole = (path / "phases.json").read_text()
+    (path / "phases.json").write_text("{")
+    follower = RunFollower(path)
+    with pytest.raises(RunError):
+        follower.look()
+    (path / "phases.json").write_text(whole)
+    same(follower.look(), view_run(path))
+    assert follower.look().series and follower.look().health
 
 
 def test_follower_sees_phases_change(tmp_path):
@@ -171,7 +186,7 @@ def test_follower_sees_phases_change(tmp_path):
 
 
 def test_settings_and_what_was_logged_are_told_apart(layered):
-    scalars = {"training/lr": 0.1, "val_loss": 2.0, "lr": 0.2}
+    scalars = {"interp/lr": 0.1, "val_loss": 2.0, "lr": 0.2}
     append_line(layered / HEALTH, {"event": "snapshot", "attempt": 0, "step": 0, "scalars": scalars})
     assert view_run(layered).training == {"lr": ([0], [0.1]), "logged/val_loss": ([0], [2.0]), "logged/lr": ([0], [0.2])}
 
@@ -182,8 +197,8 @@ def test_settings_of_a_loop_of_ones_own_have_plain_names():
 
 
 def test_settings_that_a_resume_took_back_are_left_out():
-    rows = [{"event": "snapshot", "step": s, "attempt": 0, "scalars": {"training/lr": 1.0}} for s in (0, 10, 20)]
-    rows += [{"event": "snapshot", "step": 15, "attempt": 1, "scalars": {"training/lr": 2.0}}]
+    rows = [{"event": "snapshot", "step": s, "attempt": 0, "scalars": {"interp/lr": 1.0}} for s in (0, 10, 20)]
+    rows += [{"event": "snapshot", "step": 15, "attempt": 1, "scalars": {"interp/lr": 2.0}}]
     assert training_series(rows, {1: 10}) == {"lr": ([0, 10, 15], [1.0, 1.0, 2.0])}
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the training was set to at each snapshot: learning rate, weight decay, batch size."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from small_training import Classifier, fit
 
 from lightning_interp import InterpMonitor, Monitor, open_run
+from lightning_interp.dashboards.run_view import view_run
 from lightning_interp.trainer_view import training_settings
 
 
@@ -47,15 +49,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_settings_travel_with_the_snapshots_beside_what_was_logged(trained: Path) -> None:
     scalars = open_run(trained).snapshot(2).scalars
-    assert (scalars["training/weight_decay"], scalars["training/weight_decay/1"]) == (0.5, 0.0)
+    assert (scalars["interp/weight_decay"], scalars["interp/weight_decay/1"]) == (0.5, 0.0)
     # After two steps of the schedule the rates are a third of what they were.
-    assert scalars["training/lr/1"] == pytest.approx(0.002 / 3, rel=1e-12)
-    assert scalars["training/batch_size"] == 64.0
+    assert scalars["interp/lr/1"] == pytest.approx(0.002 / 3, rel=1e-12)
+    assert scalars["interp/batch_size"] == 64.0
     assert "loss" in scalars
 
 
-def test_a_value_logged_under_the_name_of_a_setting_keeps_it(trained: Path) -> None:
+def test_what_a_user_logs_is_never_taken_for_a_setting(trained: Path) -> None:
     assert open_run(trained).snapshot(2).scalars["training/lr"] == 7.0
+    training = view_run(trained).training
+    assert training["logged/training/lr"][1][0] == 7.0 and training["lr"][1][0] != 7.0
 
 
 def test_the_health_log_has_the_scalars_of_each_snapshot(trained: Path) -> None:
@@ -66,19 +70,23 @@ def test_the_health_log_has_the_scalars_of_each_snapshot(trained: Path) -> None:
 
 def test_one_value_has_the_plain_name_and_of_many_four_are_kept() -> None:
     groups = [{"lr": rate, "weight_decay": 0.1} for rate in (0.3, 0.1, 0.3, 0.2, 0.5, 0.4)]
-    rates = {"training/lr": 0.3, "training/lr/1": 0.1, "training/lr/2": 0.2, "training/lr/3": 0.5}
-    assert training_settings(optimizer_of(*groups), None) == rates | {"training/weight_decay": 0.1}
+    many = [{"lr": float(k)} for k in range(10_000)]
+    started = time.perf_counter()
+    assert len(training_settings(optimizer_of(*many), None)) == 4
+    assert time.perf_counter() - started < 0.1  # comparing every pair takes a minute
+    rates = {"interp/lr": 0.3, "interp/lr/1": 0.1, "interp/lr/2": 0.2, "interp/lr/3": 0.5}
+    assert training_settings(optimizer_of(*groups), None) == rates | {"interp/weight_decay": 0.1}
 
 
 def test_batch_size_is_that_of_all_processes() -> None:
     batch = {"scale": torch.tensor(1.0), "x": torch.zeros(8, 2)}
-    assert training_settings(optimizer_of(), batch) == {"training/batch_size": 24.0}
+    assert training_settings(optimizer_of(), batch) == {"interp/batch_size": 24.0}
 
 
 def test_a_tensor_on_another_device_is_not_read() -> None:
     rate = torch.tensor(0.1, device="meta")  # has no value: reading it would fail
     found = training_settings(optimizer_of({"lr": rate}, {"lr": rate}, {"lr": torch.tensor(0.5)}), None)
-    assert found == {"training/lr": rate, "training/lr/1": 0.5}
+    assert found == {"interp/lr": rate, "interp/lr/1": 0.5}
 
 
 def test_an_optimizer_that_cannot_be_understood_costs_the_settings_only() -> None:

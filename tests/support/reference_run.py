@@ -110,7 +110,7 @@ def make_hostile_run(folder: Path) -> Path:
         }
         by_layer = {"hoyer": (0.1, 0.2, 0.3, 0.4), SCRIPT: (1.0, 2.0, 3.0, step / 100)}
         append_record(path, Record(step, 0, values, by_layer, {IMAGE: SCRIPT}))
-        scalars = {"training/lr": 1e-3, SCRIPT: 1.0, IMAGE: 2.0, ESCAPES: 3.0}
+        scalars = {"interp/lr": 1e-3, SCRIPT: 1.0, IMAGE: 2.0, ESCAPES: 3.0}
         _note(path, "snapshot", step=step, bytes=9, scalars=scalars)
     _note(path, "dropped", step=2000, reason=SCRIPT + ESCAPES)
     _note(path, SCRIPT, text=IMAGE)
@@ -121,7 +121,7 @@ def make_hostile_run(folder: Path) -> Path:
 
 
 def _record(run_dir: Path, step: int) -> None:
-    scalars = {"training/lr": 1e-3, "training/weight_decay": 1.0, "training/batch_size": 3830.0}
+    scalars = {"interp/lr": 1e-3, "interp/weight_decay": 1.0, "interp/batch_size": 3830.0}
     append_record(run_dir, Record(step, 0, rows()[step]))
     _note(run_dir, "snapshot", step=step, bytes=907_000, scalars=scalars)
 

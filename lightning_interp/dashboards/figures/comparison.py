@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from lightning_interp.dashboards.figures.alone import stand_alone
 from lightning_interp.dashboards.figures.escaping import as_text
+from lightning_interp.dashboards.figures.thinning import kept_with_extremes
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
+from lightning_interp.dashboards.figures.words import NATS
 from lightning_interp.dashboards.theme import LIGHT, MARK, phase_color
 from lightning_interp.timeline import Phase
 
@@ -40,12 +41,14 @@ class RunCurves:
         phases: Phases, empty where none are known.
         series: By record name, (optimizer steps, values): losses in nats, accuracies as shares.
         phase_time: By record name, each of those steps in phase time; empty where the run is not aligned.
+        unit: Unit of the losses.
     """
 
     name: str
     phases: Sequence[Phase]
     series: Mapping[str, tuple[Sequence[int], Sequence[float]]]
     phase_time: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    unit: str = NATS
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,10 @@ def runs_figure(runs: Sequence[RunCurves]) -> go.Figure:
     _add_bars(figure, runs, layout.axis)
     shade_phases(figure, runs[0].phases if runs else (), layout.axis, panels=(3,))
     _lay_out(figure, layout)
-    _label_axes(figure, runs, layout, "loss (nats)" if losses else "error (1 − accuracy)")
+    unit = NATS if all(run.unit == NATS for run in runs) else "own unit"
+    values = [value for run in runs for name in styles for value in run.series.get(name, ((), ()))[1]]
+    logarithmic = losses and min(values, default=0.0) >= 0
+    _label_axes(figure, runs, layout, f"loss ({unit})" if losses else "error (1 − accuracy)", logarithmic=logarithmic)
     return figure
 
 
@@ -134,7 +140,7 @@ def _add_curves(
         for row, times in panels:
             if not len(times):
                 continue
-            kept = _kept(times)
+            kept = kept_with_extremes([round(time) for time in times], shown, MOST_POINTS)
             figure.add_trace(
                 go.Scatter(
                     x=[times[k] + layout.axis.offset for k in kept],
@@ -156,15 +162,6 @@ def _add_curves(
 def _hover(label: str, row: int) -> str:
     in_phase_time = ", phase time %{customdata[1]:,.0f}" if row == 3 else ""
     return f"{label} %{{y:.4g}} at step %{{customdata[0]:,}}{in_phase_time}"
-
-
-def _kept(times: Sequence[float]) -> list[int]:
-    """Indices of at most `MOST_POINTS` ascending times, evenly in log time, the ends included."""
-    if len(times) <= MOST_POINTS:
-        return list(range(len(times)))
-    shifted = np.asarray(times, dtype=np.float64) + 1
-    wanted = np.geomspace(shifted[0], shifted[-1], MOST_POINTS)
-    return [int(k) for k in np.unique(np.searchsorted(shifted, wanted).clip(0, len(times) - 1))]
 
 
 def _add_bars(figure: go.Figure, runs: Sequence[RunCurves], axis: TimeAxis) -> None:
@@ -235,7 +232,7 @@ def _lay_out(figure: go.Figure, layout: _Layout) -> None:
     )
 
 
-def _label_axes(figure: go.Figure, runs: Sequence[RunCurves], layout: _Layout, unit: str) -> None:
+def _label_axes(figure: go.Figure, runs: Sequence[RunCurves], layout: _Layout, unit: str, *, logarithmic: bool) -> None:
     figure.update_xaxes(matches="x", row=2, col=1)
     figure.update_xaxes(title_text="optimizer step", row=2, col=1)
     reference = as_text(_short(runs[0].name)) if runs else ""
@@ -245,7 +242,8 @@ def _label_axes(figure: go.Figure, runs: Sequence[RunCurves], layout: _Layout, u
     names = [as_text(_short(run.name)) for run in runs]
     bars: dict[str, Any] = {"tickvals": list(range(len(runs))), "ticktext": names, "showgrid": False, "zeroline": False}
     figure.update_yaxes(**bars, range=[max(3, len(runs)) - 0.4, -0.6], row=2, col=1)
-    note_axes(figure, layout.axis, time_axes=["xaxis", "xaxis2", "xaxis3"], value_axes=["yaxis", "yaxis3"])
+    values = ["yaxis", "yaxis3"] if logarithmic else []
+    note_axes(figure, layout.axis, time_axes=["xaxis", "xaxis2", "xaxis3"], value_axes=values)
     figure.layout.meta = {**figure.layout.meta, "min_width": _MIN_WIDTH}
     missing = [as_text(run.name) for run in runs if not run.phase_time]
     notes = ["Solid: held-out, dashed: train. Shaded: phases of the reference."]

@@ -17,9 +17,9 @@ _ROW_PX = 150
 
 def health_figure(run: RunView) -> go.Figure:
     """Milliseconds of each snapshot on the training thread and on the writer's, and what was dropped or removed."""
-    taken = [row for row in run.health if row.get("event") == "snapshot"]
+    taken = run.events("snapshot")
     steps = [int(row["step"]) for row in taken]
-    lost = {kind: [int(row["step"]) for row in run.health if row.get("event") == kind] for kind in ("dropped", "removed")}
+    lost = {kind: [int(row["step"]) for row in run.events(kind)] for kind in ("dropped", "removed")}
     axis = TimeAxis(step_offset({"": (steps, [])}), max([run.last_step, *steps], default=0))
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.7, 0.3], vertical_spacing=0.12)
     curves = (("copy_ms", "copied on the training thread"), ("write_ms", "written by the writer's thread"))

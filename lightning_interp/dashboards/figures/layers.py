@@ -28,8 +28,8 @@ def layers_figure(run: RunView, measure: str) -> go.Figure:
     grid = run.by_layer[measure]
     places = kept_places(grid.steps, MAX_COLUMNS)
     steps, values = grid.steps[places], grid.values[places].T
-    finite = np.where(np.isfinite(values), np.abs(values), 0.0)
-    largest = finite.max(axis=1, keepdims=True)
+    finite = np.where(np.isfinite(grid.values), np.abs(grid.values), 0.0)  # of all steps, drawn or not
+    largest = finite.max(axis=0)[:, None]
     shares = values / np.where(largest > 0, largest, 1.0)
     low = -1.0 if np.nanmin(values, initial=0.0) < 0 else 0.0
     bar = {"title": {"text": "share of the layer's largest", "side": "right", "font": {"size": 12}}}

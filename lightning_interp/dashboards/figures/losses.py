@@ -41,8 +41,8 @@ _HEIGHT = 560
 def losses_figure(run: RunView) -> go.Figure:
     """Losses with phases shaded, boundaries with their uncertainty, and intensities in [0, 1] below.
 
-    Accuracies are drawn as errors where no loss is recorded. Where the run has no phases but for the first few, as in a
-    training without held-out data, the intensities are left out.
+    Accuracies are drawn as errors, on a linear axis, where no loss is recorded. Where nothing was judged, as in a training
+    without held-out data, the intensities are left out.
     """
     losses = any(name in run.series for name in CURVE_STYLES)
     styles = CURVE_STYLES if losses else ERROR_STYLES
@@ -55,7 +55,7 @@ def losses_figure(run: RunView) -> go.Figure:
     shade_phases(figure, run.timeline.phases, axis, panels=(1, 2) if shown else (1,))
     unit = loss_unit(run)
     title = f"loss ({unit if unit == NATS else 'own unit'})" if losses else "error (1 − accuracy)"
-    _lay_out(figure, axis, title, two=bool(shown), signed=_has_negative(run.series, styles))
+    _lay_out(figure, axis, title, two=bool(shown), logarithmic=losses and not _has_negative(run.series, styles))
     mark_intervals(figure, run.timeline.phases, axis)
     return figure
 
@@ -125,7 +125,7 @@ def _has_negative(series: Series, styles: Mapping[str, object]) -> bool:
     return any(value < 0 for name in styles if name in series for value in series[name][1])
 
 
-def _lay_out(figure: go.Figure, axis: TimeAxis, value_title: str, *, two: bool, signed: bool) -> None:
+def _lay_out(figure: go.Figure, axis: TimeAxis, value_title: str, *, two: bool, logarithmic: bool) -> None:
     legend = {"orientation": "h", "x": 0, "xanchor": "left", "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"}
     figure.update_layout(
         template=LIGHT,
@@ -140,4 +140,4 @@ def _lay_out(figure: go.Figure, axis: TimeAxis, value_title: str, *, two: bool, 
         figure.update_yaxes(title_text="intensity (0 to 1)", range=[-0.03, 1.05], row=2, col=1)
     figure.update_xaxes(title_text="optimizer step", row=rows, col=1)
     names = ["xaxis", "xaxis2"][:rows]
-    note_axes(figure, axis, time_axes=names, value_axes=() if signed else ("yaxis",))
+    note_axes(figure, axis, time_axes=names, value_axes=("yaxis",) if logarithmic else ())

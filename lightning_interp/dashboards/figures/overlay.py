@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from lightning_interp.dashboards.figures.comparison import RunCurves, runs_figure
+from lightning_interp.dashboards.figures.words import loss_unit
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.phases.alignment import align
 
@@ -20,15 +21,15 @@ def overlay_figure(runs: Sequence[RunView]) -> go.Figure:
 
 
 def _curves(run: RunView, name: str, reference: RunView) -> RunCurves:
-    series = {key: run.series[key] for key in _DRAWN if key in run.series}
+    series, unit = {key: run.series[key] for key in _DRAWN if key in run.series}, loss_unit(run)
     if run is reference:
         mapped = {key: [float(step) for step in steps] for key, (steps, _) in series.items()}
-        return RunCurves(name, run.timeline.phases, series, mapped)
+        return RunCurves(name, run.timeline.phases, series, mapped, unit)
     alignment = align(reference.timeline.phases, run.timeline.phases)
     if alignment.reason is not None:
-        return RunCurves(name, run.timeline.phases, series)
+        return RunCurves(name, run.timeline.phases, series, unit=unit)
     times = {key: [alignment.phase_time(step) or 0.0 for step in steps] for key, (steps, _) in series.items()}
-    return RunCurves(name, run.timeline.phases, series, times)
+    return RunCurves(name, run.timeline.phases, series, times, unit)
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:

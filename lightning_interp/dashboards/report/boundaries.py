@@ -29,7 +29,7 @@ class Move:
         unit: Unit, empty where there is none.
         before: Value before the boundary.
         at: Value at it.
-        after: Value after it.
+        after: Value after it, None where the boundary is the last record.
         share: Size of the change as a share of the range over the whole run, of logarithms for positive losses.
         manner: ``rises``, ``falls``, ``turns down``, ``turns up`` or ``comes to rest``.
     """
@@ -39,7 +39,7 @@ class Move:
     unit: str
     before: float
     at: float
-    after: float
+    after: float | None
     share: float
     manner: str
 
@@ -81,7 +81,8 @@ def _change(run: RunView, ended: Phase, began: Phase) -> BoundaryChange:
     high = _recorded(recorded, min(run.last_step if began.end is None else began.end, math.ceil(step * _REACH)), after=step)
     names = [name for name in run.series if not name.startswith((COMPONENT_PREFIX, "interp/"))]
     unit = loss_unit(run)
-    found = (_move(run.series[name], name, (low, step, high)) for name in names)
+    at = (low, _recorded(recorded, step), high)
+    found = (_move(run.series[name], name, at) for name in names)
     moves = [replace(move, unit="") if move.unit == NATS != unit else move for move in found if move is not None]
     moves.sort(key=lambda move: -move.share)
     return BoundaryChange(ended.name, began.name, step, began.start_interval, (low, high), tuple(moves[:MOST_MOVES]))
@@ -98,12 +99,11 @@ def _recorded(steps: Sequence[int], wanted: int, *, before: int | None = None, a
 
 
 def _move(points: tuple[Sequence[int], Sequence[float]], name: str, at: tuple[int, int, int]) -> Move | None:
-    """How a series moved between three steps; None where it rested or has no value at one of them."""
+    """How a series moved between three recorded steps; None where it rested or has no value at one of them."""
     steps, values = points
-    places = [bisect_right(steps, step) - 1 for step in at]
-    if min(places) < 0 or len(set(places)) < 2:
-        return None
-    chosen = [values[place] for place in places]
+    places = [bisect_left(steps, step) for step in at]
+    if any(place == len(steps) or steps[place] != step for place, step in zip(places, at, strict=True)):
+        return None  # not recorded there, as a number that was not finite: an older value would be another step's
     words = words_for(name)
     scaled = _logarithms(values) if words.log and min(values) > 0 else list(values)
     span = max(scaled) - min(scaled)
@@ -113,7 +113,10 @@ def _move(points: tuple[Sequence[int], Sequence[float]], name: str, at: tuple[in
     share = max(abs(first + second), abs(first), abs(second)) / span
     if share < LEAST_SHARE:
         return None
-    before, there, after = chosen
+    before, there, after = (values[place] for place in places)
+    if at[1] == at[2]:
+        manner = "rises" if first > 0 else "falls"
+        return Move(name, words.label, words.unit, before, there, None, share, manner)
     return Move(name, words.label, words.unit, before, there, after, share, _manner(first / span, second / span))
 
 

@@ -98,11 +98,11 @@ def configuration_rows(run: RunView) -> list[Row]:
 
 def health_rows(run: RunView) -> list[Row]:
     """How the monitor fared: what was captured and lost, what it cost, what the analyzer says."""
-    taken = [row for row in run.health if row.get("event") == "snapshot"]
+    taken = run.events("snapshot")
     rows = [("snapshots written", f"{len(taken):,}")] if taken else []
-    dropped = Counter(str(row.get("reason", "")) for row in run.health if row.get("event") == "dropped")
+    dropped = Counter(str(row.get("reason", "")) for row in run.events("dropped"))
     rows += [(f"{count:,} dropped", reason) for reason, count in dropped.most_common()]
-    removed = sum(row.get("event") == "removed" for row in run.health)
+    removed = len(run.events("removed"))
     rows += [("removed to stay within the disk cap", f"{removed:,}")] if removed else []
     closed: Mapping[str, Any] = next((row for row in reversed(run.health) if row.get("event") == "closed"), {})
     shares = {"hook_share": "wall time in hooks", "share": "wall time taken in all", "contention": "slow-down of steps"}

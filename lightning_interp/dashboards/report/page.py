@@ -19,7 +19,7 @@ from lightning_interp.dashboards.report.boundaries import boundary_changes
 from lightning_interp.dashboards.report.sentences import status_words, verdict_sentence
 from lightning_interp.dashboards.run_view import RunView, view_run
 from lightning_interp.dashboards.theme import PHASE_COLORS, THEMES, contrast
-from lightning_interp.errors import ConfigError, InterpError
+from lightning_interp.errors import ConfigError, InterpError, RunError
 from lightning_interp.store.layout import replace_text
 
 REPORT = "report.html"
@@ -55,7 +55,12 @@ def write_report(
         raise ConfigError(f"report: {target} is no folder. Make it, or choose another.")
     runs = [view_run(path) for path in run_dirs]
     page = target / REPORT
-    replace_text(page, report_html(runs, folder=target, comparison=comparison))
+    try:
+        text = report_html(runs, folder=target, comparison=comparison)
+    except (AttributeError, LookupError, TypeError, ValueError) as err:
+        names = ", ".join(str(path) for path in run_dirs)
+        raise RunError(f"{names}: holds what this version cannot show ({type(err).__name__}: {err}).") from err
+    replace_text(page, text)
     return page
 
 
@@ -146,7 +151,7 @@ def _figure(panel: Panel, anchor: str) -> dict[str, Any]:
     found: dict[str, Any] = {"key": f"{anchor}-{panel.key}", "title": panel.title, "caption": panel.caption}
     try:
         figure = panel.draw()
-    except (InterpError, ValueError, TypeError, ArithmeticError, LookupError) as err:
+    except Exception as err:  # whatever a stranger's numbers make of a figure
         return {**found, "json": None, "height": 0, "min_width": 0, "failure": f"{type(err).__name__}: {err}"}
     least = (figure.layout.meta or {}).get("min_width", 0)
     data = Markup(embedding.figure_json(figure))
