@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
+from group_weights import random, weights
 
 from lightning_interp.errors import MeasureSkipped
 from lightning_interp.measures import (
@@ -11,19 +12,6 @@ from lightning_interp.measures import (
     tokens_by_exponent,
 )
 from lightning_interp.measures.fourier import fourier_basis
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def weights(p=23, d=16, hidden=64):
-    return {
-        "embed.weight": random(p + 1, d),
-        "fc_in.weight": random(hidden, d, seed=1),
-        "fc_out.weight": random(d, hidden, seed=2),
-        "head.weight": random(p, d, seed=3),
-    }
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
