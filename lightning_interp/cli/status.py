@@ -45,11 +45,10 @@ def run(args: argparse.Namespace) -> int:
     """Read and show; returns the exit code."""
     if args.follow and args.json:
         raise ConfigError("status: give either --follow or --json; a script can ask again by itself.")
-    from lightning_interp.cli.run_summary import summary_of
     from lightning_interp.dashboards.run_view import RunFollower
 
     follower = RunFollower(args.run_dir)
-    summary = summary_of(follower.look(), now=time.time())
+    summary = _summarized(follower.look())
     if args.json:
         from lightning_interp.cli.plain_json import finite
 
@@ -73,7 +72,6 @@ def _follow(follower: "RunFollower", summary: "RunSummary") -> None:
     """Show it again and again; what cannot be read now is said, and tried again. The last state stays in the terminal."""
     from rich.live import Live
 
-    from lightning_interp.cli.run_summary import summary_of
     from lightning_interp.cli.status_text import page
 
     try:
@@ -82,12 +80,21 @@ def _follow(follower: "RunFollower", summary: "RunSummary") -> None:
                 time.sleep(FOLLOW_S)
                 problem = ""
                 try:
-                    summary = summary_of(_looked(follower), now=time.time())
+                    summary = _summarized(_looked(follower))
                 except RunError as err:
                     problem = str(err)
                 live.update(page(summary, problem), refresh=True)
     finally:
         _show(summary)
+
+
+def _summarized(run: "RunView") -> "RunSummary":
+    from lightning_interp.cli.run_summary import summary_of
+
+    try:
+        return summary_of(run, now=time.time())
+    except (AttributeError, LookupError, TypeError, ValueError) as err:  # a stranger's values of another kind
+        raise RunError(f"{run.path}: holds what this version cannot show ({type(err).__name__}: {err}).") from err
 
 
 def _looked(follower: "RunFollower") -> "RunView":

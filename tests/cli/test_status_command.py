@@ -138,3 +138,11 @@ def test_status_stops_following_when_interrupted(tmp_path):
     shown, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, "Interrupted.\n")
     assert "latest snapshot at step 500" in shown
+
+
+def test_status_of_a_strange_run_says_so(tmp_path, capsys):
+    path = make_reference_run(tmp_path, every=20)
+    content = json.loads((path / "analysis.json").read_text())
+    (path / "analysis.json").write_text(json.dumps(content | {"notices": 7}))
+    assert main(["status", str(path)]) == 2
+    assert "cannot show" in capsys.readouterr().err
