@@ -48,9 +48,9 @@ def map_local(order: "MapOrder", items: "Sequence[Inspected]", *, workers: int) 
             try:
                 while source or running:
                     while source and len(running) < (1 if alone else AHEAD * workers):
-                        item = source.pop()
-                        with _ctrl_c_later():
-                            running[pool.submit(_mapped, cloudpickle.dumps(item))] = item
+                        with _ctrl_c_later():  # a pool that is broken by now takes nothing, and the item stays
+                            future = pool.submit(_mapped, cloudpickle.dumps(source[-1]))
+                        running[future] = source.pop()
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
                         result = cloudpickle.loads(future.result())

@@ -312,7 +312,7 @@ def test_live_page_says_that_a_file_is_torn_and_goes_on(serve, visit, whole, gro
     content = (growing / "phases.json").read_text(encoding="utf-8")
     page = visit(serve(whole, growing), wait_for=FIGURE)
     (growing / "phases.json").write_text(content[:100], encoding="utf-8")
-    expect(page.locator(".head .problem").first).to_contain_text("cannot be read now", timeout=SOON_MS)
+    expect(page.locator(".head .problem").first).to_contain_text("cannot be read as JSON now", timeout=SOON_MS)
     (growing / "phases.json").write_text(content, encoding="utf-8")
     expect(page.locator(".head .problem")).to_have_count(0, timeout=SOON_MS)
 

@@ -54,6 +54,7 @@ class LiveServer:
     def close(self) -> None:
         """Answer no more, and close every connection. Idempotent."""
         if self._open:
+            logging.getLogger("waitress").setLevel(logging.CRITICAL)  # what is being answered is broken off, on purpose
             self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._open))  # in the thread that waits for them
             self._thread.join(_PATIENCE_S)
             self._server.task_dispatcher.shutdown(timeout=_PATIENCE_S)
