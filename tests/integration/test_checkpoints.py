@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import posthoc_project as project
@@ -79,6 +80,23 @@ def test_a_worker_that_is_killed_once_loses_nothing(trained, analyze, engine, tm
     assert len(found.observed) == 11
     live = {record.step: record.values for record in open_run(trained / "run").all_records}
     assert {r.step: {k: v for k, v in r.values.items() if k != "kills"} for r in found.run.all_records} == live
+
+
+def test_a_pool_that_breaks_while_a_checkpoint_is_handed_over_loses_none(analyze, monkeypatch):
+    submit, handed = ProcessPoolExecutor.submit, []
+
+    def killing(pool, *args):
+        handed.append(args)
+        if len(handed) == 6:
+            for process in pool._processes.values():
+                process.kill()
+            while not pool._broken:
+                time.sleep(0.01)
+        return submit(pool, *args)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", killing)
+    found = analyze(workers=2, engine="local", module="posthoc_project:build")
+    assert list(found.observed) == list(range(0, 201, 20)) and len(handed) > 11
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
