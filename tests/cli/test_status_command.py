@@ -36,7 +36,7 @@ def test_status_shows_verdict_phases_measures_and_settings(tmp_path, capsys, wid
     assert "Training finished, latest snapshot at step 16,000. The analysis is complete." in shown
     assert "circuit formation │ 1,400 │ 1,300–1,700 │ 9,800 │ 0.75" in shown
     assert "held-out accuracy (share) │ 16,000 │ 1 │ +0" in shown
-    assert "learning rate (per step) │ 0.001" in shown
+    assert "learning rate │ 0.001" in shown
     assert "snapshots written │ 161" in shown
     assert "records.jsonl" in shown
 

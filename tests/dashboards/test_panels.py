@@ -189,7 +189,7 @@ def test_timeline_draws_phases_whiskers_and_alarms(reference):
 def test_settings_are_drawn_over_the_phases(reference):
     figure = figure_of(reference, "settings")
     assert [annotation.text for annotation in figure.layout.annotations] == [
-        "learning rate (per step)",
+        "learning rate",
         "weight decay",
         "batch size (examples)",
     ]

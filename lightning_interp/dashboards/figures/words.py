@@ -44,7 +44,7 @@ KNOWN = {
     "near_zero_share": Words("near-zero activations", "share"),
     "gini_embedding": Words("Fourier Gini, embedding", "0 to 1"),
     "gini_readout": Words("Fourier Gini, readout", "0 to 1"),
-    "lr": Words("learning rate", "per step", log=True),
+    "lr": Words("learning rate", log=True),
     "weight_decay": Words("weight decay"),
     "batch_size": Words("batch size", "examples"),
 }
