@@ -51,6 +51,7 @@ class Recorder:
         self._warn = warn
         self._warned = False
         self._disk = disk or DiskBudget(run_dir, retention=Retention("all"), cap=None)
+        self._beside_tensors = 0  # most bytes of a file that were none of its tensors
         self._notes: deque[dict[str, Any]] = deque()
         self._notes_are_stuck = False
         self._pending: dict[int, None] = {}
@@ -150,13 +151,16 @@ class Recorder:
     def _write(self, raw: RawSnapshot, scalars: Mapping[str, float]) -> int | None:
         """Bytes written, None where there was no room."""
         weights = {name: tensor.cpu() for name, tensor in raw.copies.tensors.items()}
-        is_room, removed = self._disk.make_room(sum(tensor.nbytes for tensor in weights.values()))
+        tensor_bytes = sum(tensor.nbytes for tensor in weights.values())
+        is_room, removed = self._disk.make_room(tensor_bytes + self._beside_tensors)
         for step in removed:
             self.note("removed", step=step)
         if not is_room:
             return None
         snapshot = Snapshot(raw.step, raw.epoch, weights, scalars)
-        return write_snapshot(self.run_dir, snapshot, aliases=raw.aliases, frozen=raw.frozen)
+        size = write_snapshot(self.run_dir, snapshot, aliases=raw.aliases, frozen=raw.frozen)
+        self._beside_tensors = max(self._beside_tensors, size - tensor_bytes)
+        return size
 
     def drop(self, step: int, reason: str) -> None:
         """Record that the snapshot of a step is not written."""

@@ -58,7 +58,7 @@ def scalar_layout(names: Sequence[str], *, prefix: str = "") -> dict[str, dict[s
         prefix: What the logger puts before every name.
 
     >>> scalar_layout(["train_loss", "phase"])["losses"]
-    {'losses (nats)': ['Multiline', ['interp/train_loss$']]}
+    {'losses': ['Multiline', ['interp/train_loss$']]}
     """
     layout: dict[str, dict[str, list[Any]]] = {}
     for section in sections_of(names):

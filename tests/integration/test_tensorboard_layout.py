@@ -71,7 +71,7 @@ def test_layout_has_every_scalar_in_one_chart_and_nothing_else(logged: Logged) -
 def test_layout_puts_together_what_belongs_together(logged: Logged) -> None:
     charts = logged.found.charts
     assert list(charts) == ["losses", "accuracies", "phases", "weights", "spectra and sparsity", "components"]
-    assert charts["losses"]["losses (nats)"] == ["interp/train_loss$", "interp/heldout_loss$"]
+    assert charts["losses"]["losses"] == ["interp/train_loss$", "interp/heldout_loss$"]
     assert charts["components"]["net.1"][0] == r"interp/component/net\.1/0$"
 
 

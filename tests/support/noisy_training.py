@@ -214,6 +214,8 @@ def main(arguments: list[str]) -> None:
         differences = compare(options.root, max_steps=options.max_steps, **json.loads(options.compare))
         rank = os.environ.get("LOCAL_RANK", "0")
         (options.root / f"differences_{rank}.json").write_text(json.dumps(differences))
+        if torch.distributed.is_initialized():  # else its threads may still run when the process is torn down
+            torch.distributed.destroy_process_group()
     else:
         callbacks = [] if options.hold_at is None else [HoldsAt(options.hold_at, options.root / HELD)]
         callbacks += [] if options.slow_after is None else [SlowAfter(options.slow_after)]
