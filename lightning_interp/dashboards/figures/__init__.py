@@ -6,7 +6,7 @@ buttons and a key of the phases into the figure.
 """
 
 from lightning_interp.dashboards.figures.alone import stand_alone
-from lightning_interp.dashboards.figures.catalog import absent, overlay_panels, panels, standalone, training_overview
+from lightning_interp.dashboards.figures.catalog import absent, overlay_panels, panels, standalone
 from lightning_interp.dashboards.figures.component_figure import components_figure
 from lightning_interp.dashboards.figures.component_values import ComponentModel
 from lightning_interp.dashboards.figures.losses import (
@@ -42,7 +42,6 @@ __all__ = [
     "standalone",
     "step_offset",
     "tick_steps",
-    "training_overview",
     "write_html",
     "write_image",
     "write_page",

@@ -2,7 +2,7 @@
 """Which figures can be drawn of a run, in reading order, with the words around them; and why others cannot."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import plotly.graph_objects as go
@@ -164,8 +164,3 @@ def key_of(name: str) -> str:
     'blocks-0-mlp-b'
     """
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "unnamed"
-
-
-def training_overview(run: RunView) -> Mapping[str, float]:
-    """Latest settings of the training by name."""
-    return {name: values[-1] for name, (_, values) in run.training.items() if name.split("/")[0] in SETTINGS and values}
