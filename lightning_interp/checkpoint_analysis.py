@@ -28,6 +28,7 @@ from lightning_interp.checkpoint_survey import Survey
 from lightning_interp.checkpoint_taking import Taking
 from lightning_interp.configuration import MonitorConfig, resolve, resolve_tca, tca_settings, users_probe
 from lightning_interp.errors import ConfigError
+from lightning_interp.imports import where_it_is
 from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec
 from lightning_interp.posthoc import imported, order_for
 from lightning_interp.records import Probe, ProbeStep
@@ -281,7 +282,7 @@ def _manifest(options: CheckpointOptions, survey: Survey, factory: Callable[[], 
     names = ("parameters", "layers", "measures", "task", "tca", "probe_step", "module", "device", "strict")
     config = MonitorConfig(**{name: getattr(options, name) for name in names})
     if factory is not None:
-        module = factory()
+        module = _built(factory)
         resolved = resolve(config, module)
         layers, parameters, matrices = resolved.layers, resolved.parameters, resolved.matrices
         title = f"{type(module).__module__}.{type(module).__qualname__}"
@@ -304,6 +305,13 @@ def _manifest(options: CheckpointOptions, survey: Survey, factory: Callable[[], 
         versions=package_versions(),
         status="finished",
     )
+
+
+def _built(factory: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        return factory()
+    except Exception as err:  # the user's code may raise anything
+        raise ConfigError(f"module: the factory failed ({type(err).__name__}: {err}).{where_it_is(err)}") from err
 
 
 def _known(changes: dict[str, Any]) -> dict[str, Any]:

@@ -6,17 +6,22 @@ number of checkpoints. The results are the same bits whichever engine gives them
 """
 
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import cloudpickle
 
+from lightning_interp.child_python import safe_children
 from lightning_interp.errors import ConfigError
+from lightning_interp.imports import also_from, folders_needed, searched_last
 
 if TYPE_CHECKING:
     from lightning_interp.analysis.mapping import MapOrder, Mapped, Mapper
@@ -48,7 +53,10 @@ def map_local(order: "MapOrder", items: "Sequence[Inspected]", *, workers: int) 
             try:
                 while source or running:
                     while source and len(running) < (1 if alone else AHEAD * workers):
-                        with _ctrl_c_later():  # a pool that is broken by now takes nothing, and the item stays
+                        with (
+                            _ctrl_c_later(),
+                            safe_children(),
+                        ):  # a pool that is broken by now takes nothing, and the item stays
                             future = pool.submit(_mapped, cloudpickle.dumps(source[-1]))
                         running[future] = source.pop()
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -84,12 +92,13 @@ def _died(item: "Inspected") -> "Mapped":
 
 
 def _pool(packed: bytes, workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_prepare, initargs=(packed,))
+    with safe_children():  # the pool's locks start a process that looks after them
+        return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_prepare, initargs=(packed,))
 
 
 def _packed(order: "MapOrder") -> bytes:
-    """An order with the import path that its own objects may need to be unpickled."""
-    return bytes(cloudpickle.dumps((sys.path, cloudpickle.dumps(order))))
+    """An order with the import path and the folders of named objects that it may need to be unpickled."""
+    return bytes(cloudpickle.dumps((sys.path, folders_needed(), cloudpickle.dumps(order))))
 
 
 def _prepare(packed: bytes) -> None:
@@ -98,12 +107,15 @@ def _prepare(packed: bytes) -> None:
     import torch
 
     from lightning_interp.analysis.mapping import Mapper
+    from lightning_interp.analysis.preload import import_all
 
-    paths, inner = cloudpickle.loads(packed)
+    import_all()
+    paths, folders, inner = cloudpickle.loads(packed)
     sys.path += [path for path in paths if path not in sys.path]
-    order: MapOrder = cloudpickle.loads(inner)
-    torch.set_num_threads(order.threads)
-    _mapper = Mapper.of(order)
+    with searched_last(folders), also_from(folders):
+        order: MapOrder = cloudpickle.loads(inner)
+        torch.set_num_threads(order.threads)
+        _mapper = Mapper.of(order)
 
 
 def _mapped(item: bytes) -> bytes:
@@ -123,18 +135,23 @@ def map_ray(order: "MapOrder", items: "Sequence[Inspected]", *, workers: int) ->
         import ray
     except ImportError as err:
         raise ConfigError("engine: Ray is not installed: pip install 'lightning-interp[ray]'.") from err
-    started = not ray.is_initialized()
-    if started:
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    try:
-        yield from _by_ray(ray, _packed(order), items, workers)
-    finally:
-        if started:
+    if ray.is_initialized():
+        yield from _by_ray(ray, _packed(order), items, workers, folder=None)
+        return
+    folder = Path.cwd()
+    with TemporaryDirectory(prefix="interp-ray-", ignore_cleanup_errors=True) as empty:
+        with chdir(empty), safe_children():  # Ray has its workers import from the folder it is started in, first
+            ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+        try:
+            yield from _by_ray(ray, _packed(order), items, workers, folder=folder)
+        finally:
             ray.shutdown()
 
 
-def _by_ray(ray: "object", packed: bytes, items: "Sequence[Inspected]", workers: int) -> "Iterator[Mapped]":
-    shared = ray.put(packed)  # type: ignore[attr-defined]
+def _by_ray(
+    ray: "object", packed: bytes, items: "Sequence[Inspected]", workers: int, *, folder: Path | None
+) -> "Iterator[Mapped]":
+    shared = ray.put((packed, folder))  # type: ignore[attr-defined]
     remote = ray.remote(num_cpus=1, max_retries=TRIES)(_mapped_by_ray)  # type: ignore[attr-defined]
     waiting, running = list(reversed(items)), dict["object", "Inspected"]()
     while waiting or running:
@@ -151,8 +168,11 @@ def _by_ray(ray: "object", packed: bytes, items: "Sequence[Inspected]", workers:
             yield result
 
 
-def _mapped_by_ray(packed: bytes, item: bytes) -> bytes:
+def _mapped_by_ray(shared: tuple[bytes, Path | None], item: bytes) -> bytes:
     """The task of one checkpoint; a worker process keeps its mapper from one to the next."""
+    packed, folder = shared
     if _mapper is None:
+        if folder is not None and folder.is_dir():  # relative paths of checkpoints count from where the command runs
+            os.chdir(folder)
         _prepare(packed)
     return _mapped(item)

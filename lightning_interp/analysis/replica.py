@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_interp.analysis.shipping import pack_module, unpack_module
 from lightning_interp.batches import map_tensors
 from lightning_interp.errors import ProbeError
+from lightning_interp.imports import where_it_is
 from lightning_interp.names import strip_wrappers
 from lightning_interp.records import Batch, Snapshot
 from lightning_interp.recycling import RecycledMemory
@@ -66,7 +67,7 @@ class FactorySource:
             weights = {known.get(name, name): tensor for name, tensor in snapshot.weights.items()}
             module.load_state_dict(weights, strict=True)
         except Exception as err:
-            raise ProbeError(f"module=: the factory's module does not take the snapshot ({err})") from err
+            raise ProbeError(f"module=: the factory's module does not take the snapshot ({err}){where_it_is(err)}") from err
         self._remember(module, snapshot)
         return module
 

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, BinaryIO
 
 from lightning_interp.analysis.orphan import DeathWatch, plain_signals
+from lightning_interp.child_python import take_over
 
 if TYPE_CHECKING:
     from lightning_interp.analysis.messages import StartOrder
@@ -39,6 +40,7 @@ def main(run_dir: Path, stream: BinaryIO, life: int | None = None) -> int:
     torch.set_num_threads(1)
     from lightning_interp.analysis.heartbeat import Pulse
     from lightning_interp.analysis.messages import Quarantine, StartOrder, decode, read_frame
+    from lightning_interp.analysis.preload import import_all
     from lightning_interp.analysis.under_way import ProcessWatch
     from lightning_interp.store.lock import analyzer_lock
 
@@ -51,7 +53,8 @@ def main(run_dir: Path, stream: BinaryIO, life: int | None = None) -> int:
     start = read_frame(stream)
     if first is None or start is None:
         return 0  # the training ended before it had anything to say
-    sys.path[:] = first[0]["sys_path"]
+    import_all()
+    take_over(first[0]["sys_path"])
     orders: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
     listener = threading.Thread(target=_listen, args=(stream, orders, death), daemon=True)
     listener.start()

@@ -4,7 +4,6 @@
 import fcntl
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO
 
+from lightning_interp.child_python import child_environment, module_command
 from lightning_interp.store.layout import ANALYZER_LOG
 
 _PIPE_BYTES = 2**20
@@ -102,12 +102,12 @@ class WorkerProcess:
 
 
 def _start(run_dir: Path, life: int) -> "subprocess.Popen[bytes]":
-    environment = {name: value for name, value in os.environ.items() if name not in _RANK_VARIABLES}
+    environment = {name: value for name, value in child_environment().items() if name not in _RANK_VARIABLES}
     # One thread from the first import on: libraries count cores when they load.
     environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with (run_dir / ANALYZER_LOG).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "lightning_interp.analysis.worker", str(run_dir.resolve()), str(life)],
+            module_command("lightning_interp.analysis.worker", str(run_dir.resolve()), str(life)),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

@@ -3,11 +3,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from lightning_interp.cli.exit_codes import DONE
+from lightning_interp.imports import also_from
 
 DESCRIPTION = """\
 Analyze what a training left behind and print its phases.
@@ -73,15 +73,15 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 done; errors are turned into exit codes by the program.
     """
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` would: --module names the user's own files
-    if _is_live_run(args):
-        from lightning_interp.cli.analyze_run import finish_run
+    with also_from([Path.cwd()]):  # --module and the like name the user's own files
+        if _is_live_run(args):
+            from lightning_interp.cli.analyze_run import finish_run
 
-        found = finish_run(args)
-    else:
-        from lightning_interp.cli.analyze_checkpoints import run_checkpoints
+            found = finish_run(args)
+        else:
+            from lightning_interp.cli.analyze_checkpoints import run_checkpoints
 
-        found = run_checkpoints(args)
+            found = run_checkpoints(args)
     _print_timeline(found, as_json=args.json)
     return DONE
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.exit_codes import BAD_INPUT, DONE, FAILED
 from lightning_interp.cli.tca_arguments import at_least
+from lightning_interp.imports import also_from
 
 if TYPE_CHECKING:
     from lightning_interp.neutrality import Difference, NeutralityReport, OnProgress
@@ -71,8 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command; returns the exit code."""
     from lightning_interp.neutrality import check_neutral
 
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` would: FACTORY names the user's own files
-    with _progress(args.steps) as on_progress:
+    with _progress(args.steps) as on_progress, also_from([Path.cwd()]):  # FACTORY names the user's own files
         report = check_neutral(args.factory, steps=args.steps, every=args.every, seed=args.seed, on_progress=on_progress)
     if args.json:
         print(json.dumps(report.to_dict(), allow_nan=False))

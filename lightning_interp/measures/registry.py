@@ -5,10 +5,10 @@ import difflib
 import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from importlib.metadata import entry_points
 
 from lightning_interp.errors import ConfigError
+from lightning_interp.imports import import_object
 from lightning_interp.measures.base import Measure
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.excluded_loss import ExcludedLoss, ExcludedLossMax
@@ -137,26 +137,13 @@ def find(name: str) -> object:
     if name in builtin:
         return builtin[name]
     if ":" in name:
-        return import_object(name)
+        return import_object(name, argument="`measures`")
     offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name in offered:
-        return import_object(offered[name].value)
+        return import_object(offered[name].value, argument="`measures`")
     known = ["standard", *GROUPS, *builtin, *offered]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
     raise ConfigError(f"`measures`: {name!r} is unknown; nearest: {', '.join(near)}. Or write 'pkg.mod:Name'.")
-
-
-def import_object(path: str) -> object:
-    """The object at ``pkg.mod:Name``.
-
-    Raises:
-        ConfigError: The module or the name does not exist.
-    """
-    module, _, name = path.partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"`measures`: cannot import {path!r}: {error}") from error
 
 
 def build(target: object, task: CyclicGroupTask | None) -> Measure:

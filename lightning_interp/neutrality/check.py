@@ -5,10 +5,8 @@ Each training runs in a fresh process. The one without runs twice: where these t
 deterministic and nothing can be said about the monitor.
 """
 
-import importlib.util
 import math
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from lightning_interp.errors import ConfigError
+from lightning_interp.imports import is_found, path_for
 from lightning_interp.neutrality.process import Moment, TrainingOrder, TrainingRecord, train
 
 Kind = Literal["tensor", "output", "optimizer", "random state", "length"]
@@ -107,15 +106,16 @@ def check_neutral(
     for name, value, least in (("steps", steps, 1), ("every", every, 1), ("seed", seed, 0)):
         if value < least:
             raise ConfigError(f"{name}: expected a whole number from {least} on, got {value!r}.")
+    factory = _factory_path(build)
     order = TrainingOrder(
-        factory=_factory_path(build),
+        factory=factory,
         monitored=False,
         steps=steps,
         every=every,
         seed=seed,
         keep=None,
         parent=os.getpid(),
-        import_path=tuple(sys.path),
+        import_path=path_for(factory.partition(":")[0]),
     )
     with TemporaryDirectory(prefix="interp-neutral-", ignore_cleanup_errors=True) as scratch:
         return _Check(order, Path(scratch), on_progress).report()
@@ -209,7 +209,7 @@ def _factory_path(build: Callable[[], Any] | str) -> str:
     package = module.split(".")[0]
     if not mark or not package or not name:
         raise ConfigError(f"factory: expected 'pkg.mod:name', got {path!r}.")
-    if package not in sys.modules and importlib.util.find_spec(package) is None:
+    if not is_found(package):
         raise ConfigError(
             f"factory: cannot import {module!r} (no module {package!r}). Run from the folder that holds it, or install it."
         )

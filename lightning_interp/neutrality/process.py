@@ -8,13 +8,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_interp.child_python import child_environment, module_command
 from lightning_interp.errors import ConfigError, InterpError
 
 MOMENTS, PROGRESS, FAILURE, OUTCOME, KEPT, LOG = (
@@ -45,7 +45,7 @@ class TrainingOrder:
         seed: What every global random stream starts from.
         keep: Step at which the module's tensors themselves are kept, None for none.
         parent: Process that waits for this training; without it the training ends.
-        import_path: ``sys.path`` of that process.
+        import_path: ``sys.path`` of that process, and last a folder that only the factory is in.
     """
 
     factory: str
@@ -112,8 +112,8 @@ def train(order: TrainingOrder, folder: Path, *, on_step: Callable[[int], None])
     """
     order.write(folder)
     # Sets of strings have another order in each process unless their hashes are fixed.
-    environment = {"PYTHONHASHSEED": "0", **os.environ}
-    command = [sys.executable, "-m", "lightning_interp.neutrality.training", str(folder)]
+    environment = {"PYTHONHASHSEED": "0", **child_environment()}
+    command = module_command("lightning_interp.neutrality.training", str(folder))
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, process_group=0

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lightning_interp.child_python import take_over
 from lightning_interp.configuration import SWITCH, switched_off
 from lightning_interp.errors import ConfigError, InterpError, RunError
 from lightning_interp.imports import import_object
@@ -62,7 +63,7 @@ def _failed(folder: Path, kind: str, message: str) -> int:
 
 def _train(order: TrainingOrder, folder: Path) -> int | None:
     """Train; returns how many steps the monitor analyzed, None in all processes but the first of a distributed training."""
-    sys.path.extend(entry for entry in order.import_path if entry not in sys.path)
+    take_over(order.import_path)
     _seed(order.seed)  # modules may draw while they are imported
     build = import_object(order.factory, argument="factory")
     if not callable(build):

@@ -3,11 +3,11 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_interp.child_python import child_environment, module_command
 from lightning_interp.errors import MetricsError
 from lightning_interp.store.metric_names import STEP_NAMES
 
@@ -48,9 +48,9 @@ def wandb_history(path: Path) -> Iterator[tuple[int, Any, Mapping[str, Any]]]:
 
 
 def _records(path: Path) -> Iterator[Mapping[str, Any]]:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    command = module_command("wandb", "leet", "inspect", "--json", str(path))
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False, env=child_environment())
     except (OSError, subprocess.TimeoutExpired) as err:
         raise MetricsError(f"{path}: W&B cannot be asked to read it ({err}). {_OTHER_WAY}") from err
     if done.returncode:

@@ -1,8 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
+import sys
+
 import pytest
 
 from lightning_interp.errors import ConfigError
-from lightning_interp.imports import import_object
+from lightning_interp.imports import also_from, folders_needed, import_object, is_found, where_it_is
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A user's folder with a module that imports its neighbour, and one with the name of an installed package."""
+    (tmp_path / "only_here.py").write_text(
+        "import sys\nimport beside_it\nPATH = list(sys.path)\n\n\ndef late():\n    import later_on\n"
+    )
+    for name in ("beside_it", "later_on", "colorsys"):
+        (tmp_path / f"{name}.py").write_text("build = 1\n")
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_import_object_searches_an_offered_folder_last_and_only_for_the_import(folder):
+    before = list(sys.path)
+    with also_from([folder]):
+        path = import_object("only_here:PATH", argument="module")
+    assert path == [*before, str(folder)]
+    assert sys.path == before
+    assert folders_needed()[-1] == str(folder)
+
+
+def test_import_object_does_not_search_a_folder_that_was_not_offered(folder):
+    with pytest.raises(ConfigError, match="cannot import 'only_here'"):
+        import_object("only_here:PATH", argument="module")
+
+
+def test_import_object_takes_the_installed_one_and_says_where_the_other_is(folder):
+    with also_from([folder]), pytest.raises(ConfigError, match=f"comes after it: rename yours, or set PYTHONPATH={folder}"):
+        import_object("colorsys:build", argument="module")
+
+
+def test_is_found_counts_offered_folders_and_runs_nothing(folder):
+    with also_from([folder]):
+        assert is_found("only_here")
+    assert not is_found("only_here")
+    assert "only_here" not in sys.modules
+
+
+def test_where_it_is_tells_what_to_do_about_an_import_inside_a_function(folder):
+    with also_from([folder]):
+        late = import_object("only_here:late", argument="module")
+        with pytest.raises(ModuleNotFoundError) as caught:
+            late()
+        assert f"'later_on' lies in {folder}" in where_it_is(caught.value)
+        assert where_it_is(ValueError()) == ""
 
 
 def test_import_object_finds_names_inside_classes():

@@ -79,7 +79,7 @@ def test_a_folder_with_several_runs_is_refused(tmp_path):
 
 
 def test_a_missing_reader_is_told(lightning_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("lightning_interp.store.wandb_file.sys.executable", str(tmp_path / "python"))
+    monkeypatch.setattr("lightning_interp.child_python.sys.executable", str(tmp_path / "python"))
     with pytest.raises(MetricsError, match="W&B cannot be asked to read it"):
         read_metrics(lightning_run)
 

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Python processes of ours that run nothing from the folder they are started in.
+
+``python -m`` and ``python -c`` put the working directory first on the import path, and a ``PYTHONPATH`` may name it, too: a
+`random.py` beside a training, or in a folder of downloaded checkpoints, would be run in place of python's own. So children
+start without both (``-P``), import what they need, and take over the import path of their parent afterwards.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+_PACKAGES_ROOT = str(Path(__file__).resolve().parents[1])
+_START = (
+    "import sys; last, name = sys.argv[1:3]; del sys.argv[1:3]; "
+    "sys.path += [entry for entry in last.split(chr(0x1f)) if entry not in sys.path]; "
+    "from runpy import run_module; run_module(name, run_name='__main__', alter_sys=True)"
+)
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Command that runs a module in a new interpreter whose import path leaves the working directory out.
+
+    What is found nowhere else, such as this package in a checkout that is not installed, is found last.
+
+    Args:
+        module: Dotted name, as for ``python -m``.
+        *arguments: Its arguments.
+    """
+    last = dict.fromkeys([_PACKAGES_ROOT, *(os.path.realpath(entry) for entry in _entries_of_the_folder())])
+    return [sys.executable, "-P", "-c", _START, "\x1f".join(last), module, *arguments]
+
+
+def child_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Environment for a child: that of this process with neither the working directory nor relative entries in PYTHONPATH.
+
+    Args:
+        environment: Variables to start from; those of this process where None.
+    """
+    kept = dict(os.environ if environment is None else environment)
+    left_out = set(_entries_of_the_folder())
+    entries = [entry for entry in kept.get("PYTHONPATH", "").split(os.pathsep) if entry not in left_out and entry]
+    kept.pop("PYTHONPATH", None)
+    return kept | ({"PYTHONPATH": os.pathsep.join(entries)} if entries else {})
+
+
+@contextmanager
+def safe_children() -> Iterator[None]:
+    """For the duration of the block, python processes that a library starts leave the working directory out, too.
+
+    `multiprocessing` starts its processes and their resource tracker with ``python -c``: only the environment reaches them.
+    """
+    before = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
+    safe = {**child_environment(), "PYTHONSAFEPATH": "1"}
+    try:
+        _set({name: safe.get(name) for name in before})
+        yield
+    finally:
+        _set(before)
+
+
+def take_over(path: Sequence[str]) -> None:
+    """Search for modules as the parent does, in its order; call it once everything of our own is imported."""
+    sys.path[:] = path
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _entries_of_the_folder() -> list[str]:
+    """Entries of PYTHONPATH that are the working directory or lie relative to it."""
+    entries = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    try:
+        here = os.path.realpath(os.curdir)
+    except FileNotFoundError:  # the working directory was removed: nothing lies in it
+        return []
+    return [entry for entry in entries if not Path(entry).is_absolute() or os.path.realpath(entry) == here]
