@@ -45,6 +45,17 @@ def finish_words(run_dir: Path) -> str:
     return f"snapshots are kept, finish the analysis with `lightning-interp analyze {run_dir} --module pkg.mod:build`"
 
 
+def left_words(run_dir: Path, *, to_sync: bool) -> str:
+    """How an analysis that outlives its training is followed.
+
+    Args:
+        run_dir: Run directory.
+        to_sync: Whether there is a W&B run that can be sent what comes late.
+    """
+    sync = f"; `lightning-interp sync {run_dir}` sends its late rows to W&B" if to_sync else ""
+    return f"the analysis goes on in the background; `lightning-interp status {run_dir}` shows it{sync}"
+
+
 def result_line(recorder: Recorder, *, cost: str, after_s: float | None) -> str:
     """What was captured and what it cost.
 

@@ -25,7 +25,6 @@ from lightning_interp.loop import Monitor
 from lightning_interp.measures import CyclicGroupTask, MeasureSpec
 from lightning_interp.records import Batch, Probe, ProbeStep, Split
 from lightning_interp.run_start import Progress, choose_directory, state_of_run
-from lightning_interp.store.manifest import Status
 from lightning_interp.tca_settings import TCA
 from lightning_interp.timeline import PHASE_NAMES, Timeline
 from lightning_interp.trainer_view import (
@@ -146,6 +145,7 @@ class InterpMonitor(Callback):
         )
         self._on_phase: dict[str, list[PhaseCallback]] = {}
         self._monitor: Monitor | None = None
+        self._left: Monitor | None = None  # of a training that broke off: it may still learn more
         self._progress: Progress | None = None
         self._timeline: Timeline | None = None
         self._directory: Path | None = None
@@ -160,7 +160,8 @@ class InterpMonitor(Callback):
     @property
     def timeline(self) -> Timeline | None:
         """Phases found so far, None before the first record."""
-        return self._monitor.timeline if self._monitor is not None else self._timeline
+        monitor = self._monitor or self._left
+        return monitor.timeline if monitor is not None else self._timeline
 
     def on_phase(self, name: str, fn: PhaseCallback) -> None:
         """Call `fn` on the training thread when a phase begins.
@@ -270,13 +271,15 @@ class InterpMonitor(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Finish the analysis within `close_timeout` and deliver what is left."""
         if stage == "fit":
-            self._close("finished", trainer, pl_module)
+            self._close(trainer, pl_module)
 
     @_shielded
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close after a crash or Ctrl-C, which skip `teardown`."""
-        status: Status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
-        self._close(status, trainer, pl_module)
+        """After a crash or Ctrl-C, which skip `teardown`: only mark it; checkpoints of the user's are made after this."""
+        if self._monitor is not None:
+            self._progress = self._monitor.progress(wait_s=0.0)
+            self._left, self._monitor = self._monitor, None
+            self._left.leave("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
 
     @property
     def state_key(self) -> str:
@@ -304,7 +307,7 @@ class InterpMonitor(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the running monitor: threads and pipes cannot travel."""
-        return {**self.__dict__, "_monitor": None}
+        return {**self.__dict__, "_monitor": None, "_left": None, "_timeline": self.timeline}
 
     def _start(
         self, trainer: Trainer, module: LightningModule, directory: Path, progress: Progress | None
@@ -320,7 +323,7 @@ class InterpMonitor(Callback):
                 return err
             warn(f"the monitor could not start ({type(err).__name__}: {err}). Training goes on without it.")
             return None
-        self._monitor = monitor
+        self._monitor, self._left = monitor, None
         monitor.probe.offer_sanity(self._sanity, whole=sanity_was_whole(trainer, len(self._sanity)))
         self._sanity.clear()
         return None
@@ -339,12 +342,12 @@ class InterpMonitor(Callback):
         if latest:
             trainer.callback_metrics.update({name: torch.tensor(value) for name, value in latest.items()})
 
-    def _close(self, status: Status, trainer: Trainer, module: LightningModule) -> None:
+    def _close(self, trainer: Trainer, module: LightningModule) -> None:
         if self._monitor is None:
             return
         monitor, self._monitor = self._monitor, None
         self._progress = monitor.progress()
-        monitor.close(status=status, module=module)
+        monitor.close(status="finished", module=module)
         self._publish(trainer, monitor)
         self._timeline = monitor.timeline
 

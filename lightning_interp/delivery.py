@@ -67,6 +67,11 @@ class Delivery:
         """Optimizer step of the latest row delivered, -1 for none."""
         return self._step
 
+    @property
+    def has_wandb(self) -> bool:
+        """Whether a W&B run is supplied, which `lightning-interp sync` can go on with."""
+        return bool(self._noted and self._noted.wandb)
+
     def deliver(self) -> None:
         """Hand over everything that is ready. Reads no file."""
         update = self._feed.take()
@@ -98,6 +103,13 @@ class Delivery:
         if self.timeline is not None:
             self._loggers.summarize(self.timeline, self._step)
         self._note(self._feed.read_bytes)
+
+    def leave(self) -> None:
+        """The training broke off: read what there is, and give loggers nothing more."""
+        self.stop()
+        self._feed.read_now()
+        self.timeline = self._feed.take().timeline or self.timeline
+        self.end()
 
     def publish(self, run_id: str, report: Path | None, *, figures: bool) -> None:
         """Send figures and files to the dashboards that take them, after `finish`.

@@ -32,6 +32,7 @@ class Monitor(RunMonitor):
 
     _module: nn.Module
     _step = 0
+    _left_at: Progress | None = None
 
     @contextmanager
     def watch(
@@ -47,6 +48,8 @@ class Monitor(RunMonitor):
     ) -> Iterator["Monitor"]:
         """Watch a loop of one's own: starts here, ends with the block, however that ends.
 
+        The end of the block waits for results up to `close_timeout`; an exception passes on at once.
+
         Args:
             module: The module in training, also as Fabric, DDP or `torch.compile` wrapped it; only read.
             train_data: Training loader, for the probe.
@@ -59,7 +62,7 @@ class Monitor(RunMonitor):
         Raises:
             ConfigError: The configuration does not fit; nothing was changed.
         """
-        self._module, self._step = unwrapped(module), step
+        self._module, self._step, self._left_at = unwrapped(module), step, None
         if not switched_off():
             device = next((str(parameter.device) for parameter in self._module.parameters()), "cpu")
             training = Training(
@@ -100,8 +103,13 @@ class Monitor(RunMonitor):
             self._give_up("in step", err)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold for `watch(resume=...)`, in plain values; empty where nothing runs."""
-        return {} if self._closed else self.progress().state_dict()
+        """What a checkpoint must hold for `watch(resume=...)`, in plain values; empty where nothing runs.
+
+        After an exception that ended `watch` it is what it was then: for a checkpoint made in an ``except`` clause.
+        """
+        if self._closed:
+            return {} if self._left_at is None else self._left_at.state_dict()
+        return self.progress().state_dict()
 
     def _start_shielded(self, training: Training, progress: Progress | None) -> None:
         try:
@@ -115,7 +123,11 @@ class Monitor(RunMonitor):
         try:
             if status == "finished" and not self._closed:
                 self.last_snapshot(self._module, step=self._step, epoch=0, scalars={})
-            self.close(status=status, module=self._module)
+            if status == "finished":
+                self.close(status=status, module=self._module)
+            elif not self._closed:
+                self._left_at = self.progress(wait_s=0.0)
+                self.leave(status)
         except Exception as err:
             self._give_up("at its end", err)
 

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,20 @@ from torch import Tensor, nn
 
 from lightning_interp.analysis.engines import Engine, start_engine
 from lightning_interp.analysis_order import start_order
-from lightning_interp.announcements import finish_words, plan_lines, result_line, waiting_line
+from lightning_interp.announcements import finish_words, plan_lines
 from lightning_interp.budget import Contention, Pace
-from lightning_interp.capture import Recorder, changed_since, mark_plain_tensors, take_snapshot
+from lightning_interp.capture import Recorder, mark_plain_tensors, take_snapshot
 from lightning_interp.capture.disk_budget import DiskBudget
 from lightning_interp.capture.recorder import BEHIND
+from lightning_interp.closing import close_beside, closing_at_exit, ended_by_ctrl_c, wait_until_closed
 from lightning_interp.configuration import MonitorConfig, Resolved, make_schedule, resolve
 from lightning_interp.console import say, warn
 from lightning_interp.delivery import Delivery, PhaseCallback
 from lightning_interp.errors import ConfigError, InterpError
 from lightning_interp.probe_keeper import ProbeKeeper
-from lightning_interp.run_report import report_switched_off, write_run_report
+from lightning_interp.run_end import RunEnd, Stages
 from lightning_interp.run_start import Progress, choose_directory, new_manifest, open_directory
-from lightning_interp.store import snapshot_steps, write_manifest
+from lightning_interp.store import snapshot_steps
 from lightning_interp.store.manifest import Status
 from lightning_interp.store.retention import parse_retention, parse_size
 from lightning_interp.timeline import Timeline
@@ -40,7 +41,8 @@ LOOK_S, DRAIN_S = 0.5, 2.0
 """Shortest time between two looks at the budget, and between two deliveries of results, on the training thread."""
 CHECKPOINT_WAIT_S = 2.0
 """Longest a checkpoint waits for snapshots that are still being written."""
-_FIRST_WORD_S, _NEXT_WORD_S = 3.0, 5.0
+CLOSED_WITHIN_S = 10.0
+"""Longest a start waits for a monitor of this process that is still closing the same run directory."""
 
 
 class RunMonitor:
@@ -108,6 +110,7 @@ class RunMonitor:
         """
         resolved = resolve(self.config, module)
         directory = directory or choose_directory(self.config, training.root, progress)
+        wait_until_closed(directory, CLOSED_WITHIN_S)
         self._start = open_directory(
             directory, new_manifest(self.config, resolved, module), step=training.step, progress=progress
         )
@@ -116,6 +119,8 @@ class RunMonitor:
             opened.push(self._open)
             self._open_stages(module, training, resolved, progress if self._start.resumed else None)
             opened.pop_all()
+        stages = Stages(self._recorder, self._delivery, self.probe, self._engine, self._pace, self._open)
+        self._end = RunEnd(self.run_dir, stages, self.config, self._plain_tensors)
         self._closed = False
         self.next_step, self.next_look = 0, 0.0
         atexit.register(self._close_at_exit)
@@ -173,9 +178,13 @@ class RunMonitor:
         if step > self._pace.last_captured:
             self.snapshot(module, step=step, epoch=epoch, scalars=scalars)
 
-    def progress(self) -> Progress:
-        """What a checkpoint must remember. Waits up to two seconds for snapshots that are being written."""
-        self._recorder.flush(CHECKPOINT_WAIT_S)
+    def progress(self, *, wait_s: float = CHECKPOINT_WAIT_S) -> Progress:
+        """What a checkpoint must remember.
+
+        Args:
+            wait_s: Longest to wait for snapshots that are being written.
+        """
+        self._recorder.flush(wait_s)
         lost = sorted({*self._recorder.dropped, *self._recorder.unwritten})
         manifest = self._start.manifest
         return Progress(
@@ -203,72 +212,36 @@ class RunMonitor:
         """
         if self._closed:
             return
-        try:
-            finished = self._finish(self.config.close_timeout if timeout is None else timeout, status, module)
-        except InterpError as failure:
-            try:
-                self._publish(partial=True, figures=False)
-            except Exception as err:  # what failed first is what stops the training
-                failure.add_note(f"Afterwards, too: {type(err).__name__}: {err}")
-            raise
-        self._publish(partial=not finished, figures=status == "finished")
+        self._mark_closed()
+        timeout = self.config.close_timeout if timeout is None else timeout
+        self._end.close(timeout, status, module, watch=self._watch_engine)
 
-    def _close_at_exit(self) -> None:
-        """What a process that ends has time for: no figures and no report."""
+    def leave(self, status: Status) -> None:
+        """The training broke off: end the run beside whatever comes next, and return at once. Idempotent.
+
+        Args:
+            status: How the training ended.
+        """
         if not self._closed:
-            self._finish(5.0, "interrupted", None)
-            self._delivery.end()
-
-    def _finish(self, timeout: float, status: Status, module: nn.Module | None) -> bool:
-        """Everything but figures and report; returns whether the analysis is complete."""
-        self._closed = True
-        atexit.unregister(self._close_at_exit)
-        began = time.monotonic()
-        deadline = began + timeout
-        with self._open:
-            self._pace.stop()
-            self.probe.finish(max(0.0, deadline - time.monotonic()))
-            self._recorder.flush(max(0.0, deadline - time.monotonic()))
-            self._engine.finish()
-            ended = self._engine.wait(max(0.0, deadline - time.monotonic()), tick=self._waiting())
-            self._delivery.finish()
-            finished = ended and self._engine.failure is None
-            after_s = time.monotonic() - began if finished else None
-            cost = self._pace.overhead
-            self._recorder.note(
-                "closed",
-                status=status,
-                analyzer_finished=finished,
-                hook_share=round(cost.hook_share, 6),
-                writer_share=round(cost.in_writing / cost.wall, 6),
-                share=round(cost.share, 6),
-                contention=cost.contention,
-            )
-            self._write_status(status)
-            self._say_result(module, after_s)
-            if not ended:
-                self._say_unfinished()
-            self._watch_engine()
-        return finished
-
-    def _publish(self, *, partial: bool, figures: bool) -> None:
-        """Report and figures, once everything else is on disk; only a training that finished waits for figures."""
-        wanted = self.config.report and not report_switched_off()
-        report = None
-        try:
-            report = write_run_report(self.run_dir, partial=partial, strict=self.config.strict) if wanted else None
-        finally:
-            self._delivery.publish(self._start.manifest.run_id, report, figures=figures)
+            self._mark_closed()
+            close_beside(self.run_dir, partial(self._end.leave, status))
 
     def abandon(self) -> None:
         """Let go of writer, analyzer and feed without waiting; what is committed stays. For when the monitor fails."""
-        if self._closed:
-            return
+        if not self._closed:
+            self._mark_closed()
+            self._end.abandon()
+
+    def _mark_closed(self) -> None:
         self._closed = True
         atexit.unregister(self._close_at_exit)
-        self._recorder.note("closed", status="failed", analyzer_finished=False)
-        self._write_status("failed")
-        self._open.close()
+
+    def _close_at_exit(self) -> None:
+        """For a process that ends before anybody closed."""
+        if not self._closed:
+            self._mark_closed()
+            with ended_by_ctrl_c():
+                self._end.leave("interrupted", closing_at_exit(self.run_dir))
 
     def _open_stages(self, module: nn.Module, training: Training, resolved: Resolved, progress: Progress | None) -> None:
         """Open writer, probe, analyzer and delivery; each is let go again if a later one fails."""
@@ -355,35 +328,3 @@ class RunMonitor:
         say(f"run directory {self.run_dir}{again}")
         for line in plan_lines(resolved, self._pace.schedule, training, snapshot_bytes=size, max_disk=self.config.max_disk):
             say(line)
-
-    def _waiting(self) -> Callable[[], None]:
-        """Delivers results while closing, and says every few seconds how far the analyzer is."""
-        next_word = time.monotonic() + _FIRST_WORD_S
-
-        def tick() -> None:
-            nonlocal next_word
-            self._delivery.deliver()
-            if time.monotonic() >= next_word:
-                next_word = time.monotonic() + _NEXT_WORD_S
-                say(waiting_line(self._delivery.step, self._pace.last_step))
-
-        return tick
-
-    def _write_status(self, status: Status) -> None:
-        try:
-            write_manifest(self.run_dir, replace(self.probe.manifest, status=status))
-        except OSError as err:
-            warn(f"run.json could not be updated ({err}); it still says '{self.probe.manifest.status}'")
-
-    def _say_unfinished(self) -> None:
-        if self._engine.goes_on:
-            say("the analysis goes on in the background and writes to the run directory; its late rows stay there")
-        else:
-            say(f"the analysis is unfinished: {finish_words(self.run_dir)}")
-
-    def _say_result(self, module: nn.Module | None, after_s: float | None) -> None:
-        if module is not None and (changed := changed_since(self._plain_tensors, module)):
-            say(f"tensors outside the state_dict changed and were not followed: {', '.join(changed)}")
-        verdict = self.timeline.verdict if self.timeline is not None else "unknown"
-        say(f"verdict {verdict}; everything is in {self.run_dir}")
-        say(result_line(self._recorder, cost=self._pace.summary(), after_s=after_s))

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from lightning_interp.records import Probe
 
+HANDOVER_S = 10.0
+"""Longest the end of a training waits until its analyzer has taken the orders."""
+
 
 class Engine(ABC):
     """Runs the analyzer of one run directory."""
@@ -30,9 +33,12 @@ class Engine(ABC):
     def let_go(self) -> None:
         """Stop caring: an analyzer that still works ends by itself. Idempotent."""
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether the analysis outlives this process and finishes by itself."""
+    def goes_on(self, timeout_s: float = HANDOVER_S) -> bool:  # noqa: ARG002
+        """Whether the analysis outlives this process and finishes by itself.
+
+        Args:
+            timeout_s: Longest to wait until it has taken its orders.
+        """
         return False
 
     def pause(self) -> bool:

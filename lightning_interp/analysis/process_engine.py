@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lightning_interp.analysis.deaths import Death, death_of
-from lightning_interp.analysis.engine import Engine
+from lightning_interp.analysis.engine import HANDOVER_S, Engine
 from lightning_interp.analysis.messages import StartOrder, encode, encode_start
 from lightning_interp.analysis.worker_process import WorkerProcess
 from lightning_interp.errors import RunError
@@ -21,8 +21,6 @@ from lightning_interp.store.manifest import read_manifest
 WATCH_S = 0.2
 PAUSE_ENDS_S = 80.0
 """A process that was paused goes on after so long by itself: its training may be in a validation of an hour meanwhile."""
-_HANDOVER_S = 10.0
-"""Longest the end of a training waits until its analyzer has taken the orders."""
 _ASKED_TO_END = (-signal.SIGTERM, -signal.SIGHUP)
 """A user or the scheduler of a cluster wants the process gone: it is not started again."""
 
@@ -93,10 +91,9 @@ class ProcessEngine(Engine):
             self._over.wait(0.1)
         return True
 
-    @property
-    def goes_on(self) -> bool:
+    def goes_on(self, timeout_s: float = HANDOVER_S) -> bool:
         """Whether every order has reached the process; a short training may end before it has read the first."""
-        deadline = time.monotonic() + _HANDOVER_S
+        deadline = time.monotonic() + timeout_s
         while not self._look():
             worker = self._worker
             sent = worker.handed_over(max(0.0, deadline - time.monotonic()))

@@ -264,7 +264,7 @@ def test_letting_go_ends_the_thread_that_watches(prepare, deadly):
     engine.let_go()
     engine._watcher.join(PATIENCE)
     assert not engine._watcher.is_alive()
-    assert not engine.goes_on
+    assert not engine.goes_on()
     os.waitpid(engine.pid, 0)
     assert engine.failure is None
     assert recorded(run) == []

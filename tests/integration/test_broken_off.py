@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trainings that break off: what the user does about it comes first, and the run directory is whole all the same."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from broken_off import STEP, Slow
+from lightning.pytorch.callbacks import OnExceptionCheckpoint
+from noisy_training import quiet_trainer
+from small_training import Classifier, data, fit
+from torch.utils.data import DataLoader
+
+from lightning_interp import InterpMonitor, Monitor, open_run
+
+SUPPORT = Path(__file__).parents[1] / "support"
+CHECKPOINT_S = 0.5
+"""How much later than without a monitor the user's checkpoint may be there."""
+EXIT_S = 2.0
+"""How long the end of the process may wait, for all monitors together."""
+SLACK_S = 0.5
+"""What a machine whose cores are all busy adds to any of these times."""
+TRIES = 3
+"""A time is believed where one of so many tries shows it: a busy machine can only add to it."""
+
+
+def start(folder: Path, kind: str, monitors: int, *, busy: bool = True) -> "subprocess.Popen[str]":
+    folder.mkdir()
+    command = [sys.executable, str(SUPPORT / "broken_off.py"), str(folder), kind, str(monitors), *(["busy"] if busy else [])]
+    environment = {**os.environ, "PYTHONPATH": str(SUPPORT)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a training that broke off ended: seconds to the user's checkpoint and in the wait at exit, and what was said."""
+
+    checkpoint_s: float
+    exit_s: float
+    said: str
+
+
+def end(folder: Path, kind: str, monitors: int) -> Ended:
+    with start(folder, kind, monitors) as process:
+        out, said = process.communicate(timeout=200)
+    times = dict(line.split() for line in out.splitlines() if line.startswith(("raised ", "exits ", "ended ")))
+    raised, exits, ended = (float(times[name]) for name in ("raised", "exits", "ended"))
+    return Ended((folder / "mine.ckpt").stat().st_mtime - raised, ended - exits, said)
+
+
+@pytest.mark.parametrize(
+    ("kind", "monitors"),
+    [
+        ("error", 1),
+        ("sigterm", 3),
+        *(
+            pytest.param(*case, marks=pytest.mark.verify)
+            for case in (("error", 3), ("sigterm", 1), ("ctrl-c", 1), ("ctrl-c", 3))
+        ),
+    ],
+)
+def test_the_users_checkpoint_and_the_end_of_the_process_do_not_wait(tmp_path, kind, monitors):
+    alone = end(tmp_path / "alone", kind, 0)
+    for number in range(TRIES):
+        folder = tmp_path / f"watched_{number}"
+        watched = end(folder, kind, monitors)
+        _end_analyzers(folder)
+        late_s, exit_s = watched.checkpoint_s - alone.checkpoint_s, watched.exit_s
+        if late_s < CHECKPOINT_S and exit_s < EXIT_S + SLACK_S:
+            break
+    assert late_s < CHECKPOINT_S
+    assert exit_s < EXIT_S + SLACK_S
+    assert watched.said.count("the analysis goes on in the background") == monitors, watched.said
+    for run in (open_run(folder / f"run_{number}") for number in range(monitors)):
+        assert run.manifest.status == ("interrupted" if kind == "ctrl-c" else "failed")
+        assert run.steps[-1] >= STEP - 1 and len(run.steps) >= STEP, "every snapshot that was taken is on disk"
+
+
+def test_a_second_ctrl_c_ends_the_wait_at_once(tmp_path):
+    folder = tmp_path / "out"
+    with start(folder, "ctrl-c", 3) as process:
+        assert process.stderr is not None
+        assert any("Ctrl-C ends this at once" in line for line in process.stderr)
+        asked = time.time()
+        process.send_signal(signal.SIGINT)
+        out, rest = process.communicate(timeout=120)
+    _end_analyzers(folder)
+
+    (ended,) = (float(line.split()[1]) for line in out.splitlines() if line.startswith("ended "))
+    assert "not waiting any longer" in rest
+    assert "Traceback" not in rest
+    assert ended - asked < 1.0, "of the second and a half that were left"
+
+
+def test_an_analysis_that_was_left_finishes_by_itself(tmp_path):
+    with start(tmp_path / "out", "error", 1, busy=False) as process:
+        process.communicate(timeout=120)
+
+    run_dir = tmp_path / "out" / "run_0"
+    deadline = time.monotonic() + 60
+    while len(open_run(run_dir).all_records) < len(open_run(run_dir).steps):
+        assert time.monotonic() < deadline, (run_dir / "analyzer.log").read_text()
+        time.sleep(0.2)
+    assert open_run(run_dir).timeline is not None
+
+
+class Fails(Classifier):
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 10:
+            raise RuntimeError("the user's own error")
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_process_that_lives_on_gets_the_whole_run_and_its_report(tmp_path, monkeypatch):
+    """As in a notebook: the exception arrives at once, the rest comes while one looks at it."""
+    monkeypatch.setenv("LIGHTNING_INTERP_REPORT", "1")
+    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1)
+    with pytest.raises(RuntimeError, match="the user's own error"):
+        fit(tmp_path, monitor, Fails(), max_steps=20)
+
+    deadline = time.monotonic() + 90
+    while not (tmp_path / "run" / "report.html").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    run = open_run(tmp_path / "run")
+    assert [record.step for record in run.all_records] == run.steps == list(range(11))
+    assert monitor.timeline is not None
+    assert monitor.timeline.verdict == run.timeline.verdict
+
+
+@pytest.mark.filterwarnings("ignore:.*fit.ckpt_path=None.*")  # Lightning of its own checkpoint
+@pytest.mark.filterwarnings("ignore:.*no last checkpoint available.*")
+def test_a_run_that_still_closes_is_gone_on_with(tmp_path):
+    """Caught, and resumed from the user's own checkpoint in the same process at once."""
+    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1)
+    trainer = quiet_trainer(
+        tmp_path, [monitor, OnExceptionCheckpoint(tmp_path, "mine")], max_steps=20, enable_checkpointing=True
+    )
+    with pytest.raises(RuntimeError, match="the user's own error"):
+        trainer.fit(Fails(), DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20))
+
+    again = quiet_trainer(tmp_path, [monitor], max_steps=15)
+    again.fit(Classifier(), DataLoader(data(), batch_size=32), ckpt_path=tmp_path / "mine.ckpt", weights_only=False)
+
+    run = open_run(tmp_path / "run")
+    assert (run.manifest.status, run.manifest.attempt) == ("finished", 2)
+    assert run.steps == list(range(16))
+
+
+def test_a_plain_loop_passes_its_exception_on_at_once_with_a_state_to_resume_from(tmp_path):
+    monitor = Monitor(tmp_path / "run", every_n_steps=1, measures=[Slow(), "losses"])
+    module, began = torch.nn.Linear(10, 4), math.inf
+    with pytest.raises(RuntimeError, match="mine"), monitor.watch(module, train_data=DataLoader(data(), batch_size=32)):
+        for _ in range(20):
+            monitor.step()
+        began = time.monotonic()
+        raise RuntimeError("mine")
+    assert time.monotonic() - began < CHECKPOINT_S
+    assert monitor.state_dict()["last_step"] == 20
+    _end_analyzers(tmp_path)
+
+
+def _end_analyzers(folder: Path) -> None:
+    """Analyzers of this test that still work: nobody waits for what they find."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"lightning_interp.analysis.worker" in words and any(str(folder).encode() in word for word in words):
+            os.kill(int(entry.name), signal.SIGKILL)
