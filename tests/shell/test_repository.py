@@ -31,7 +31,7 @@ CORE = {
     "console",
     "recycling",
 }
-CORE |= {"tca_settings"}
+CORE |= {"tca_settings", "system_features"}
 MATHEMATICS = {"measures", "tca", "phases"}
 SHELL_FLOOR = 3
 
