@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import cloudpickle
 
 from lightning_interp.errors import ConfigError
+from lightning_interp.system_features import SIGNAL_MASKS
 
 if TYPE_CHECKING:
     from lightning_interp.analysis.mapping import MapOrder, Mapped, Mapper
@@ -68,8 +69,11 @@ def _ctrl_c_later() -> Iterator[None]:
     """Hold Ctrl-C back for the duration of the block, and for ever in processes that are started inside.
 
     A terminal sends it to them as well, but it is for this one, which then ends them: a worker must not die of it half-way
-    through its imports, with a traceback that nobody asked for.
+    through its imports, with a traceback that nobody asked for. Where a system cannot hold it back, that may happen.
     """
+    if not SIGNAL_MASKS:
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
