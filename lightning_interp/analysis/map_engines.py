@@ -22,6 +22,7 @@ import cloudpickle
 from lightning_interp.child_python import safe_children
 from lightning_interp.errors import ConfigError
 from lightning_interp.imports import also_from, folders_needed, searched_last
+from lightning_interp.system_features import SIGNAL_MASKS
 
 if TYPE_CHECKING:
     from lightning_interp.analysis.mapping import MapOrder, Mapped, Mapper
@@ -76,8 +77,11 @@ def _ctrl_c_later() -> Iterator[None]:
     """Hold Ctrl-C back for the duration of the block, and for ever in processes that are started inside.
 
     A terminal sends it to them as well, but it is for this one, which then ends them: a worker must not die of it half-way
-    through its imports, with a traceback that nobody asked for.
+    through its imports, with a traceback that nobody asked for. Where a system cannot hold it back, that may happen.
     """
+    if not SIGNAL_MASKS:
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -4,14 +4,18 @@
 The training holds the writing end of a pipe that it never writes to. When the kernel closes it, because the training ended
 in whatever way, a signal arrives whose handler is the C library's `alarm`: no line of python has to run. The handler gets
 the signal's number as its argument, so the number is the seconds of grace until the alarm ends the process.
+
+Where a system has no such signals or no alarm, the listener and a thread do this, and need the interpreter for it: what
+never lets it go is then ended by the limit of its own observation.
 """
 
 import ctypes
-import fcntl
 import os
 import select
 import signal
-import sys
+import threading
+
+from lightning_interp.system_features import ALARMS, HALTING, PIPE_END_SIGNALS, SIGNAL_MASKS, signals
 
 KERNEL_GRACE_S = 60
 """Seconds of grace, and the number of a real-time signal that nothing else uses."""
@@ -23,9 +27,10 @@ def plain_signals() -> None:
 
     Ctrl-C is for the training, which then tells its analyzer to finish.
     """
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if SIGNAL_MASKS:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+    for number in signals("SIGTERM", "SIGHUP", "SIGALRM"):
         signal.signal(number, signal.SIG_DFL)
 
 
@@ -40,11 +45,9 @@ class DeathWatch:
         self.grace_s = float(KERNEL_GRACE_S)
         self._parent = os.getppid()
         self._told_to_finish = False
-        self._life = life if life is not None and hasattr(fcntl, "F_SETSIG") else None
-        if sys.platform == "linux":
-            # A stopped process hears nothing. It goes on when the one that started it ends, also where the kernel, which
-            # does this for orphaned process groups, counts the group as looked after.
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT), 0, 0, 0)
+        self._life = life if PIPE_END_SIGNALS else None
+        if HALTING:
+            _go_on_at_parents_end()
         if self._life is not None:
             # Threads that are started from here on inherit that the signal is kept from them; `listen` takes it.
             signal.pthread_sigmask(signal.SIG_BLOCK, (KERNEL_GRACE_S,))
@@ -67,21 +70,45 @@ class DeathWatch:
         """Nothing more will be said: end this process after the grace at the latest, unless the last word was to finish."""
         if not self._told_to_finish:
             self._silence()
-            signal.setitimer(signal.ITIMER_REAL, max(self.grace_s, 1e-3))
+            _end_in(max(self.grace_s, 1e-3))
 
     def forget(self) -> None:
         """Told to finish: this process may outlive the training."""
         self._told_to_finish = True
         self._silence()
-        signal.alarm(0)
+        if ALARMS:
+            signal.alarm(0)
 
     def _silence(self) -> None:
         """The end of the pipe sets no alarm any more, in place of one that is set."""
         if self._life is not None:
+            import fcntl
+
             fcntl.fcntl(self._life, fcntl.F_SETFL, fcntl.fcntl(self._life, fcntl.F_GETFL) & ~os.O_ASYNC)
 
 
+def _end_in(seconds: float) -> None:
+    if ALARMS:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        return
+    timer = threading.Timer(seconds, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
+
+
+def _go_on_at_parents_end() -> None:
+    """A stopped process hears nothing. Let this one go on when the one that started it ends, where the system has a way.
+
+    Also where the kernel, which does this for orphaned process groups, counts the group as looked after.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "prctl"):  # Linux
+        library.prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT), 0, 0, 0)
+
+
 def _alarm_on_end(life: int) -> None:
+    import fcntl
+
     library = ctypes.CDLL(None)
     library.signal.argtypes, library.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
     library.signal(KERNEL_GRACE_S, ctypes.cast(library.alarm, ctypes.c_void_p))

@@ -17,11 +17,12 @@ from lightning_interp.errors import RunError
 from lightning_interp.records import Probe
 from lightning_interp.store.layout import ANALYZER_LOG
 from lightning_interp.store.manifest import read_manifest
+from lightning_interp.system_features import HALTING, signals, what_analyzers_lack
 
 WATCH_S = 0.2
 PAUSE_ENDS_S = 80.0
 """A process that was paused goes on after so long by itself: its training may be in a validation of an hour meanwhile."""
-_ASKED_TO_END = (-signal.SIGTERM, -signal.SIGHUP)
+_ASKED_TO_END = tuple(-number for number in signals("SIGTERM", "SIGHUP"))
 """A user or the scheduler of a cluster wants the process gone: it is not started again."""
 
 
@@ -45,7 +46,8 @@ class ProcessEngine(Engine):
         self._finishing = False
         self._paused_at = math.inf
         self._failure: str | None = None
-        self._notices: deque[str] = deque()
+        lack = what_analyzers_lack()
+        self._notices: deque[str] = deque([lack] if lack else [])
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._let_go = threading.Event()
@@ -112,8 +114,12 @@ class ProcessEngine(Engine):
     def pause(self) -> bool:
         """Stop the process until `resume`, for 80 s at most; False once it was told to finish or has ended.
 
+        Also False where the system cannot halt a process.
+
         The limit of an observation goes on meanwhile. The process dies or goes on with its training.
         """
+        if not HALTING:
+            return False
         with self._lock:
             if self._finishing or self._over.is_set() or not self._worker.signal(signal.SIGSTOP):
                 return False
@@ -124,7 +130,7 @@ class ProcessEngine(Engine):
         """Let the process go on."""
         with self._lock:
             self._paused_at = math.inf
-            if not (self._let_go.is_set() or self._over.is_set()):
+            if HALTING and not (self._let_go.is_set() or self._over.is_set()):
                 self._worker.signal(signal.SIGCONT)
 
     def take_notices(self) -> list[str]:

@@ -5,7 +5,6 @@ The kernel holds the locks, so an analyzer that is killed leaves none behind. An
 and hands it on after a while, so that the others of a sweep get their turn.
 """
 
-import fcntl
 import os
 import stat
 import tempfile
@@ -15,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lightning_interp.errors import RunError
+from lightning_interp.system_features import OWNED_LOCKS
 
 LIMIT_VARIABLE = "LIGHTNING_INTERP_ANALYZERS"
 TURN_S = 20.0
@@ -84,6 +84,8 @@ class MachineSlots(Slots):
 
     def take(self) -> bool:
         """Hold a slot, the one held already or any that is free; False where others hold them all."""
+        import fcntl
+
         for number in range(self._count) if self._held is None else ():
             descriptor = os.open(
                 f"analyzer-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode=0o600, dir_fd=self._folder
@@ -110,7 +112,12 @@ class MachineSlots(Slots):
 
 
 def machine_slots() -> tuple[Slots, str]:
-    """The slots of this machine, and why there is no limit where there is none."""
+    """The slots of this machine, and why there is no limit where there is none.
+
+    Where the system has no locks for them, nothing is said here: `what_analyzers_lack` does.
+    """
+    if not OWNED_LOCKS:
+        return Slots(), ""
     try:
         return MachineSlots(slot_folder(), slot_count()), ""
     except (RunError, OSError) as err:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from lightning_interp.analysis.orphan import DeathWatch, plain_signals
 from lightning_interp.child_python import take_over
+from lightning_interp.system_features import PRIORITIES
 
 if TYPE_CHECKING:
     from lightning_interp.analysis.messages import StartOrder
@@ -108,7 +109,8 @@ def _listen(stream: BinaryIO, orders: "SimpleQueue[tuple[str, bytes]]", death: D
 
 def _yield_to_training() -> None:
     """Lowest priority, one thread for every library that counts cores when it is loaded."""
-    os.nice(NICENESS)
+    if PRIORITIES:
+        os.nice(NICENESS)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One analyzer process as its training sees it: started, fed through a pipe, signalled, and left to itself."""
 
-import fcntl
 import os
 import subprocess
 import threading
@@ -13,6 +12,7 @@ from typing import IO
 
 from lightning_interp.child_python import child_environment, module_command
 from lightning_interp.store.layout import ANALYZER_LOG
+from lightning_interp.system_features import OWN_GROUP, PIPE_END_SIGNALS
 
 _PIPE_BYTES = 2**20
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -31,14 +31,16 @@ class WorkerProcess:
 
     def __init__(self, run_dir: Path, letters: Iterable[bytes], *, complete: bool = False) -> None:
         # The kernel closes our end when this process ends in whatever way; `DeathWatch` at the other end hears it.
-        reading, self._life = os.pipe()
+        # Where it cannot tell, there is no such pipe (-1), and the end of the orders has to do.
+        reading, self._life = os.pipe() if PIPE_END_SIGNALS else (-1, -1)
+        self._settled = False
         try:
             self._process = _start(run_dir, reading)
         except BaseException:
-            os.close(self._life)
+            _close(self._life)
             raise
         finally:
-            os.close(reading)
+            _close(reading)
         _widen(self._process.stdin)
         # A pipe takes 64 kB before it makes the sender wait, so another thread sends.
         self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
@@ -65,10 +67,10 @@ class WorkerProcess:
     def poll(self) -> int | None:
         """Exit status, None while it runs. The caller sees to it that no two threads ask at a time."""
         status = self._process.poll()
-        if status is not None and self._life >= 0:
+        if status is not None and not self._settled:
+            self._settled = True
             self.last_sent()  # ends a sender that waits for more to send
-            os.close(self._life)
-            self._life = -1
+            _close(self._life)
         return status
 
     def signal(self, number: int) -> bool:
@@ -88,7 +90,7 @@ class WorkerProcess:
         if self.poll() is None:
             # It outlives this object on purpose; python would warn about a child nobody waited for.
             self._process.returncode = 0
-            self._life = -1
+            self._settled = True
 
     def _send(self) -> None:
         pipe = self._process.stdin
@@ -112,13 +114,22 @@ def _start(run_dir: Path, life: int) -> "subprocess.Popen[bytes]":
             stdout=log,
             stderr=log,
             env=environment,
-            process_group=0,
-            pass_fds=(life,),
+            process_group=OWN_GROUP,
+            pass_fds=(life,) if PIPE_END_SIGNALS else (),
         )
+
+
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
+        os.close(descriptor)
 
 
 def _widen(pipe: IO[bytes] | None) -> None:
     """Let the pipe take most modules at once, so that nothing is lost when the training ends before the analyzer reads."""
-    if pipe is not None and hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
+    if pipe is None or not PIPE_END_SIGNALS:
+        return
+    import fcntl
+
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
         with suppress(OSError):  # the system allows less: the sender waits for the reader instead
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

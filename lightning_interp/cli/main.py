@@ -2,6 +2,7 @@
 """``lightning-interp``: finds the command, imports only that one, and turns errors and signals into exit codes."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -58,10 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        args = build_parser(arguments).parse_args(arguments)
-        with _ended_by_sigterm():
-            code = int(args.run(args))
-        sys.stdout.flush()
+        with _any_character():
+            args = build_parser(arguments).parse_args(arguments)
+            with _ended_by_sigterm():
+                code = int(args.run(args))
+            sys.stdout.flush()
         return code
     except SystemExit as stop:  # argparse: --help is 0, a bad argument 2
         return stop.code if isinstance(stop.code, int) else BAD_INPUT
@@ -74,6 +76,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+
+
+@contextmanager
+def _any_character() -> Iterator[None]:
+    """Meanwhile what the output's encoding lacks, as that of a pipe on Windows lacks arrows, is printed as `?`."""
+    output = sys.stdout
+    if not isinstance(output, io.TextIOWrapper) or output.encoding.lower().startswith("utf"):
+        yield
+        return
+    before = output.errors
+    output.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        output.reconfigure(errors=before)
 
 
 @contextmanager

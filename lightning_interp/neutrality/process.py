@@ -16,6 +16,7 @@ from typing import Any
 
 from lightning_interp.child_python import child_environment, module_command
 from lightning_interp.errors import ConfigError, InterpError
+from lightning_interp.system_features import OWN_GROUP
 
 MOMENTS, PROGRESS, FAILURE, OUTCOME, KEPT, LOG = (
     "moments.jsonl",
@@ -116,7 +117,7 @@ def train(order: TrainingOrder, folder: Path, *, on_step: Callable[[int], None])
     command = module_command("lightning_interp.neutrality.training", str(folder))
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, process_group=0
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, process_group=OWN_GROUP
         )
         try:
             _wait(process, folder / PROGRESS, on_step)
@@ -146,8 +147,11 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_S)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    if OWN_GROUP is None:  # then data workers see for themselves that their parent has gone
+        process.kill()
+    else:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 

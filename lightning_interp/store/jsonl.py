@@ -27,7 +27,9 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
         OSError: The file cannot be written.
     """
     line = (json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n").encode()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    # Windows has files of text and of bytes, and counts the bytes of the former differently when they are written and read.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags, 0o644)
     try:
         whole = os.fstat(descriptor).st_size
         written = os.write(descriptor, line)

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One analyzer per run directory, held by the kernel: a killed holder leaves no stale lock."""
+"""One analyzer per run directory, held by the kernel: a killed holder leaves no stale lock.
 
-import fcntl
+A system without `fcntl.flock` has the lock of SQLite, which is the kernel's, too, on every system that python runs on. The
+file stays empty either way. One kind does not exclude the other: a run directory on a network drive, analyzed from two
+systems at a time, is not guarded.
+"""
+
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from lightning_interp.errors import RunError
 from lightning_interp.store.layout import LOCK
+from lightning_interp.system_features import FILE_LOCKS
 
 
 @contextmanager
@@ -22,9 +27,9 @@ def analyzer_lock(run_dir: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     Raises:
         RunError: Another analyzer holds it.
     """
-    with (run_dir / LOCK).open("a") as handle:
+    with closing((_Flock if FILE_LOCKS else _DatabaseLock)(run_dir / LOCK)) as lock:
         deadline = time.monotonic() + wait_s
-        while not _try_lock(handle.fileno()):
+        while not lock.take():
             if time.monotonic() > deadline:
                 raise RunError(
                     f"{run_dir}: another analyzer works on this run. Wait for it to end, or stop it, and try again."
@@ -33,9 +38,42 @@ def analyzer_lock(run_dir: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         yield
 
 
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+class _Flock:
+    def __init__(self, path: Path) -> None:
+        self._handle = path.open("a")
+
+    def take(self) -> bool:
+        import fcntl
+
+        try:
+            fcntl.flock(self._handle.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._handle.close()
+
+
+class _DatabaseLock:
+    """A transaction that writes nothing, on a database that stays empty."""
+
+    def __init__(self, path: Path) -> None:
+        import sqlite3
+
+        # Whoever lets go of the lock may do so on another thread, as at the end of the interpreter.
+        self._database = sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
+
+    def take(self) -> bool:
+        import sqlite3
+
+        try:
+            self._database.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as err:
+            if err.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise OSError(f"the lock of the analyzer cannot be taken: {err}") from err
+            return False
+        return True
+
+    def close(self) -> None:
+        self._database.close()

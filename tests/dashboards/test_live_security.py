@@ -3,6 +3,7 @@
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -168,6 +169,12 @@ def test_trusted_hosts_of_every_address_are_names_of_this_machine(monkeypatch):
 
 def test_content_policy_allows_inline_scripts_by_hash_only():
     assert "script-src 'self' 'sha256-abc';" in content_policy(["'sha256-abc'"])
+
+
+def test_listen_shares_no_port_where_reusing_an_address_would(monkeypatch):
+    monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", -5, raising=False)  # as on Windows
+    with listen("127.0.0.1", 0) as listening:
+        assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 0
 
 
 def test_listen_takes_the_next_free_port():

@@ -147,7 +147,8 @@ def test_a_run_that_still_closes_is_gone_on_with(tmp_path):
         trainer.fit(Fails(), DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20))
 
     again = quiet_trainer(tmp_path, [monitor], max_steps=15)
-    again.fit(Classifier(), DataLoader(data(), batch_size=32), ckpt_path=tmp_path / "mine.ckpt", weights_only=False)
+    loaders = DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20)
+    again.fit(Classifier(), *loaders, ckpt_path=tmp_path / "mine.ckpt", weights_only=False)
 
     run = open_run(tmp_path / "run")
     assert (run.manifest.status, run.manifest.attempt) == ("finished", 2)

@@ -31,7 +31,7 @@ CORE = {
     "console",
     "recycling",
 }
-CORE |= {"tca_settings", "child_python"}
+CORE |= {"tca_settings", "child_python", "system_features"}
 MATHEMATICS = {"measures", "tca", "phases"}
 SHELL_FLOOR = 3
 

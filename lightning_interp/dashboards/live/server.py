@@ -76,7 +76,8 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"--host: {host!r} is no name or address of this machine ({err}). Try 127.0.0.1.") from err
     for number in range(port, min(port + PORTS_TRIED, 2**16) if port else 1):
         listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # where that is, the other one lets two servers have the same port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((address[0], number, *address[2:]))
             listening.listen()
