@@ -97,6 +97,9 @@ def _prepare(packed: bytes) -> None:
     global _mapper
     import torch
 
+    from lightning_interp.inert_output import make_output_inert
+
+    make_output_inert()  # it shares the terminal with the command
     from lightning_interp.analysis.mapping import Mapper
 
     paths, inner = cloudpickle.loads(packed)

@@ -24,5 +24,5 @@ def closed():
 def test_a_standard_error_that_cannot_be_written_raises_nothing(monkeypatch, capsys, stderr):
     monkeypatch.setattr("sys.stderr", stderr)
     record = logging.LogRecord("lightning_interp", logging.INFO, __file__, 1, "a line", None, None)
-    console._CurrentStderr().handle(record)
+    console.CurrentStderr().handle(record)
     assert capsys.readouterr().out == ""

@@ -29,6 +29,7 @@ CORE = {
     "imports",
     "randomness",
     "console",
+    "inert_output",
     "recycling",
 }
 CORE |= {"tca_settings"}
