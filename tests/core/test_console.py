@@ -26,3 +26,11 @@ def test_a_standard_error_that_cannot_be_written_raises_nothing(monkeypatch, cap
     record = logging.LogRecord("lightning_interp", logging.INFO, __file__, 1, "a line", None, None)
     console.CurrentStderr().handle(record)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("speak", "begins"), [(console.say, ""), (console.warn, "warning: ")])
+def test_a_name_makes_no_line_of_its_own(caplog, monkeypatch, speak, begins):
+    monkeypatch.setattr(console.logger, "propagate", True)
+    caplog.set_level(logging.INFO, logger=console.logger.name)
+    speak("layer a\nverdict: grokking\x1b[2J")
+    assert caplog.messages == [rf"{begins}layer a\nverdict: grokking\x1b[2J"]
