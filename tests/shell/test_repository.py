@@ -113,6 +113,11 @@ def top_names(path: Path, *, lazy: bool = True) -> set[str]:
     return {name.split(".")[0] for name in imports(parsed(path), lazy=lazy)}
 
 
+def test_commands_print_through_a_console_whose_texts_are_inert() -> None:
+    importers = {name_of(path) for path in FILES if "rich.console.Console" in imports(parsed(path))}
+    assert importers <= {"cli/terminal.py", "demo/progress.py", "demo/run.py"}  # the demo's own is given to it
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_file_begins_with_licence_and_docstring(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
