@@ -11,10 +11,11 @@ from contextlib import suppress
 logger = logging.getLogger("lightning_interp")
 
 
-class _CurrentStderr(logging.Handler):
+class CurrentStderr(logging.Handler):
     """Writes to whatever `sys.stderr` is now: progress bars replace it to keep their place on the screen."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; where nothing can be written, nothing is."""
         try:
             if sys.stderr is not None:
                 print(self.format(record), file=sys.stderr, flush=True)
@@ -31,24 +32,46 @@ def _prepare() -> None:
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
     if not logger.hasHandlers():  # the user's own logging set-up comes first
-        handler = _CurrentStderr()
+        handler = CurrentStderr()
         handler.setFormatter(logging.Formatter("interp: %(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
 
 
-def printable(text: str) -> str:
-    """Text of a run or a stranger's file without control characters that a terminal would obey."""
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+def printable(text: str, *, keep: str = "\n") -> str:
+    r"""Text of a run or a stranger's file without what a terminal would obey, or would show in another order or not at all.
+
+    Control characters, those that change the direction of writing, those without width, half surrogate pairs and
+    characters that Unicode has not given out are shown as Python writes them. Twice is the same as once.
+
+    Args:
+        text: Text of several lines.
+        keep: Control characters that stay.
+
+    >>> printable("a\x1b[2J\u202eb\n")
+    'a\\x1b[2J\\u202eb\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)
+
+
+def one_line(text: str) -> str:
+    r"""The same for what is said in one line: a line feed in a name would make a line of its own.
+
+    >>> one_line("a run\nverdict: grokking")
+    'a run\\nverdict: grokking'
+    """
+    return printable(text, keep="")
 
 
 def say(text: str) -> None:
     """One line for the user."""
     _prepare()
-    logger.info("%s", printable(text))
+    logger.info("%s", one_line(text))
 
 
 def warn(text: str) -> None:
     """One warning for the user."""
     _prepare()
-    logger.warning("warning: %s", printable(text))
+    logger.warning("warning: %s", one_line(text))

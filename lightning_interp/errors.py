@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error the package raises on purpose, so that callers can tell bad input from failed analysis."""
+"""Every error the package raises on purpose, so that callers can tell bad input from failed analysis.
+
+A message quotes names of files, columns, layers and tensors that strangers chose. It is one line, and nothing in it steers a
+terminal, wherever it is shown: on the command line, in a trace, in a notebook or in another message.
+"""
+
+from lightning_interp.console import one_line
 
 
 class InterpError(Exception):
     """Base class of all errors raised by lightning_interp."""
+
+    def __str__(self) -> str:
+        """The message, inert. Lines that others wrote, such as the end of a log, are notes of the error (`add_note`)."""
+        return one_line(super().__str__())
 
 
 class ConfigError(InterpError, ValueError):

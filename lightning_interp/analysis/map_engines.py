@@ -110,6 +110,9 @@ def _prepare(packed: bytes) -> None:
     global _mapper
     import torch
 
+    from lightning_interp.inert_output import make_output_inert
+
+    make_output_inert()  # it shares the terminal with the command
     from lightning_interp.analysis.mapping import Mapper
     from lightning_interp.analysis.preload import import_all
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from lightning_interp.analysis.orphan import DeathWatch, plain_signals
 from lightning_interp.child_python import take_over
+from lightning_interp.inert_output import make_output_inert
 from lightning_interp.system_features import PRIORITIES
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def _yield_to_training() -> None:
 
 
 if __name__ == "__main__":
+    make_output_inert()  # its log is read in a terminal
     try:
         status = main(Path(sys.argv[1]), sys.stdin.buffer, int(sys.argv[2]) if len(sys.argv) > 2 else None)
     except BaseException:  # also a measure that calls sys.exit: only work that was done ends with status 0

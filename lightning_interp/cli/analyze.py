@@ -2,11 +2,12 @@
 """``lightning-interp analyze``: finish an interrupted analysis, or analyze checkpoints."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from lightning_interp.cli.exit_codes import DONE
+from lightning_interp.cli.plain_json import print_json
+from lightning_interp.console import one_line
 from lightning_interp.imports import also_from
 
 DESCRIPTION = """\
@@ -94,16 +95,16 @@ def _is_live_run(args: argparse.Namespace) -> bool:
 def _print_timeline(run: Any, *, as_json: bool) -> None:
     timeline = run.timeline
     if as_json:
-        print(json.dumps(None if timeline is None else timeline.to_dict(), allow_nan=False))
+        print_json(None if timeline is None else timeline.to_dict())
         return
     if timeline is None:
         print("no record yet: nothing to say about phases")
         return
-    print(f"verdict: {timeline.verdict}")
+    print(one_line(f"verdict: {timeline.verdict}"))
     for phase in timeline.phases:
         end = "open" if phase.end is None else f"{phase.end:,}"
-        print(f"  {phase.name:<18} {phase.start:>10,} to {end:>10}   confidence {phase.confidence:.2f}")
+        print(one_line(f"  {phase.name:<18} {phase.start:>10,} to {end:>10}   confidence {phase.confidence:.2f}"))
     for stage in timeline.stages if not timeline.phases else ():
         end = "open" if stage.end is None else f"{stage.end:,}"
         name = stage.name.replace("_", " ")
-        print(f"  {name:<18} {stage.start:>10,} to {end:>10}   {stage.slope:+.2f} per e-fold of steps")
+        print(one_line(f"  {name:<18} {stage.start:>10,} to {end:>10}   {stage.slope:+.2f} per e-fold of steps"))

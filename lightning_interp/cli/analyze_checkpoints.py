@@ -7,14 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.progress import counted
-from lightning_interp.console import printable
 from lightning_interp.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lightning_interp.checkpoint_analysis import CheckpointOptions
     from lightning_interp.checkpoint_survey import Survey
+    from lightning_interp.cli.terminal import PlainConsole
     from lightning_interp.measures import CyclicGroupTask
     from lightning_interp.store.checkpoints.integrity import Finding
 
@@ -26,13 +24,12 @@ SHOWN = 12
 
 def run_checkpoints(args: argparse.Namespace) -> Any:
     """Analyze checkpoints; returns the run they became."""
-    from rich.console import Console
-
     from lightning_interp.checkpoint_analysis import analyze_survey
     from lightning_interp.checkpoint_survey import Survey
+    from lightning_interp.cli.terminal import PlainConsole, shown
 
-    console, options = Console(stderr=True), _options(args)
-    with console.status("looking through the checkpoints"):
+    console, options = PlainConsole(stderr=True), _options(args)
+    with shown(console.status("looking through the checkpoints")):
         survey = Survey.of(args.sources, step_pattern=args.step_pattern)
     _show_survey(console, survey)
     told = set(survey.findings)
@@ -50,11 +47,11 @@ def run_checkpoints(args: argparse.Namespace) -> Any:
         survey = later
     for notice in analysis.notices:
         if not any(finding.text in notice for finding in analysis.findings):
-            console.print(printable(notice), markup=False, highlight=False)
+            console.say(notice)
     if analysis.pending:
         needed = "--module and --probe" if args.module is None else "--probe"
-        console.print(f"not measured, need {needed}: {', '.join(analysis.pending)}", markup=False, highlight=False)
-    console.print(f"{len(analysis.observed)} checkpoints measured now; results: {analysis.run.path}", markup=False)
+        console.say(f"not measured, need {needed}: {', '.join(analysis.pending)}")
+    console.say(f"{len(analysis.observed)} checkpoints measured now; results: {analysis.run.path}")
     return analysis.run
 
 
@@ -86,13 +83,14 @@ def _task(text: str) -> "CyclicGroupTask":
     return CyclicGroupTask(int(p), op)  # type: ignore[arg-type]
 
 
-def _wait_for_more(console: "Console", args: argparse.Namespace, survey: "Survey") -> "Survey | None":
+def _wait_for_more(console: "PlainConsole", args: argparse.Namespace, survey: "Survey") -> "Survey | None":
     """The next look that finds more; None once Ctrl-C says that it is enough."""
     from lightning_interp.checkpoint_survey import Survey
+    from lightning_interp.cli.terminal import shown
 
     known = {each.step for each in survey.kept}
     try:
-        with console.status("waiting for more checkpoints; Ctrl-C ends"):
+        with shown(console.status("waiting for more checkpoints; Ctrl-C ends")):
             while True:
                 time.sleep(LOOK_EVERY_S)
                 later = Survey.of(args.sources, step_pattern=args.step_pattern, earlier=survey)
@@ -102,23 +100,21 @@ def _wait_for_more(console: "Console", args: argparse.Namespace, survey: "Survey
         return None
 
 
-def _show_survey(console: "Console", survey: "Survey") -> None:
+def _show_survey(console: "PlainConsole", survey: "Survey") -> None:
     """Steps before work starts, so that a wrong pattern is seen at once."""
     kept = survey.kept
-    console.print(f"{len(kept)} checkpoints to analyze in {', '.join(survey.sources)}", markup=False, highlight=False)
+    console.say(f"{len(kept)} checkpoints to analyze in {', '.join(survey.sources)}")
     shown = kept if len(kept) <= SHOWN else (*kept[: SHOWN // 2], *kept[-SHOWN // 2 :])
     for at, each in enumerate(shown):
         if len(kept) > SHOWN and at == SHOWN // 2:
-            console.print(f"  ... {len(kept) - len(shown)} more ...", markup=False)
+            console.say(f"  ... {len(kept) - len(shown)} more ...")
         own = "its own step" if each.header.step is not None else "by its name"
-        console.print(f"  step {each.step:>12,}  {printable(each.found.where)}  ({own})", markup=False, highlight=False)
+        console.say(f"  step {each.step:>12,}  {each.found.where}  ({own})")
     _show_findings(console, list(survey.findings))
 
 
-def _show_findings(console: "Console", findings: "list[Finding]") -> None:
+def _show_findings(console: "PlainConsole", findings: "list[Finding]") -> None:
     for finding in findings[:SHOWN]:
-        console.print(
-            f"  {finding.kind.replace('_', ' ')}: {printable(finding.where)}: {printable(finding.text)}", markup=False
-        )
+        console.say(f"  {finding.kind.replace('_', ' ')}: {finding.where}: {finding.text}")
     if len(findings) > SHOWN:
-        console.print(f"  ... and {len(findings) - SHOWN} more, all in checkpoints.jsonl", markup=False)
+        console.say(f"  ... and {len(findings) - SHOWN} more, all in checkpoints.jsonl")

@@ -9,11 +9,10 @@ from lightning_interp.cli.progress import counted
 
 def finish_run(args: argparse.Namespace) -> Any:
     """Finish the analysis of a run directory and say what is still open; returns the run."""
-    from rich.console import Console
-
+    from lightning_interp.cli.terminal import PlainConsole
     from lightning_interp.posthoc import analyze_run
 
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     with counted(console, "snapshots") as progress:
         finished = analyze_run(
             args.sources[0],
@@ -24,10 +23,10 @@ def finish_run(args: argparse.Namespace) -> Any:
             on_progress=progress,
         )
     for notice in finished.notices:
-        console.print(notice, markup=False, highlight=False)
-    console.print(f"{len(finished.observed)} snapshots observed now, {len(finished.run.steps)} in the run", markup=False)
+        console.say(notice)
+    console.say(f"{len(finished.observed)} snapshots observed now, {len(finished.run.steps)} in the run")
     for line in _still_pending(finished):
-        console.print(line, markup=False, highlight=False)
+        console.say(line)
     return finished.run
 
 

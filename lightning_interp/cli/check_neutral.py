@@ -2,7 +2,6 @@
 """``lightning-interp check-neutral``: prove on one's own training that the monitor does not change it."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.exit_codes import BAD_INPUT, DONE, FAILED
+from lightning_interp.cli.plain_json import print_json
 from lightning_interp.cli.tca_arguments import at_least
+from lightning_interp.console import one_line
 from lightning_interp.imports import also_from
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     with _progress(args.steps) as on_progress, also_from([Path.cwd()]):  # FACTORY names the user's own files
         report = check_neutral(args.factory, steps=args.steps, every=args.every, seed=args.seed, on_progress=on_progress)
     if args.json:
-        print(json.dumps(report.to_dict(), allow_nan=False))
+        print_json(report.to_dict())
     _show(report, as_json=args.json)
     return EXIT_CODES[report.verdict]
 
@@ -83,30 +84,30 @@ def run(args: argparse.Namespace) -> int:
 @contextmanager
 def _progress(steps: int) -> "Iterator[OnProgress]":
     """Bars on standard error, one for each training; one line for each where it is no terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True, highlight=False)
+    from lightning_interp.cli.terminal import PlainConsole, shown
+
+    console = PlainConsole(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with shown(progress):
         bars: dict[str, Any] = {}
 
         def on_progress(stage: str, step: int) -> None:
             if stage not in bars:
                 bars[stage] = progress.add_task(f"training {stage}", total=steps)
                 if not console.is_terminal:
-                    console.print(f"training {stage}", markup=False)
+                    console.say(f"training {stage}")
             progress.update(bars[stage], completed=step)
 
         yield on_progress
 
 
 def _show(report: "NeutralityReport", *, as_json: bool) -> None:
-    from lightning_interp.console import printable
-
     stream = sys.stderr if as_json or EXIT_CODES[report.verdict] == BAD_INPUT else sys.stdout
     for line in report_lines(report):
-        print(printable(line), file=stream)
+        print(one_line(line), file=stream)
 
 
 def report_lines(report: "NeutralityReport") -> list[str]:

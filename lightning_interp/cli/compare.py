@@ -2,11 +2,11 @@
 """``lightning-interp compare``: two or more run directories side by side."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_interp.cli.exit_codes import DONE
+from lightning_interp.cli.plain_json import print_json
 
 if TYPE_CHECKING:
     from lightning_interp.comparison import ComparedRun, Comparison
@@ -63,13 +63,12 @@ def run(args: argparse.Namespace) -> int:
     if args.figure:
         _draw(comparison, args.figure)
     if args.json:
-        print(json.dumps(comparison.to_dict(), allow_nan=False))
+        print_json(comparison.to_dict())
     else:
-        from rich.console import Console
-
         from lightning_interp.cli.compare_text import show
+        from lightning_interp.cli.terminal import PlainConsole
 
-        show(comparison, Console(highlight=False))
+        show(comparison, PlainConsole())
     return DONE
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from textwrap import fill
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,15 +20,16 @@ from lightning_interp.cli.compare_words import (
     statistics_rows,
     step_text,
 )
+from lightning_interp.cli.terminal import PlainConsole, cell
 from lightning_interp.comparison import Boundary, Comparison
-from lightning_interp.console import printable
+from lightning_interp.console import one_line
 
 _NAME_WIDTH = 40
 _WIDE = 100
 _OF_PHASES = ("start of", "end of")  # columns of names that are broken between words, before they are shown
 
 
-def show(comparison: Comparison, console: Console) -> None:
+def show(comparison: Comparison, console: PlainConsole) -> None:
     """Print everything.
 
     Args:
@@ -54,7 +54,7 @@ def show(comparison: Comparison, console: Console) -> None:
             style="dim",
         )
     for note in notes(comparison):
-        console.print(Text(note, style="yellow"))
+        console.say(note, "yellow")
 
 
 def runs_table(comparison: Comparison) -> Table:
@@ -63,15 +63,15 @@ def runs_table(comparison: Comparison) -> Table:
     table = _table("run", "verdict", title="Runs, with values at the last step", numbers=numbers)
     for run in comparison.runs:
         values = [NONE if name not in run.final else f"{run.final[name]:.3g}" for name in FINAL]
-        verdict = NONE if run.verdict is None else run.verdict.replace("_", " ")
-        _add_row(table, run.name, verdict, step_text(run.last_step), *values)
+        verdict = NONE if run.verdict is None else one_line(run.verdict.replace("_", " "))
+        _add_row(table, one_line(run.name), verdict, step_text(run.last_step), *values)
     return table
 
 
 def boundary_table(comparison: Comparison) -> Table:
     """Start of each phase in each run, over the interval it can lie in; the longer list goes down the page."""
-    runs, boundaries = [run.name for run in comparison.runs], comparison.boundaries
-    cells = [[_start(boundary, run) for boundary in boundaries] for run in runs]
+    runs, boundaries = [one_line(run.name) for run in comparison.runs], comparison.boundaries
+    cells = [[_start(boundary, run.name) for boundary in boundaries] for run in comparison.runs]
     heads, names = [boundary_name(boundary) for boundary in boundaries], runs
     if len(runs) < len(boundaries):
         heads, names, cells = runs, heads, [list(column) for column in zip(*cells, strict=True)]
@@ -103,13 +103,13 @@ def _table(*names: str, title: str, numbers: Sequence[str]) -> Table:
     for heading in names:
         table.add_column(heading, overflow="fold", no_wrap=heading in _OF_PHASES, max_width=_NAME_WIDTH)
     for heading in numbers:
-        table.add_column(Text(printable(heading)), justify="right", overflow="fold")
+        table.add_column(cell(heading), justify="right", overflow="fold")
     return table
 
 
 def _add_row(table: Table, *cells: str) -> None:
-    """A row of plain text: names of runs and layers are neither markup nor obeyed by the terminal."""
-    table.add_row(*(Text(printable(cell)) for cell in cells))
+    """A row of plain text, in which only we break lines: names are made inert where they become a cell."""
+    table.add_row(*(Text(text) for text in cells))
 
 
 def _broken(name: str, width: int) -> str:

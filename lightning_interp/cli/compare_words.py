@@ -4,7 +4,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from lightning_interp.comparison import Boundary, Comparison, LayerSimilarity, PhaseSimilarity
-from lightning_interp.console import printable
+from lightning_interp.console import one_line
 
 FINAL = {
     "train_loss": "train loss",
@@ -42,12 +42,12 @@ def similarity_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
     for phase in comparison.similarity:
         for layer in phase.layers:
             if layer.reason is None:
-                yield (phase.phase.replace("_", " "), layer.layer, *_cells(layer), _steps(phase))
+                yield (one_line(phase.phase.replace("_", " ")), one_line(layer.layer), *_cells(layer), _steps(phase))
 
 
 def boundary_name(boundary: Boundary) -> str:
     """Name of the phase that begins, or of generalization."""
-    return "held-out solved" if boundary.name == "grokking_step" else printable(boundary.name.replace("_", " "))
+    return "held-out solved" if boundary.name == "grokking_step" else one_line(boundary.name.replace("_", " "))
 
 
 def step_text(step: int | None) -> str:
@@ -122,5 +122,5 @@ def _by_note(comparison: Comparison) -> Mapping[str, Sequence[str]]:
 
 
 def _sentence(text: str) -> str:
-    line = " ".join(printable(text).split())
+    line = " ".join(one_line(text).split())
     return line if line.endswith(".") else f"{line}."

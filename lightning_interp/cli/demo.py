@@ -2,7 +2,6 @@
 """``lightning-interp demo``: train a small network until it groks, and show its phases."""
 
 import argparse
-import json
 import sys
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_interp.cli.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED
+from lightning_interp.cli.plain_json import print_json
 from lightning_interp.cli.programs import as_typed
+from lightning_interp.console import one_line
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from lightning_interp.cli.terminal import PlainConsole
     from lightning_interp.demo.run import DemoResult
 
 
@@ -38,23 +38,23 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path("demo_run") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     try:
         with redirect_stdout(sys.stderr if args.json else sys.stdout):
-            from rich.console import Console
+            from lightning_interp.cli.terminal import PlainConsole
 
-            console = Console(highlight=False)
+            console = PlainConsole()
             result = _train(out, args, console)
             if not args.json:
                 _show(result, console)
     except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit
-        print(f"Stopped. What was captured is in {out / 'run'}.", file=sys.stderr)
+        print(one_line(f"Stopped. What was captured is in {out / 'run'}."), file=sys.stderr)
         return TERMINATED if isinstance(stop, SystemExit) and stop.code == TERMINATED else INTERRUPTED
     if args.json:
-        print(json.dumps(_summary(result)))
+        print_json(_summary(result))
     if not result.grokked:
         print(f"The network did not grok: the verdict is {result.timeline.verdict}.", file=sys.stderr)
     return DONE if result.grokked else FAILED
 
 
-def _train(out: Path, args: argparse.Namespace, console: "Console") -> "DemoResult":
+def _train(out: Path, args: argparse.Namespace, console: "PlainConsole") -> "DemoResult":
     console.print("Loading PyTorch and Lightning …")
     from lightning_interp.demo import run as demo
 
@@ -64,7 +64,7 @@ def _train(out: Path, args: argparse.Namespace, console: "Console") -> "DemoResu
     return demo.run_demo(out, max_steps=steps, seed=seed, console=console)
 
 
-def _show(result: "DemoResult", console: "Console") -> None:
+def _show(result: "DemoResult", console: "PlainConsole") -> None:
     from rich.table import Table
 
     table = Table("phase", "from step", "to step", "confidence", title=f"Verdict: {result.timeline.verdict}")
@@ -73,13 +73,13 @@ def _show(result: "DemoResult", console: "Console") -> None:
         table.add_row(phase.name.replace("_", " "), str(phase.start), end, f"{phase.confidence:.2f}")
     console.print(table)
     if result.report is not None:
-        console.print(f"Report          {result.report}  (opens in any browser)", soft_wrap=True)
-    console.print(f"Picture         {result.picture}", soft_wrap=True)
-    console.print(f"Run directory   {result.run_dir}", soft_wrap=True)
+        console.say(f"Report          {result.report}  (opens in any browser)", soft_wrap=True)
+    console.say(f"Picture         {result.picture}", soft_wrap=True)
+    console.say(f"Run directory   {result.run_dir}", soft_wrap=True)
     upload = f"{as_typed('wandb')} sync {result.wandb_dir}"
-    console.print(f"Offline W&B run {result.wandb_dir}  (to upload it: {upload})", soft_wrap=True)
+    console.say(f"Offline W&B run {result.wandb_dir}  (to upload it: {upload})", soft_wrap=True)
     go_on = f"{as_typed('lightning-interp')} tca {result.run_dir} --figure components.html"
-    console.print(f"To go on        {go_on}", soft_wrap=True)
+    console.say(f"To go on        {go_on}", soft_wrap=True)
 
 
 def _summary(result: "DemoResult") -> dict[str, object]:

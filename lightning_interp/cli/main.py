@@ -7,13 +7,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
 
 from lightning_interp.cli.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
+from lightning_interp.console import one_line
 from lightning_interp.errors import CheckpointError, ConfigError, InterpError, MetricsError, RunError, ShapeError
+from lightning_interp.inert_output import inert_output
 
 BAD_INPUT_ERRORS = (ConfigError, CheckpointError, RunError, MetricsError, ShapeError)
 """What the user gave cannot be used; any other error of ours is a failure of the work itself."""
@@ -58,17 +62,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 failed, 2 bad input, 130 interrupted, 143 ended by SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    with _any_character(), inert_output():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
-        with _any_character():
-            args = build_parser(arguments).parse_args(arguments)
-            with _ended_by_sigterm():
-                code = int(args.run(args))
-            sys.stdout.flush()
+        args = build_parser(arguments).parse_args(arguments)
+        with _ended_by_sigterm():
+            code = int(args.run(args))
+        sys.stdout.flush()
         return code
     except SystemExit as stop:  # argparse: --help is 0, a bad argument 2
         return stop.code if isinstance(stop.code, int) else BAD_INPUT
     except InterpError as err:
-        print(f"error: {err}", file=sys.stderr)
+        _tell(f"error: {err}", [line for note in getattr(err, "__notes__", ()) for line in note.splitlines()])
         return BAD_INPUT if isinstance(err, BAD_INPUT_ERRORS) else FAILED
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -76,6 +84,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except Exception as err:  # a fault of the program; its message may quote a stranger's file
+        _tell(f"error: {type(err).__name__}: {err}", "".join(traceback.format_exception(err)).splitlines())
+        return FAILED
+
+
+def _tell(sentence: str, lines: Iterable[str]) -> None:
+    """Print an error, and below it the lines of others, each marked as such."""
+    for line in (sentence, *(f"  | {line}" for line in lines)):
+        print(one_line(line), file=sys.stderr)
 
 
 @contextmanager
@@ -112,9 +129,16 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with an argument, whatever is in it."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """The parser, complete for the command that `arguments` name; other commands have their name and one line only."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lightning-interp",
         description="Phases of learning in PyTorch Lightning runs.",
         epilog=EPILOG,

@@ -3,16 +3,15 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from lightning_interp.cli.terminal import PlainConsole
 from lightning_interp.phases.latent_states import LatentStates
 from lightning_interp.store.metrics_file import MetricsHistory
 from lightning_interp.timeline import Alarm, Phase, Stage, Timeline
 
 
-def show(history: MetricsHistory, timeline: Timeline, console: Console | None = None) -> None:
+def show(history: MetricsHistory, timeline: Timeline, console: PlainConsole | None = None) -> None:
     """Print everything.
 
     Args:
@@ -20,11 +19,11 @@ def show(history: MetricsHistory, timeline: Timeline, console: Console | None = 
         timeline: What was found in it.
         console: Where to; standard output where None.
     """
-    console = console or Console(highlight=False)
+    console = console or PlainConsole()
     _show_columns(history, console)
-    console.print(Text(f"Verdict: {timeline.verdict.replace('_', ' ')}", style="bold"))
-    console.print(Text(str(timeline.evidence["reason"])))
-    console.print(Text(_milestones(timeline.evidence)))
+    console.say(f"Verdict: {timeline.verdict.replace('_', ' ')}", "bold")
+    console.say(str(timeline.evidence["reason"]))
+    console.say(_milestones(timeline.evidence))
     if timeline.phases:
         console.print(phase_table(timeline))
         console.print(
@@ -33,12 +32,12 @@ def show(history: MetricsHistory, timeline: Timeline, console: Console | None = 
     else:
         console.print("No phase found yet.")
     if timeline.stages:
-        console.print(Text(f"Shape of the loss: {', '.join(_stage(stage) for stage in timeline.stages)}."))
+        console.say(f"Shape of the loss: {', '.join(_stage(stage) for stage in timeline.stages)}.")
     for alarm in timeline.alarms:
         if alarm.name != "phase_began":
-            console.print(Text(f"Alarm at step {alarm.step:,}: {alarm.name.replace('_', ' ')}{_measured(alarm, timeline)}"))
+            console.say(f"Alarm at step {alarm.step:,}: {alarm.name.replace('_', ' ')}{_measured(alarm, timeline)}")
     for sentence in timeline.evidence["unknown"]:
-        console.print(Text(f"Not known: {sentence}", style="yellow"))
+        console.say(f"Not known: {sentence}", "yellow")
 
 
 def phase_table(timeline: Timeline) -> Table:
@@ -62,9 +61,9 @@ def _stage(stage: Stage) -> str:
     return f"{stage.name.replace('_', ' ')} {stage.start:,}–{until}"
 
 
-def show_states(found: LatentStates, console: Console | None = None) -> None:
+def show_states(found: LatentStates, console: PlainConsole | None = None) -> None:
     """Print the stretches of latent states and what stands out in each."""
-    console = console or Console(highlight=False)
+    console = console or PlainConsole()
     table = Table("state", "start", "end", "what stands out, against all runs of the fit", "generalized later")
     for state, start, end in found.stretches:
         until = "open" if end is None else f"{end:,}"
@@ -85,11 +84,11 @@ def _cells(phase: Phase) -> tuple[str, ...]:
     return phase.name.replace("_", " "), f"{phase.start:,}", starts_in, end, ends_in, f"{phase.confidence:.2f}"
 
 
-def _show_columns(history: MetricsHistory, console: Console) -> None:
+def _show_columns(history: MetricsHistory, console: PlainConsole) -> None:
     used = ", ".join(column if column == name else f"{column} → {name}" for column, name in history.mapping.items())
-    console.print(Text(f"Columns used: {used}"))
+    console.say(f"Columns used: {used}")
     if history.unused:
-        console.print(Text(f"Columns not used: {', '.join(history.unused)}", style="dim"))
+        console.say(f"Columns not used: {', '.join(history.unused)}", "dim")
 
 
 def _milestones(evidence: Any) -> str:

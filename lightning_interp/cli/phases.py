@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.exit_codes import DONE
+from lightning_interp.cli.plain_json import print_json
 from lightning_interp.errors import MetricsError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if args.figure:
         _draw(args.figure, history, timeline)
     if args.json:
-        print(json.dumps(timeline.to_dict(), allow_nan=False))
+        print_json(timeline.to_dict())
     else:
         from lightning_interp.cli.phase_text import show
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_interp.console import one_line
 from lightning_interp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,4 +57,4 @@ def write_picture(figure: "Figure", target: Path) -> None:
 
     with writing(target):
         (write_image if target.suffix.lower() == ".png" else write_html)(figure, target)
-    print(f"Picture: {target}", file=sys.stderr)
+    print(one_line(f"Picture: {target}"), file=sys.stderr)

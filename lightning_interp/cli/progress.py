@@ -6,13 +6,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from lightning_interp.cli.terminal import PlainConsole
 
 
 @contextmanager
-def counted(console: "Console", what: str) -> Iterator[Callable[[int, int], None]]:
+def counted(console: "PlainConsole", what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar for the duration of the block; gives the function that is told how many are done, and of how many."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from lightning_interp.cli.terminal import shown
 
     columns = (
         TextColumn(what),
@@ -22,7 +24,8 @@ def counted(console: "Console", what: str) -> Iterator[Callable[[int, int], None
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with shown(progress):
         bar = progress.add_task(what, total=None, rate="")
 
         def advance(done: int, total: int) -> None:

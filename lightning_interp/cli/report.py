@@ -2,11 +2,11 @@
 """``lightning-interp report``: one page about a run, or several, that opens from disk without network."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from lightning_interp.cli.exit_codes import DONE
+from lightning_interp.cli.plain_json import print_json
 
 DESCRIPTION = """\
 Writes report.html: the verdict in one sentence, the phases and what changed at each boundary, every figure that can be drawn
@@ -44,12 +44,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and say where it is; returns the exit code."""
-    from rich.console import Console
-
+    from lightning_interp.cli.terminal import PlainConsole, shown
     from lightning_interp.errors import ConfigError
 
-    console = Console(stderr=True, highlight=False)
-    with console.status("reading and drawing …"):
+    with shown(PlainConsole(stderr=True).status("reading and drawing …")):
         from lightning_interp.dashboards.report import write_report
 
         comparison = _compared(args.run_dirs) if len(args.run_dirs) > 1 else None
@@ -61,12 +59,12 @@ def run(args: argparse.Namespace) -> int:
             target = args.output or args.run_dirs[0]
             raise ConfigError(f"report: {target} cannot be written ({err.strerror or err}). Name another with -o.") from err
     if args.json:
-        print(json.dumps({"report": str(page), "bytes": page.stat().st_size}))
+        print_json({"report": str(page), "bytes": page.stat().st_size})
     else:
         from lightning_interp.announcements import size_text
-        from lightning_interp.console import printable
+        from lightning_interp.console import one_line
 
-        print(printable(f"Report: {page}  ({size_text(page.stat().st_size)}; opens in any browser, no network needed)"))
+        print(one_line(f"Report: {page}  ({size_text(page.stat().st_size)}; opens in any browser, no network needed)"))
     return DONE
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``lightning-interp phases --score``: how good the detectors are on a pool of labelled runs, as tables or as JSON."""
 
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.exit_codes import DONE
-from lightning_interp.cli.plain_json import finite
+from lightning_interp.cli.plain_json import finite, print_json
+from lightning_interp.console import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,12 +31,12 @@ def run_score(pool: Path, *, as_json: bool, figure: Path | None) -> int:
     from lightning_interp.store.pool_file import read_pool
 
     runs = [ScoredRun.of(entry.facts, entry.metrics) for entry in read_pool(pool)]
-    print(f"{len(runs)} runs in {pool}", file=sys.stderr)
-    scores = score_pool(runs, on_part=lambda part: print(f"  scored: {part}", file=sys.stderr))
+    print(one_line(f"{len(runs)} runs in {pool}"), file=sys.stderr)
+    scores = score_pool(runs, on_part=lambda part: print(one_line(f"  scored: {part}"), file=sys.stderr))
     if figure is not None:
         _draw(scores[DRAWN], figure)
     if as_json:
-        print(json.dumps({part: as_plain(found) for part, found in scores.items()}, allow_nan=False))
+        print_json({part: as_plain(found) for part, found in scores.items()})
     else:
         _show(scores)
     return DONE
@@ -67,12 +67,13 @@ def _draw(scores: "PartScores", target: Path) -> None:
 
 
 def _show(scores: "Mapping[str, PartScores]") -> None:
-    from rich.console import Console
+    from lightning_interp.cli.terminal import PlainConsole
 
-    console = Console(highlight=False)
+    console = PlainConsole()
     for part, found in scores.items():
         kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(found.kinds.items()))
-        console.print(f"\n[bold]{part.replace('_', ' ')}[/bold]: {sum(found.kinds.values())} runs ({kinds})")
+        console.print()
+        console.say(f"{part.replace('_', ' ')}: {sum(found.kinds.values())} runs ({kinds})", "bold")
         console.print(_warnings_table(found.warnings))
         for name, timelines in found.timelines.items():
             console.print(_boundary_table(name, timelines))

@@ -2,7 +2,6 @@
 """``lightning-interp status``: where a run stands, in the terminal."""
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
     follower = RunFollower(args.run_dir)
     summary = _summarized(follower.look())
     if args.json:
-        from lightning_interp.cli.plain_json import finite
+        from lightning_interp.cli.plain_json import finite, print_json
 
-        print(json.dumps(finite(summary.to_dict()), allow_nan=False))
+        print_json(finite(summary.to_dict()))
     elif args.follow:
         _follow(follower, summary)
     else:
@@ -61,11 +60,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(summary: "RunSummary") -> None:
-    from rich.console import Console
-
     from lightning_interp.cli.status_text import page
+    from lightning_interp.cli.terminal import PlainConsole
 
-    Console(highlight=False).print(page(summary))
+    PlainConsole().print(page(summary))
 
 
 def _follow(follower: "RunFollower", summary: "RunSummary") -> None:
@@ -73,9 +71,12 @@ def _follow(follower: "RunFollower", summary: "RunSummary") -> None:
     from rich.live import Live
 
     from lightning_interp.cli.status_text import page
+    from lightning_interp.cli.terminal import PlainConsole, shown
 
+    console = PlainConsole()
+    live = Live(page(summary), console=console, auto_refresh=False, transient=True, vertical_overflow="ellipsis")
     try:
-        with Live(page(summary), auto_refresh=False, transient=True, vertical_overflow="ellipsis") as live:
+        with shown(live):
             while not summary.ended:
                 time.sleep(FOLLOW_S)
                 problem = ""

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_interp.cli.run_summary import Health, Measured, RunSummary
-from lightning_interp.console import printable
+from lightning_interp.console import one_line
 from lightning_interp.dashboards.figures.words import axis_title, words_for
 from lightning_interp.dashboards.live.run_state import duration
 
@@ -124,4 +124,4 @@ def _table(title: str, lines: list[tuple[str, str]]) -> Table:
 
 
 def _text(text: str, style: str = "") -> Text:
-    return Text(printable(text), style=style)
+    return Text(one_line(text), style=style)

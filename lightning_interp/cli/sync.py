@@ -2,13 +2,13 @@
 """``lightning-interp sync``: results that came after training, to the W&B run of the training."""
 
 import argparse
-import json
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.exit_codes import DONE
+from lightning_interp.cli.plain_json import print_json
 
 if TYPE_CHECKING:
     from lightning_interp.dashboards.sync import Sent
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     modes = {target: mode_of(target, offline=args.offline) for target in targets}
     sent = sync_run(opened, modes, report=report)
     if args.json:
-        print(json.dumps({"sent": [_plain(each) for each in sent]}, allow_nan=False))
+        print_json({"sent": [_plain(each) for each in sent]})
         return DONE
     _show(sent, targets)
     return DONE
@@ -125,18 +125,18 @@ def mode_of(target: "WandbTarget", *, offline: bool) -> str:
 
 def _show(sent: list["Sent"], targets: tuple["WandbTarget", ...]) -> None:
     from lightning_interp.cli.programs import as_typed
-    from lightning_interp.console import printable
+    from lightning_interp.console import one_line
 
     for each in sent:
         rows = f"{len(each.steps):,} rows (steps {each.steps[0]:,} to {each.steps[-1]:,})" if each.steps else "no row"
-        print(printable(f"Sent {rows}, summary, {each.figures} figures and files to {each.target.place} ({each.mode})."))
+        print(one_line(f"Sent {rows}, summary, {each.figures} figures and files to {each.target.place} ({each.mode})."))
         if each.directory is not None:
-            print(printable(f"Offline run {each.directory}; to upload it: {as_typed('wandb')} sync {each.directory}"))
+            print(one_line(f"Offline run {each.directory}; to upload it: {as_typed('wandb')} sync {each.directory}"))
         elif each.target.url:
-            print(printable(f"See {each.target.url}"))
+            print(one_line(f"See {each.target.url}"))
     if not sent:
         places = ", ".join(target.place for target in targets)
-        print(printable(f"Nothing to send: {places} has all results."))
+        print(one_line(f"Nothing to send: {places} has all results."))
 
 
 def _plain(sent: "Sent") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 """``lightning-interp tca``: the components of a run's stored activations."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -10,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.exit_codes import BAD_INPUT, DONE, FAILED
+from lightning_interp.cli.plain_json import print_json
 from lightning_interp.cli.tca_arguments import at_least, parse_ranks
-from lightning_interp.console import printable
+from lightning_interp.console import one_line
 from lightning_interp.errors import ConfigError, InterpError, RunError, ShapeError
 
 if TYPE_CHECKING:
@@ -102,14 +102,14 @@ def run(args: argparse.Namespace) -> int:
     found, failures = _analyze(opened, layers, options)
     word = "note: left out" if found else "error:"
     for layer, err in failures.items():
-        print(printable(f"{word} layer {layer!r}: {err}"), file=sys.stderr)
+        print(one_line(f"{word} layer {layer!r}: {err}"), file=sys.stderr)
     if not found:
         bad_input = all(isinstance(err, ConfigError | ShapeError | RunError) for err in failures.values())
         return BAD_INPUT if bad_input else FAILED
     _show(opened, found, failures, as_json=args.json)
     if args.figure:
         for path in draw(args.figure, opened, found):
-            print(f"Picture: {path}", file=sys.stderr)
+            print(one_line(f"Picture: {path}"), file=sys.stderr)
     return DONE
 
 
@@ -150,17 +150,18 @@ def _analyze(
     run: "Run", layers: Sequence[str], options: "Options"
 ) -> "tuple[list[LayerComponents], dict[str, InterpError]]":
     """What was found in each layer, and why some could not be analyzed."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from lightning_interp.cli.tca_layer import analyze_layer
+    from lightning_interp.cli.terminal import PlainConsole, shown
 
     found, failures = [], {}
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with shown(progress):
         for layer in layers:
-            bar = progress.add_task(printable(layer), total=None)
+            bar = progress.add_task(one_line(layer), total=None)
             report = _reporter(progress, bar, layer)
             try:
                 found.append(analyze_layer(run, layer, options, on_progress=report))
@@ -172,7 +173,7 @@ def _analyze(
 
 def _reporter(progress: Any, bar: Any, layer: str) -> Callable[[str, int, int], None]:
     def report(work: str, done: int, total: int) -> None:
-        progress.update(bar, description=printable(f"{layer}: {work}"), completed=done, total=total)
+        progress.update(bar, description=one_line(f"{layer}: {work}"), completed=done, total=total)
 
     return report
 
@@ -182,12 +183,11 @@ def _show(run: "Run", found: "Sequence[LayerComponents]", failures: "dict[str, I
         skipped = [{"layer": layer, "reason": str(err)} for layer, err in failures.items()]
         name = run.path.resolve().name
         layers = [layer.content for layer in found]
-        print(json.dumps({"schema": SCHEMA, "run": name, "layers": layers, "skipped": skipped}, allow_nan=False))
+        print_json({"schema": SCHEMA, "run": name, "layers": layers, "skipped": skipped})
         return
-    from rich.console import Console
-
     from lightning_interp.cli.tca_text import show
+    from lightning_interp.cli.terminal import PlainConsole
 
-    console = Console(highlight=False)
+    console = PlainConsole()
     for layer in found:
         show(layer, console)

@@ -4,12 +4,10 @@
 from collections.abc import Mapping
 from textwrap import wrap
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from lightning_interp.cli.tca_result import LayerComponents
-from lightning_interp.console import printable
+from lightning_interp.cli.terminal import PlainConsole
 
 CLOSE_TO_NULL = 0.95
 """A fit whose error is over this share of its null's is called no better than it."""
@@ -22,32 +20,29 @@ _COLUMNS = {
 }
 
 
-def show(found: LayerComponents, console: Console) -> None:
+def show(found: LayerComponents, console: PlainConsole) -> None:
     """Print everything that was found in one layer.
 
     Args:
         found: The layer's components.
         console: Where to.
     """
-    console.print(Text(printable(f"Layer {found.layer}"), style="bold"))
-    console.print(Text(_size(found)))
+    console.say(f"Layer {found.layer}", "bold")
+    console.say(_size(found))
     for note in found.notes:
-        console.print(Text(note, style="dim"))
+        console.say(note, "dim")
     console.print(rank_table(found))
-    console.print(Text(f"Recommended rank: {found.selection.recommended}", style="bold"))
+    console.say(f"Recommended rank: {found.selection.recommended}", "bold")
     for reason in found.selection.reasons:
-        console.print(
-            Text("\n".join(wrap(reason, max(20, console.width - 4), initial_indent="  ", subsequent_indent="    ")))
-        )
-    console.print(Text(_quality(found)))
+        for line in wrap(reason, max(20, console.width - 4), initial_indent="  ", subsequent_indent="    "):
+            console.say(line)
+    console.say(_quality(found))
     if found.fit.relative_error > CLOSE_TO_NULL * found.null.relative_error:
-        console.print(
-            Text("Hardly better than without lasting units: do not read much into these components.", style="yellow")
-        )
+        console.say("Hardly better than without lasting units: do not read much into these components.", "yellow")
     for description in found.descriptions:
-        lines = wrap(description.sentence(), max(20, console.width - 2), subsequent_indent="  ")
-        console.print(Text("\n".join(lines)))
-    console.print(Text("Components describe activations; they are not mechanisms.", style="dim"))
+        for line in wrap(description.sentence(), max(20, console.width - 2), subsequent_indent="  "):
+            console.say(line)
+    console.say("Components describe activations; they are not mechanisms.", "dim")
     console.print()
 
 

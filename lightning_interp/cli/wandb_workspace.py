@@ -2,10 +2,11 @@
 """``lightning-interp wandb-workspace``: a ready-made W&B workspace view of everything the monitor logs."""
 
 import argparse
-import json
 import sys
 
 from lightning_interp.cli.exit_codes import DONE
+from lightning_interp.cli.plain_json import print_json
+from lightning_interp.console import one_line
 
 DESCRIPTION = """\
 Builds a W&B workspace view: losses, phases, weights, activations, components and figures in sections, over the snapshot's
@@ -49,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
 
     workspace = build_workspace(args.entity, args.project, name=args.name)
     if not args.json and has_key():
-        print(f"Saved the view {args.name!r}: {save_workspace(workspace)}")
+        print(one_line(f"Saved the view {args.name!r}: {save_workspace(workspace)}"))
         return DONE
     if not args.json:
         print("No W&B key here (`wandb login`, or WANDB_API_KEY): this is the view, not saved.", file=sys.stderr)
-    print(json.dumps(workspace_json(workspace), indent=1, allow_nan=False))
+    print_json(workspace_json(workspace), indent=1)
     return DONE

@@ -7,7 +7,7 @@ import webbrowser
 from pathlib import Path
 
 from lightning_interp.cli.exit_codes import DONE
-from lightning_interp.console import warn
+from lightning_interp.console import one_line, warn
 from lightning_interp.errors import ConfigError
 
 EPILOG = """examples:
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     if not is_loopback(args.host):
         warn(f"--host {args.host}: whoever can reach this port can read these runs; nobody can change anything")
     count = len(runs.all())
-    print(f"Watching {count} run{'' if count == 1 else 's'} at {server.url} (Ctrl-C ends)", flush=True)
+    print(one_line(f"Watching {count} run{'' if count == 1 else 's'} at {server.url} (Ctrl-C ends)"), flush=True)
     gc.freeze()  # what imports made stays for good: looking through it all the time would hold up updates by 150 ms
     if args.browser:
         webbrowser.open(server.url)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """One progress bar over all optimizer steps of a run whose epochs mean nothing to the reader."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lightning_interp.cli.terminal import shown
 
 
 class StepProgress(L.Callback):
@@ -19,6 +22,7 @@ class StepProgress(L.Callback):
         self.console = console
         self.bar: Progress | None = None
         self._lines = 0
+        self._shown = ExitStack()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar, unless the output is a file or a pipe."""
@@ -28,7 +32,7 @@ class StepProgress(L.Callback):
         columns = (TextColumn("step {task.completed}/{task.total}"), BarColumn(), accuracy)
         self.bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console)
         self.bar.add_task("training", total=trainer.max_steps, accuracy=0.0)
-        self.bar.start()
+        self._shown.enter_context(shown(self.bar))
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
         """Move the bar, or print a line at every tenth of the run."""
@@ -51,6 +55,5 @@ class StepProgress(L.Callback):
         self._stop()
 
     def _stop(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+        self._shown.close()
+        self.bar = None

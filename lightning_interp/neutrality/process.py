@@ -167,10 +167,13 @@ def _failure(order: TrainingOrder, folder: Path, code: int) -> InterpError:
     reason = content.get("message", f"its process ended with code {code}")
     if kind == BAD_INPUT:
         return ConfigError(reason)
-    tail = "\n".join((folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES_SHOWN:])
-    said = f" The last lines it printed:\n{tail}" if tail else ""
     if kind == MONITOR_FAILED:
-        return InterpError(f"{reason}.{said}")
-    if order.monitored:
-        return InterpError(f"the training fails with the monitor, and only with it: {reason}.{said}")
-    return ConfigError(f"factory: the training of {order.factory} fails without the monitor: {reason}.{said}")
+        failed = InterpError(f"{reason}.")
+    elif order.monitored:
+        failed = InterpError(f"the training fails with the monitor, and only with it: {reason}.")
+    else:
+        failed = ConfigError(f"factory: the training of {order.factory} fails without the monitor: {reason}.")
+    tail = "\n".join((folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES_SHOWN:])
+    if tail:
+        failed.add_note(f"The last lines it printed:\n{tail}")
+    return failed

@@ -151,3 +151,14 @@ def test_ctrl_c_ends_an_analysis_by_several_processes_cleanly(folder, after):
     assert after <= records() < 383
     assert main(["analyze", str(folder), "--out", "out", "--device", "cpu"]) == 0
     assert records() == 383
+
+
+def test_what_a_module_prints_in_a_worker_steers_no_terminal(folder, capfd):
+    module = Path("project_of_this_test.py")
+    module.write_text(
+        module.read_text().replace("    return nn", '    print("building \\x1b]0;title\\x07", flush=True)\n    return nn')
+    )
+    chosen = ("--module", "project_of_this_test:build", "--probe", "project_of_this_test:probe", "--workers", 2)
+    assert analyze(folder, *chosen) == 0
+    shown = capfd.readouterr()
+    assert ("\x1b" in shown.out + shown.err, shown.out.count(r"building \x1b]0;title\x07") >= 2) == (False, True)

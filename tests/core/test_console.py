@@ -24,5 +24,13 @@ def closed():
 def test_a_standard_error_that_cannot_be_written_raises_nothing(monkeypatch, capsys, stderr):
     monkeypatch.setattr("sys.stderr", stderr)
     record = logging.LogRecord("lightning_interp", logging.INFO, __file__, 1, "a line", None, None)
-    console._CurrentStderr().handle(record)
+    console.CurrentStderr().handle(record)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("speak", "begins"), [(console.say, ""), (console.warn, "warning: ")])
+def test_a_name_makes_no_line_of_its_own(caplog, monkeypatch, speak, begins):
+    monkeypatch.setattr(console.logger, "propagate", True)
+    caplog.set_level(logging.INFO, logger=console.logger.name)
+    speak("layer a\nverdict: grokking\x1b[2J")
+    assert caplog.messages == [rf"{begins}layer a\nverdict: grokking\x1b[2J"]

@@ -29,6 +29,7 @@ CORE = {
     "imports",
     "randomness",
     "console",
+    "inert_output",
     "recycling",
 }
 CORE |= {"tca_settings", "child_python", "system_features"}
@@ -110,6 +111,11 @@ def test_wandb_is_imported_by_the_named_files_only_and_lazily() -> None:
 
 def top_names(path: Path, *, lazy: bool = True) -> set[str]:
     return {name.split(".")[0] for name in imports(parsed(path), lazy=lazy)}
+
+
+def test_commands_print_through_a_console_whose_texts_are_inert() -> None:
+    importers = {name_of(path) for path in FILES if "rich.console.Console" in imports(parsed(path))}
+    assert importers <= {"cli/terminal.py", "demo/progress.py", "demo/run.py"}  # the demo's own is given to it
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -92,11 +92,16 @@ def manifest(status: Any, **changes: Any) -> Manifest:
     return Manifest(**plain | changes)
 
 
-def make_hostile_run(folder: Path) -> Path:
-    """A run whose every name and text would run a script, move a cursor or leave a folder, if it were let."""
-    path = folder / HOSTILE_NAME
+def make_hostile_run(folder: Path, escapes: str = ESCAPES) -> Path:
+    """A run whose every name and text would run a script, move a cursor or leave a folder, if it were let.
+
+    Args:
+        folder: Where the run directory is made.
+        escapes: What is in its name and in texts of every kind, for a terminal to obey.
+    """
+    path = folder / HOSTILE_NAME.replace(ESCAPES, escapes)
     path.mkdir(parents=True)
-    layers = (SCRIPT, IMAGE, CLIMB, ESCAPES)
+    layers = (SCRIPT, IMAGE, CLIMB, escapes)
     names = {"parameters": layers, "activation_layers": layers, "layers": layers, "module_class": SCRIPT}
     write_manifest(path, manifest("training", configuration={SCRIPT: IMAGE, "dirpath": CLIMB}, **names))
     for step in range(0, 2000, 100):
@@ -106,17 +111,17 @@ def make_hostile_run(folder: Path) -> Path:
             SCRIPT: 1.0 + step,
             IMAGE: 2.0,
             CLIMB: 3.0,
-            ESCAPES: 4.0,
+            escapes: 4.0,
         }
         by_layer = {"hoyer": (0.1, 0.2, 0.3, 0.4), SCRIPT: (1.0, 2.0, 3.0, step / 100)}
         append_record(path, Record(step, 0, values, by_layer, {IMAGE: SCRIPT}))
-        scalars = {"interp/lr": 1e-3, SCRIPT: 1.0, IMAGE: 2.0, ESCAPES: 3.0}
+        scalars = {"interp/lr": 1e-3, SCRIPT: 1.0, IMAGE: 2.0, escapes: 3.0}
         _note(path, "snapshot", step=step, bytes=9, scalars=scalars)
-    _note(path, "dropped", step=2000, reason=SCRIPT + ESCAPES)
+    _note(path, "dropped", step=2000, reason=SCRIPT + escapes)
     _note(path, SCRIPT, text=IMAGE)
-    replace_text(path / PHASES, json.dumps(_hostile_timeline().to_dict()))
-    AnalysisState(stage="running", last_step=1900, notices=[SCRIPT, IMAGE + ESCAPES, CLIMB]).write(path)
-    write_components(path, _hostile_components(), FollowState({}, {0: 1.0}, nonnegative=False))
+    replace_text(path / PHASES, json.dumps(_hostile_timeline(escapes).to_dict()))
+    AnalysisState(stage="running", last_step=1900, notices=[SCRIPT, IMAGE + escapes, CLIMB]).write(path)
+    write_components(path, _hostile_components(escapes), FollowState({}, {0: 1.0}, nonnegative=False))
     return path
 
 
@@ -141,18 +146,18 @@ def _detect(run_dir: Path) -> None:
     replace_text(run_dir / PHASES, json.dumps(detect_phases(series, n_classes=CLASSES).to_dict()))
 
 
-def _hostile_timeline() -> Timeline:
+def _hostile_timeline(escapes: str) -> Timeline:
     phases = (
         Phase("fitting", 0, 500, 0.5, (0, 0), (400, 600)),
         Phase(SCRIPT, 500, 1000, 0.5, (400, 600), (900, 1100)),
-        Phase(IMAGE + ESCAPES, 1000, None, 0.5, (900, 1100)),
+        Phase(IMAGE + escapes, 1000, None, 0.5, (900, 1100)),
     )
-    evidence = {"reason": SCRIPT, "unknown": [IMAGE, ESCAPES], "t_mem": None, "t_gen": None, SCRIPT: CLIMB}
+    evidence = {"reason": SCRIPT, "unknown": [IMAGE, escapes], "t_mem": None, "t_gen": None, SCRIPT: CLIMB}
     intensities = {"memorization": ((0, 0.0), (1900, 1.0)), SCRIPT: ((0, 0.5),)}
     return Timeline(SCRIPT, phases, (Alarm(IMAGE, 600), Alarm("phase_began", 700)), intensities, evidence)
 
 
-def _hostile_components() -> StoredComponents:
+def _hostile_components(escapes: str) -> StoredComponents:
     steps = tuple(range(0, 2000, 100))
     factors = tuple(torch.rand(size, 2, generator=torch.Generator().manual_seed(size)) for size in (len(steps), 12, 6))
     return StoredComponents(
@@ -166,7 +171,7 @@ def _hostile_components() -> StoredComponents:
         recommended=2,
         reasons=(SCRIPT,),
         relative_error=0.5,
-        flags=(IMAGE, ESCAPES),
+        flags=(IMAGE, escapes),
         preprocessing={"train_stimuli": 6, "units": list(range(6)), SCRIPT: IMAGE},
         nonnegative=False,
         folded_steps=steps,

@@ -72,7 +72,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as err:
+    except (OSError, UnicodeError) as err:
         raise ConfigError(f"--host: {host!r} is no name or address of this machine ({err}). Try 127.0.0.1.") from err
     for number in range(port, min(port + PORTS_TRIED, 2**16) if port else 1):
         listening = socket.socket(family, kind, protocol)
