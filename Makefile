@@ -1,6 +1,6 @@
 # Every target works from a fresh clone with nothing but Python 3.11 or newer. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench bench-phases verify clean
+.PHONY: help demo test check docs bench bench-gpu bench-phases verify clean
 
 BIN := .venv/bin
 export PYTHON TORCH_FLAGS
@@ -40,7 +40,15 @@ docs: ## build the documentation into site/, warnings are errors
 
 bench: ## run every benchmark, one script per claim (about half an hour)
 	@.ci/venv bench
-	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in $(filter-out benchmarks/gpu.py,$(sort $(wildcard benchmarks/*.py))); do echo "== $$script"; $(BIN)/python $$script; done
+
+bench-gpu: ## measure what needs a GPU, one table (under 10 minutes; VENV=none: with what PYTHON has installed)
+ifeq ($(VENV),none)
+	@PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $${PYTHON:-python3} benchmarks/gpu.py
+else
+	@.ci/venv bench
+	@$(BIN)/python benchmarks/gpu.py
+endif
 
 bench-phases: ## score phase detection on the recorded pool of runs (about a minute)
 	@.ci/venv demo

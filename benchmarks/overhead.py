@@ -46,7 +46,7 @@ SECTIONS = ("steps", "hook", "soak", "memory")
 def watched_in_turns(case: Case, kind: str, options: argparse.Namespace, *, threads: int) -> dict[str, Any]:
     """One training, watched in every second turn: how much slower its steps are then."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        with Lane(case.name, kind, Path(folder) / "lane", threads) as lane:
+        with Lane(case.name, kind, Path(folder) / "lane", threads, device=getattr(options, "device", "cpu")) as lane:
             for number in track(case, kind, seconds=options.seconds):
                 lane.take_turns(case.turn, watched_first=number % 2 == 0)
             ends = lane.end()

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the callback reads from a Lightning Trainer; nothing is changed there."""
 
+import math
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from lightning_interp.batch_transfer import batch_transfer
 from lightning_interp.batches import tensors_of
@@ -74,17 +77,43 @@ def first_loader(loaders: Any) -> Any:
     return next(iter(loaders), None) if isinstance(loaders, list | tuple) else loaders
 
 
-def logged_values(trainer: Trainer) -> dict[str, Tensor | float]:
-    """What the user's code logged, without our own names."""
-    return {name: value for name, value in trainer.callback_metrics.items() if not name.startswith("interp/")}
+class _NumbersStayOnTheGpu(TorchFunctionMode):
+    """Nothing on a GPU is read as a number of python's; NaN stands for it.
+
+    Lightning makes such numbers of what the progress bar shows whenever it is asked for logged values of whatever kind
+    (2.6, `_ResultCollection.metrics`), and each of them waits for the device. They go nowhere when it is not asked for those
+    of the progress bar.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002 - torch's
+        if func is Tensor.item and args[0].device.type != "cpu":
+            return math.nan
+        return func(*args, **(kwargs or {}))
+
+
+def logged_values(trainer: Trainer, *, wait: bool = True) -> dict[str, Tensor | float]:
+    """What the user's code logged, without our own names.
+
+    Args:
+        trainer: The trainer.
+        wait: Whether values may be computed and waited for, which is so at the end of a training. Between steps Lightning
+            only hands out what was logged.
+    """
+    with nullcontext() if wait else _NumbersStayOnTheGpu():
+        logged = trainer.callback_metrics
+    return {name: value for name, value in logged.items() if not name.startswith("interp/")}
 
 
 def snapshot_scalars(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor | float]:
     """What to keep with a snapshot: what the user's code logged, under its own names, and what the training is set to.
 
     Settings come first: where only some can be shown, these are.
+
+    Args:
+        trainer: The trainer.
+        batch: The latest batch, None at the end of the training.
     """
-    return {**training_settings(trainer, batch), **logged_values(trainer)}
+    return {**training_settings(trainer, batch), **logged_values(trainer, wait=batch is None)}
 
 
 def training_settings(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor | float]:

@@ -159,13 +159,14 @@ MONITORS: dict[str, Callable[[Path], list[L.Callback]]] = {
 """What watches a training, made for a folder."""
 
 
-def train(case: Case, callbacks: list[L.Callback], root: Path, *, max_steps: int = -1) -> None:
-    """One training from the same seed, for ever unless a callback ends it."""
+def train(case: Case, callbacks: list[L.Callback], root: Path, *, max_steps: int = -1, device: str = "cpu") -> None:
+    """One training from the same seed on the CPU or the first GPU (``cuda``), for ever unless a callback ends it."""
     torch.manual_seed(0)
     inputs, targets = case.inputs(case.batch * 8), torch.randint(case.classes, (case.batch * 8,))
     dataset = TensorDataset(inputs, targets)
     trainer = L.Trainer(
-        accelerator="cpu",
+        accelerator="cpu" if device == "cpu" else "gpu",
+        devices=1,
         max_steps=max_steps,
         max_epochs=-1,
         logger=False,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training that is watched in turns: ``python -m lanes.training CASE KIND FOLDER THREADS``, started by `Lane`.
+"""One training watched in turns: ``python -m lanes.training CASE KIND FOLDER THREADS DEVICE``, started by `Lane`.
 
 It halts itself before it trains and is let go by its starter. While it is halted or not watched its clocks stand still, and
 steps that are not watched are not counted, so that the monitor sees a training that consists of the watched turns only.
@@ -24,7 +24,7 @@ SHARED_BYTES = 24
 
 def main(arguments: list[str]) -> None:
     """Train until told to end, and leave the time of every step's end in the folder."""
-    name, kind, folder, threads = arguments[0], arguments[1], Path(arguments[2]), int(arguments[3])
+    name, kind, folder, threads, device = arguments[0], arguments[1], Path(arguments[2]), int(arguments[3]), arguments[4]
     with (folder / "shared").open("r+b") as file:
         shared = mmap.mmap(file.fileno(), SHARED_BYTES)
 
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
         switch(callback, shared)
     callbacks = [clock, *watching]
     os.kill(os.getpid(), signal.SIGSTOP)
-    train(case, callbacks, folder)
+    train(case, callbacks, folder, device=device)
     (folder / "peak_kb").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
     (folder / "ends").write_bytes(clock.ends.tobytes())
 

@@ -36,18 +36,19 @@ class Lane:
         kind: Which monitor watches it.
         folder: What it writes, and its clock.
         threads: Threads of the training.
+        device: ``cpu``, or ``cuda`` for the first GPU.
     """
 
-    def __init__(self, case: str, kind: str, folder: Path, threads: int) -> None:
+    def __init__(self, case: str, kind: str, folder: Path, threads: int, *, device: str = "cpu") -> None:
         folder.mkdir()
         (folder / "shared").write_bytes(bytes(SHARED_BYTES))
         with (folder / "shared").open("r+b") as file:
             self._shared = mmap.mmap(file.fileno(), SHARED_BYTES)
         self.folder, self.turns, self.turns_alone = folder, list[Turn](), list[Turn]()
-        here = Path(__file__).parents[1]
+        path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lanes.training", case, kind, str(folder), str(threads)],
-            env=os.environ | {"PYTHONPATH": str(here), "OMP_NUM_THREADS": str(threads), "TMPDIR": str(folder)},
+            [sys.executable, "-m", "lanes.training", case, kind, str(folder), str(threads), device],
+            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "TMPDIR": str(folder)},
         )
         os.waitpid(self._process.pid, os.WUNTRACED)  # it halts before it trains
         self._halted_at, self._halted, self._standing = _now(), [self._process.pid], True

@@ -3,7 +3,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,17 +50,28 @@ class Case:
     ranks_timed: dict[str, Sequence[int]]
 
 
+def selection(
+    tensor: Tensor,
+    *,
+    device: str,
+    nonnegative: bool = False,
+    heldout: bool,
+    ranks: Sequence[int] = RANKS,
+    restarts: int = RESTARTS,
+) -> tuple[float, RankSelection]:
+    """Seconds of one whole selection of a tensor that is on the device, and its result."""
+    wait(device)
+    started = time.perf_counter()
+    found = select_rank(tensor, ranks, restarts=restarts, nonnegative=nonnegative, device=device, heldout=heldout)
+    wait(device)
+    return time.perf_counter() - started, found
+
+
 def ours(case: Case, *, device: str, heldout: bool) -> tuple[list[float], RankSelection]:
     """Seconds of repeated whole selections, after one to warm up, and the last one's result."""
     tensor = case.tensor.to(device)
-    seconds = []
-    for _ in range(REPEATS + 1):
-        _wait(device)
-        started = time.perf_counter()
-        found = select_rank(tensor, RANKS, restarts=RESTARTS, nonnegative=case.nonnegative, device=device, heldout=heldout)
-        _wait(device)
-        seconds.append(time.perf_counter() - started)
-    return seconds[1:], found
+    runs = [selection(tensor, device=device, nonnegative=case.nonnegative, heldout=heldout) for _ in range(REPEATS + 1)]
+    return [seconds for seconds, _ in runs[1:]], runs[-1][1]
 
 
 def measure(case: Case, *, device: str, say: Callable[[str], None]) -> dict[str, Any]:
@@ -103,9 +114,8 @@ def _against(
     name: str, fits: list[PeerFit], errors: dict[int, float], fits_only: list[float], whole: list[float]
 ) -> dict[str, Any]:
     """A peer's time for the whole selection, stopped where it reaches our error, and the ratios to ours."""
-    times = np.interp(RANKS, [fit.rank for fit in fits], [fit.seconds_to(errors[fit.rank]) for fit in fits])
-    total = RESTARTS * float(times.sum())
-    lower = [fit.rank for fit in fits if fit.relative_error < errors[fit.rank] - TOLERANCE]
+    total = selection_seconds(fits, errors)
+    lower = lower_at(fits, errors)
     ratio, with_heldout = total / statistics.median(fits_only), total / statistics.median(whole)
     verdict = "our error equal or lower at every rank timed" if not lower else f"PEER LOWER at ranks {lower}"
     ratios = f"{ratio:7.0f} x   ({with_heldout:.0f} x with held-out errors)"
@@ -119,6 +129,19 @@ def _against(
         "fits": details,
         "line": line,
     }
+
+
+def selection_seconds(
+    fits: Sequence[PeerFit], errors: Mapping[int, float], *, ranks: Sequence[int] = RANKS, restarts: int = RESTARTS
+) -> float:
+    """A peer's seconds for the whole selection: every fit until it reaches our error, ranks between interpolated."""
+    times = np.interp(ranks, [fit.rank for fit in fits], [fit.seconds_to(errors[fit.rank]) for fit in fits])
+    return restarts * float(times.sum())
+
+
+def lower_at(fits: Sequence[PeerFit], errors: Mapping[int, float]) -> list[int]:
+    """Ranks at which a peer's error is lower than ours."""
+    return [fit.rank for fit in fits if fit.relative_error < errors[fit.rank] - TOLERANCE]
 
 
 def on_core(case: Case, say: Callable[[str], None]) -> dict[str, Any]:
@@ -160,10 +183,10 @@ def bandwidth(tensor: Tensor, *, device: str, say: Callable[[str], None]) -> dic
 def _fastest(work: Callable[[], object], device: str) -> float:
     times = []
     for _ in range(10):
-        _wait(device)
+        wait(device)
         started = time.perf_counter()
         work()
-        _wait(device)
+        wait(device)
         times.append(time.perf_counter() - started)
     return min(times)
 
@@ -173,6 +196,7 @@ def spread(seconds: list[float]) -> str:
     return f"{statistics.median(seconds):6.3f} s [{min(seconds):.3f} .. {max(seconds):.3f}], {len(seconds)} runs"
 
 
-def _wait(device: str) -> None:
+def wait(device: str) -> None:
+    """Until a GPU has done what it was given."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)

@@ -316,6 +316,7 @@ class Analyzer:
             return self._measured(snapshot)
         except torch.OutOfMemoryError:
             self._move_to_cpu(f"out of memory on {self.observer.device} at step {snapshot.step}")
+        torch.cuda.empty_cache()  # not before: the error held on to what was computed until then
         return self._measured(snapshot)
 
     def _keep_activations(self, step: int, activations: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

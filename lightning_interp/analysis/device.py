@@ -54,6 +54,16 @@ def leaves_gpu(gpu: GpuMemory) -> bool:
     return gpu.free < LEAVE_SHARE * gpu.total
 
 
+def with_index(device: str) -> str:
+    """The name of a device with its number: calls that set or ask something of one GPU take no ``cuda`` without.
+
+    >>> with_index("cuda"), with_index("cuda:1"), with_index("cpu")
+    ('cuda:0', 'cuda:1', 'cpu')
+    """
+    found = torch.device(device)
+    return f"cuda:{found.index or 0}" if found.type == "cuda" else device
+
+
 def choose_device(wanted: str, *, training: str, gpus: Sequence[GpuMemory]) -> str:
     """Name of the device to analyze on.
 
@@ -67,7 +77,7 @@ def choose_device(wanted: str, *, training: str, gpus: Sequence[GpuMemory]) -> s
     """
     if wanted != "auto":
         check_device(wanted, count=len(gpus))
-        return wanted
+        return with_index(wanted)
     for gpu in gpus:
         if f"cuda:{gpu.index}" != training and gpu.free >= UNUSED_SHARE * gpu.total:
             return f"cuda:{gpu.index}"

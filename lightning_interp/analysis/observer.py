@@ -194,6 +194,8 @@ class Observer:
             return {}
         try:
             stored = observation.stored_activations
+        except torch.OutOfMemoryError:
+            raise
         except Exception as err:  # outputs that failed are already reported by the measures that needed them
             self.state.notice(f"activations are not stored: {type(err).__name__}: {err}")
             return {}

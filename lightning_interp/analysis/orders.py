@@ -4,8 +4,10 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lightning_interp.analysis.analyzer import Analyzer
-from lightning_interp.analysis.device import choose_device, gpu_memory, is_shared
+from lightning_interp.analysis.device import check_device, choose_device, gpu_memory, is_shared, with_index
 from lightning_interp.analysis.messages import StartOrder
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.replica import FactorySource, PackedSource, ReplicaSource
@@ -47,9 +49,14 @@ def analyzer_for(run_dir: Path, order: StartOrder, *, watch: Watch | None = None
 
 
 def _device(order: StartOrder) -> str:
-    """Chosen where the analysis runs, so that a training process never starts up GPUs it does not use."""
-    gpus = [] if order.device == "cpu" else gpu_memory()
-    return choose_device(order.device, training=order.training_device, gpus=gpus)
+    """Chosen where the analysis runs, so that a training process never starts up GPUs it does not use.
+
+    Nor does this one where the device is named: to ask for the memory of a GPU takes some of it.
+    """
+    if order.device == "auto":
+        return choose_device("auto", training=order.training_device, gpus=gpu_memory())
+    check_device(order.device, count=torch.cuda.device_count())
+    return with_index(order.device)
 
 
 def replica_source(packed: bytes | None, factory: Any, without: str) -> tuple[ReplicaSource | None, str]:

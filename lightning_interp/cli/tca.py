@@ -136,11 +136,13 @@ def choose_layers(run: "Run", patterns: Sequence[str]) -> list[str]:
 
 
 def _options(args: argparse.Namespace) -> "Options":
-    from lightning_interp.analysis.device import check_device, gpu_memory
+    import torch
+
+    from lightning_interp.analysis.device import check_device
     from lightning_interp.cli.tca_layer import Options
 
     try:
-        check_device(args.device, count=0 if args.device == "cpu" else len(gpu_memory()))
+        check_device(args.device, count=torch.cuda.device_count())
     except ConfigError as err:
         raise ConfigError(f"--{err}") from err
     return Options(args.ranks, args.restarts, args.nonnegative, args.seed, args.device)

@@ -17,7 +17,7 @@ from lightning_interp.analysis.state import read_state
 from lightning_interp.measures import Measure, WeightNorm
 from lightning_interp.records import ProbeOutputs
 from lightning_interp.store import open_run, write_manifest
-from lightning_interp.store.layout import PHASES, RECORDS, SNAPSHOTS, step_file
+from lightning_interp.store.layout import OBSERVATIONS, PHASES, RECORDS, SNAPSHOTS, committed_steps, step_file
 
 
 class Fails(Measure):
@@ -245,6 +245,26 @@ def test_memory_running_out_moves_the_analysis_to_the_cpu(prepare):
     done = analyzed(run, packed_module=None, factory=RunsOutOnce)
     assert done.records("train_loss")[0].tolist() == [0, 1, 2, 5]
     assert any("out of memory on cpu at step 0; the analysis moved to the CPU" in n for n in done.analysis["notices"])
+
+
+def test_memory_that_ran_out_is_given_back_before_the_cpu_goes_on(prepare, monkeypatch):
+    """On a shared GPU, what the analyzer leaves in torch's cache would be missing to the training until the end."""
+    run = prepare(steps=(0,), module=RunsOutOnce(), measures=["train_loss"])
+    released = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: released.append(True))
+    RunsOutOnce.left.append("no memory left")
+    analyzed(run, packed_module=None, factory=RunsOutOnce)
+    assert released == [True]
+
+
+def test_memory_that_runs_out_for_activations_alone_moves_the_analysis_too(prepare):
+    run = prepare(module=RunsOutOnce(), measures=["weight_norm"])
+    analyzer = analyzer_for(run.path, run.order(packed_module=None, factory=RunsOutOnce))
+    analyzer.observe(0)
+    RunsOutOnce.left.append("no memory left")  # no measure asks for outputs: the activations to keep do
+    analyzer.observe(1)
+    assert any("out of memory on cpu at step 1; the analysis moved to the CPU" in n for n in analyzer.state.notices)
+    assert 1 in committed_steps(run.path / OBSERVATIONS)
 
 
 def test_a_validation_step_reads_the_step_of_each_snapshot(prepare):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
+import torch
 
+from lightning_interp.analysis import orders
 from lightning_interp.analysis.device import GpuMemory, choose_device, is_shared, leaves_gpu
 from lightning_interp.errors import ConfigError
 
@@ -30,6 +32,20 @@ def test_choose_device_prefers_an_unused_gpu_then_a_roomy_training_gpu_then_the_
 @pytest.mark.parametrize("wanted", ["cpu", "cuda:1"])
 def test_choose_device_takes_the_one_named(wanted):
     assert choose_device(wanted, training="cuda:0", gpus=gpus(0.0, 0.0)) == wanted
+
+
+def test_choose_device_gives_a_gpu_its_number():
+    """torch refuses to limit the memory of a device without one, which ended the analyzer."""
+    assert choose_device("cuda", training="cuda:0", gpus=gpus(0.5)) == "cuda:0"
+
+
+def test_a_named_device_starts_up_no_gpu(prepare, monkeypatch):
+    def asked():
+        raise AssertionError("to ask for the memory of a GPU starts it up")
+
+    monkeypatch.setattr(orders, "gpu_memory", asked)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert orders._device(prepare(steps=()).order(device="cuda", training_device="cuda:1")) == "cuda:0"
 
 
 def test_choose_device_refuses_a_gpu_that_is_not_there():

@@ -6,13 +6,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
-from small_training import Classifier, fit
+from noisy_training import quiet_trainer
+from small_training import Classifier, data, fit
+from torch.utils.data import DataLoader
 
 from lightning_interp import InterpMonitor, Monitor, open_run
 from lightning_interp.dashboards.run_view import view_run
-from lightning_interp.trainer_view import training_settings
+from lightning_interp.trainer_view import snapshot_scalars, training_settings
 
 
 class TwoGroups(Classifier):
@@ -81,6 +84,32 @@ def test_one_value_has_the_plain_name_and_of_many_four_are_kept() -> None:
 def test_batch_size_is_that_of_all_processes() -> None:
     batch = {"scale": torch.tensor(1.0), "x": torch.zeros(8, 2)}
     assert training_settings(optimizer_of(), batch) == {"interp/batch_size": 24.0}
+
+
+class ShowsItsLoss(Classifier):
+    """Logs to the progress bar a tensor that cannot be read, as reading one on a GPU would make the training wait."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        self.log("shown", torch.zeros((), device="meta"), prog_bar=True)
+        return super().training_step(batch, batch_idx)
+
+
+class TakesScalars(L.Callback):
+    """Takes what the monitor would, and ends the training before Lightning itself reads what the bar shows."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, Any] = {}
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.taken = snapshot_scalars(trainer, batch)
+        raise NotImplementedError
+
+
+def test_what_the_progress_bar_shows_is_not_read_between_steps(tmp_path: Path) -> None:
+    taker, loader = TakesScalars(), DataLoader(data(), batch_size=32)
+    with pytest.raises(NotImplementedError):  # after it Lightning moves logged values to the CPU, which fails alike
+        quiet_trainer(tmp_path, [taker], num_sanity_val_steps=0, max_epochs=1).fit(ShowsItsLoss(), loader, loader)
+    assert taker.taken["shown"].device.type == "meta"
 
 
 def test_a_tensor_on_another_device_is_not_read() -> None:
