@@ -88,7 +88,7 @@ def test_every_module_and_public_name_imports(used):
 
 
 def test_the_live_analyzer_works_in_its_own_process(folder, trained):
-    assert "-m lightning_interp.analysis.worker" in started(folder)
+    assert " lightning_interp.analysis.worker " in started(folder)
     assert steps_of(folder / session.RUN) == STEPS
 
 
@@ -142,7 +142,7 @@ def test_two_analyzers_of_one_run_are_kept_apart(used):
 def test_a_training_of_check_neutral_is_started_and_ended(folder, used):
     assert used["commands"]["check-neutral"]["code"] == 2
     assert "lesser_session:build" in used["commands"]["check-neutral"]["err"]
-    assert "-m lightning_interp.neutrality.training" in started(folder)
+    assert " lightning_interp.neutrality.training " in started(folder)
 
 
 def test_what_the_output_cannot_show_becomes_a_question_mark(used):
