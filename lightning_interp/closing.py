@@ -47,6 +47,11 @@ class Closing:
         """Whether the process ends."""
         return self._hurry.is_set() or (self._deadline is not None and time.monotonic() >= self._deadline)
 
+    @property
+    def lives_on(self) -> bool:
+        """Whether the process goes on as far as is known, so that there is time for more than the results."""
+        return self._deadline is None and not self.hurried
+
     def hurry(self) -> None:
         """Wait for nothing more."""
         self._hurry.set()
@@ -90,15 +95,16 @@ def close_beside(directory: Path, close: Callable[[Closing], None]) -> None:
     threading.Thread(target=_work, args=(closing, close), name="interp-closing", daemon=True).start()
 
 
-def wait_until_closed(directory: Path, timeout_s: float) -> bool:
-    """Let a monitor of this process come to its end before its run directory is opened again; waits for no analysis.
+def wait_until_closed(directory: Path, timeout_s: float, *, whole: bool = False) -> bool:
+    """Let monitors of this process come to their end, as before their run directory is opened again.
 
     Args:
         directory: Run directory.
         timeout_s: Longest to wait.
+        whole: Whether to wait for the analysis and the report, too.
     """
     same = [closing for closing in list(_under_way) if closing.directory == directory]
-    for closing in same:
+    for closing in [] if whole else same:
         closing.hurry()
     return all([closing.done.wait(timeout_s) for closing in same])
 

@@ -152,7 +152,7 @@ class RunEnd:
         else:
             self._note_closed(status, finished=True)
             self._say_result(after_s)
-            if not closing.hurried and self._reports:
+            if closing.lives_on and self._reports:
                 write_run_report(self._run_dir, partial=False, strict=False)
 
     @property

@@ -10,6 +10,7 @@ from small_training import data
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
+from waiting import until_closed
 
 from lightning_interp import InterpMonitor, Monitor, open_run
 
@@ -56,6 +57,7 @@ def test_plain_loop_that_raises_leaves_a_closed_run(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), monitor.watch(module, train_data=loaders()[0]):
         plain_loop(module, monitor, steps=10)
         raise ZeroDivisionError
+    until_closed(tmp_path / "run")
     run = open_run(tmp_path / "run")
     assert (run.manifest.status, run.steps) == ("failed", [0, 5, 10])
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from small_training import Classifier, fit
+from waiting import until_closed
 
 from lightning_interp import InterpMonitor, open_run
 
@@ -93,6 +94,7 @@ class Fails(Classifier):
 def test_a_training_that_failed_has_a_report(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="the user's own error"):
         fit(tmp_path, monitor(tmp_path), Fails(), max_steps=20)
+    until_closed(tmp_path / "run")
     assert open_run(tmp_path / "run").manifest.status == "failed"
     assert "failed" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
@@ -102,6 +104,7 @@ def test_a_training_that_was_interrupted_has_a_report(tmp_path: Path, restored_s
     module.error = KeyboardInterrupt()
     with pytest.raises(SystemExit):
         fit(tmp_path, monitor(tmp_path), module, max_steps=20)
+    until_closed(tmp_path / "run")
     assert open_run(tmp_path / "run").manifest.status == "interrupted"
     assert (tmp_path / "run" / "report.html").exists()
 

@@ -14,6 +14,7 @@ from noisy_training import quiet_trainer
 from small_training import Classifier, Stream, data, fit
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
+from waiting import until_closed
 
 from lightning_interp import InterpMonitor, Run, open_run
 from lightning_interp.analysis.analyzer import Analyzer
@@ -146,6 +147,7 @@ def test_crash_in_training_is_recorded_and_passed_on(tmp_path: Path) -> None:
     monitor = InterpMonitor(every_n_steps=5)
     with pytest.raises(RuntimeError, match="as planned"):
         fit(tmp_path, monitor, Crashes())
+    until_closed(run_of(monitor).path)
     assert run_of(monitor).manifest.status == "failed"
     assert [record.step for record in run_of(monitor).all_records] == [0, 5, 10]
 
