@@ -33,6 +33,8 @@ RECORD_NAMES = (
 CURVE_NAMES = RECORD_NAMES[:4]
 STEP_NAMES = ("step", "interp/step", "trainer/global_step", "global_step", "_step")
 """Names of the optimizer step, the surest first; W&B counts its own log calls as `_step`."""
+OWN_STEP = "interp/step"
+"""Optimizer step of the monitor's own rows. They come late: what a logger adds to them is the step at which they came."""
 
 _SPECIAL = {"sum_sq": "weight_norm", "gini_we": "gini_embedding", "gini_wl": "gini_readout"}
 _HELDOUT = re.compile(r"^(?:heldout|val|valid|validation|test)[_/]")

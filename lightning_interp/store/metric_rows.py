@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lightning_interp.errors import MetricsError
-from lightning_interp.store.metric_names import STEP_NAMES, understood
+from lightning_interp.store.metric_names import OWN_STEP, STEP_NAMES, understood
 from lightning_interp.store.standing import lost_to_infinity, standing_rows
 from lightning_interp.store.wandb_file import wandb_history
 
@@ -58,6 +58,8 @@ def is_jsonl(path: Path) -> bool:
 def csv_rows(handle: TextIO, path: Path) -> Iterator[Row]:
     """Rows of a CSV file; columns are separated by commas, semicolons or tabs, whichever the header holds.
 
+    In a W&B history with rows of the monitor, these have a step of their own; rows with no optimizer step are left out.
+
     Raises:
         MetricsError: No step column, a column twice, a row longer than the header, or a step that is no whole number.
     """
@@ -65,26 +67,38 @@ def csv_rows(handle: TextIO, path: Path) -> Iterator[Row]:
     delimiter = max(",;\t", key=header.count)
     try:
         columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
-        step_at = _step_column(columns, path)
-        used = [(at, name) for at, name in enumerate(columns) if at != step_at and name.lower() not in _IGNORED and name]
+        steps_at = _step_columns(columns, path)
+        ignored = {"", *_IGNORED, *(columns[at].lower() for at in steps_at)}
+        used = [(at, name) for at, name in enumerate(columns) if name.lower() not in ignored]
         reader = csv.reader(handle, delimiter=delimiter)
         for row in reader:
-            if row:
+            if row and (step_at := _step_at(row, columns, steps_at)) is not None:
                 line = reader.line_num + 1
                 yield line, *_csv_row(row, columns, step_at, used, f"{path}, line {line}")
     except csv.Error as err:
         raise MetricsError(f"{path}: not a CSV file ({err}).") from err
 
 
-def _step_column(columns: list[str], path: Path) -> int:
+def _step_columns(columns: list[str], path: Path) -> list[int]:
+    """Where a row can have its step: the surest column, and before it that of the monitor's own rows."""
     repeated = {name for name in columns if name and columns.count(name) > 1}
     if repeated:
         raise MetricsError(f"{path}, line 1: column `{sorted(repeated)[0]}` appears twice. Rename or remove one of them.")
     plain = [name.lower() for name in columns]
-    for name in STEP_NAMES:
-        if name in plain:
-            return plain.index(name)
-    raise MetricsError(f"{path}, line 1: no column `step`. {understood()}; found {', '.join(columns)}.")
+    found = [name for name in STEP_NAMES if name in plain]
+    if not found:
+        raise MetricsError(f"{path}, line 1: no column `step`. {understood()}; found {', '.join(columns)}.")
+    if OWN_STEP in found:  # beside optimizer steps W&B's count is none
+        found = [OWN_STEP, *(name for name in found if name not in (OWN_STEP, STEP_NAMES[-1]))][:2]
+    else:
+        found = found[:1]
+    return [plain.index(name) for name in found]
+
+
+def _step_at(row: list[str], columns: list[str], steps_at: list[int]) -> int | None:
+    """Where a row has its step; None for one without, which a history with rows of the monitor may hold."""
+    filled = (at for at in steps_at if at < len(row) and row[at].strip())
+    return next(filled, None if columns[steps_at[0]].lower() == OWN_STEP else steps_at[0])
 
 
 def _csv_row(
@@ -180,6 +194,6 @@ def _is_cell(cell: Any) -> bool:
 
 def _json_step(data: Mapping[str, Any], where: str) -> int:
     for name in STEP_NAMES:
-        if name in data:
+        if data.get(name) is not None:
             return _step(data[name], where)
     raise MetricsError(f"{where}: no `step`. {understood()}; found {', '.join(data) or 'nothing'}.")

@@ -3,13 +3,13 @@
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning_interp.child_python import child_environment, module_command
 from lightning_interp.errors import MetricsError
-from lightning_interp.store.metric_names import STEP_NAMES
+from lightning_interp.store.metric_names import OWN_STEP, STEP_NAMES
 
 SUFFIX = ".wandb"
 WAIT_S = 600
@@ -33,8 +33,9 @@ def wandb_file(path: Path) -> Path | None:
 def wandb_history(path: Path) -> Iterator[tuple[int, Any, Mapping[str, Any]]]:
     """Number of each history record, its step as written, and its values by key.
 
-    The step is read from the name of an optimizer step (`trainer/global_step`, ...) that most rows have, the surest of them
-    where several do, and rows without it are left out; where no name is in half of the rows W&B's own `_step` counts.
+    The monitor's own rows have their step with them. Those of others are read by the name of an optimizer step
+    (`trainer/global_step`, ...) that most of them have, the surest of them where several do, and rows without it are left
+    out. Where no name is in half of them W&B's own `_step` counts, or, beside rows of the monitor, none of them does.
 
     Raises:
         MetricsError: W&B cannot read the file, is too old to, or finds no history in it.
@@ -42,9 +43,17 @@ def wandb_history(path: Path) -> Iterator[tuple[int, Any, Mapping[str, Any]]]:
     rows = [(record["num"], record["history"]["item"]) for record in _records(path) if record.get("type") == "history"]
     if not rows:
         raise MetricsError(f"{path}: W&B finds no history in it: nothing was logged, or it is no W&B run. {_OTHER_WAY}")
-    counts = {name: sum(name in values for _, values in rows) for name in STEP_NAMES}
-    named = next((name for name, count in counts.items() if 2 * count >= len(rows)), STEP_NAMES[-1])
-    return ((number, values[named], values) for number, values in rows if named in values)
+    others = [values for _, values in rows if OWN_STEP not in values]
+    named = _step_name(others, beside_own=len(others) < len(rows))
+    by_name = ((number, OWN_STEP if OWN_STEP in values else named, values) for number, values in rows)
+    return ((number, values[name], values) for number, name, values in by_name if name in values)
+
+
+def _step_name(rows: Sequence[Mapping[str, Any]], *, beside_own: bool) -> str:
+    """Name of the step of rows that are not the monitor's; beside those, one that no row has in place of W&B's count."""
+    *optimizer, counted = STEP_NAMES
+    most = (name for name in optimizer if 2 * sum(name in values for values in rows) >= len(rows))
+    return next(most, OWN_STEP if beside_own else counted)
 
 
 def _records(path: Path) -> Iterator[Mapping[str, Any]]:

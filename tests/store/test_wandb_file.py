@@ -89,3 +89,42 @@ def test_a_table_exported_from_the_web_page_is_read(tmp_path):
     table.write_text("Step,brave-sun-3 - train_loss,brave-sun-3 - train_loss__MIN\n0,3.5,3.5\n10,2.5,2.5\n")
     history = read_metrics(table)
     assert (history.series, history.unused) == ({"train_loss": ([0, 10], [3.5, 2.5])}, ("brave-sun-3 - train_loss__MIN",))
+
+
+@pytest.fixture(scope="module")
+def watched_run(tmp_path_factory):
+    """A Lightning training under the monitor: its rows come late, and are fewer than those of the training itself."""
+    rows = [{"score": 3 + step / 100, "trainer/global_step": step} for step in STEPS]
+    for step in range(0, 300, 100):
+        rows += [{"interp/heldout_loss": 2 + step / 100, "interp/step": step, "trainer/global_step": 290}]
+    return log_run(tmp_path_factory.mktemp("watched"), rows)
+
+
+WATCHED = {"heldout_loss": ([0, 100, 200], [2.0, 3.0, 4.0])}
+
+
+def test_the_monitor_s_own_rows_are_read_at_their_own_steps(watched_run):
+    assert read_metrics(watched_run).series == WATCHED
+
+
+def test_w_and_b_s_count_is_no_step_beside_rows_of_the_monitor(tmp_path):
+    rows = [{"score": 1.0}] * 9 + [{"interp/heldout_loss": 2.0 + step, "interp/step": step} for step in (0, 1)]
+    assert read_metrics(log_run(tmp_path, rows)).series == {"heldout_loss": ([0, 1], [2.0, 3.0])}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "_step,interp/step,trainer/global_step,val_loss,interp/heldout_loss\n0,,49,9,\n1,0,99,,2\n2,100,99,,3\n3,200,99,,4\n",
+        "_step,interp/step,note,interp/heldout_loss\n0,,9,\n1,0,,2\n2,100,,3\n3,200,,4\n",
+        '{"_step": 0, "interp/step": null, "trainer/global_step": 49, "val_loss": 9, "interp/heldout_loss": null}\n'
+        '{"_step": 1, "interp/step": 0, "trainer/global_step": 99, "val_loss": null, "interp/heldout_loss": 2}\n'
+        '{"_step": 2, "interp/step": 100, "trainer/global_step": 99, "val_loss": null, "interp/heldout_loss": 3}\n'
+        '{"_step": 3, "interp/step": 200, "trainer/global_step": 99, "val_loss": null, "interp/heldout_loss": 4}\n',
+    ],
+    ids=["csv", "csv-without-optimizer-step", "jsonl"],
+)
+def test_an_exported_history_may_hold_rows_without_the_monitor_s_step(tmp_path, text):
+    path = tmp_path / "history.csv"
+    path.write_text(text)
+    assert read_metrics(path).series["heldout_loss"] == WATCHED["heldout_loss"]
