@@ -15,7 +15,6 @@ from lightning_interp.timeline import Timeline
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
     import wandb
 
 TIMELINE_KEY = "interp/timeline"

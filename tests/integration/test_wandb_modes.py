@@ -13,6 +13,7 @@ import lightning as L
 import logged_training
 import pytest
 import torch
+import wandb
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from noisy_training import quiet_trainer
@@ -20,7 +21,6 @@ from small_training import Classifier, data, fit
 from torch.utils.data import DataLoader
 from wandb_records import SETTINGS, WandbRecords, values_by_step
 
-import wandb
 from lightning_interp import InterpMonitor, open_run
 from lightning_interp.cli.main import main
 from lightning_interp.store.delivered import read_delivered
