@@ -3,9 +3,8 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_interp.batch_transfer import batch_transfer
@@ -15,6 +14,11 @@ from lightning_interp.names import SETTINGS_PREFIX
 from lightning_interp.namespaces import is_overridden
 from lightning_interp.records import Batch
 from lightning_interp.training import Training
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+else:
+    from lightning_interp.lightning_types import LightningModule, Trainer
 
 SANITY_BATCHES = 8
 """Batches of the sanity check that may become the probe."""
