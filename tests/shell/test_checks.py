@@ -30,6 +30,29 @@ def test_order_of_imports_does_not_depend_on_folders_of_runs(tmp_path: Path, fol
     assert done.returncode == 0, done.stdout
 
 
+LEFT_BEHIND = [
+    "demo_run",
+    "docs/interp_runs",
+    "wandb",
+    "lightning_logs",
+    "site",
+    "build",
+    "dist",
+    "checkpoints",
+    "a.egg-info",
+]
+
+
+@pytest.mark.parametrize(("folder", "code"), [*((folder, 0) for folder in LEFT_BEHIND), ("docs", 65)])
+def test_spelling_is_checked_of_what_is_written_here(tmp_path: Path, folder: str, code: int) -> None:
+    """65 is codespell's exit code where it found something."""
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "report.html").write_text("t" + "eh end", encoding="utf-8")
+    command = [sys.executable, "-m", "codespell_lib"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == code
+
+
 @pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="only a clone knows which files are in the repository")
 def test_no_file_is_over_100_kb() -> None:
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
