@@ -60,4 +60,4 @@ verify: ## run the full counts; goes on where it stopped (about 50 minutes)
 	@$(BIN)/python -m pytest -v -n 2 -m verify --resume-file=verify-results/passed.json --durations=8
 
 clean: ## remove .venv and everything built
-	rm -rf .venv site build verify-results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv.lock site build verify-results .pytest_cache .mypy_cache .ruff_cache .hypothesis

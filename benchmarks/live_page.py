@@ -35,7 +35,7 @@ MEASURES = ("effective_rank", "stable_rank", "participation_ratio", "hoyer", "ne
 VECTORS = {"weight_sketch": 64, "fourier_power_embedding": 56, "fourier_power_readout": 56}
 SECTIONS = ("phases", "measures", "layers", "components", "training")
 EVERY, LIMIT_S = 20, 0.3
-CHROMIUM = "/usr/bin/chromium"
+FIND_BROWSER = (str(Path(__file__).parents[1] / ".ci" / "browser"), "--find")
 
 
 class SyntheticRun:
@@ -232,13 +232,14 @@ def spread(measured: Sequence[tuple[float, int]]) -> str:
 
 def measure_in_browser(run: SyntheticRun, url: str, loads: int = 5) -> None:
     """Load the page in a browser with an empty cache each time; then the time until one more snapshot is drawn."""
-    if not Path(CHROMIUM).exists():
-        print(f"no {CHROMIUM}: the page is not loaded in a browser")
+    found = subprocess.run(FIND_BROWSER, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+    if not found:
+        print("no Chromium or Chrome: the page is not loaded in a browser")
         return
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         times = []
         for _ in range(loads):
             page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()

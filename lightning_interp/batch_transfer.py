@@ -3,10 +3,9 @@
 
 import copy
 from dataclasses import replace
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -15,8 +14,14 @@ from lightning_interp.errors import ProbeError
 from lightning_interp.namespaces import is_overridden
 from lightning_interp.records import Batch, Split
 
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+else:
+    from lightning_interp.lightning_types import LightningDataModule, LightningModule, Trainer
+
 _BEFORE, _MOVE, _AFTER = "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"
-_STAGES = {"train": RunningStage.TRAINING, "heldout": RunningStage.VALIDATING}
+_STAGES = {"train": "TRAINING", "heldout": "VALIDATING"}
+"""Names among the `RunningStage` of the trainer's own namespace."""
 
 
 def batch_transfer(trainer: Trainer, module: LightningModule) -> Transfer:
@@ -68,7 +73,8 @@ class BatchTransfer:
     def _copy(self, split: Split) -> tuple[LightningDataModule | None, LightningModule]:
         """Copies with a trainer that says which stage it is: hooks augment training batches only."""
         trainer = copy.copy(self._trainer)
-        trainer.state = replace(self._trainer.state, stage=_STAGES[split])
+        stages = import_module(type(trainer.state).__module__).RunningStage
+        trainer.state = replace(self._trainer.state, stage=stages[_STAGES[split]])
         memo = _shared(self._module)
         memo[id(self._trainer)] = trainer
         if self._datamodule is not None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
 from lightning_interp.analysis.engines import Background
@@ -38,9 +37,9 @@ from lightning_interp.trainer_view import (
 )
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback
+    from lightning.pytorch import Callback, LightningModule, Trainer
 else:
-    from lightning_interp.namespaces import Callback
+    from lightning_interp.lightning_types import Callback, LightningModule, Trainer
 
 
 def _shielded(hook: Callable[..., None]) -> Callable[..., None]:

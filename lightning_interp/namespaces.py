@@ -1,22 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lightning under both of its names: `lightning.pytorch` and `pytorch_lightning` are two packages with classes of their own.
 
-A trainer takes only callbacks of its own package. One class that is a callback of both serves users of either.
+One of the two is enough; `lightning` brings the other with it. Nothing is imported here before it is asked for.
 """
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from types import ModuleType
 
 NAMESPACES = ("lightning.pytorch", "pytorch_lightning")
+FABRICS = ("lightning.fabric", "lightning_fabric")
 
 
-def _callback_classes() -> tuple[type, ...]:
-    """The callback class of every namespace that is installed; `lightning` brings both."""
-    return tuple(import_module(name).Callback for name in NAMESPACES if find_spec(name) is not None)
+def installed(names: tuple[str, ...] = NAMESPACES) -> list[ModuleType]:
+    """The modules of these names that there are, imported.
 
+    Args:
+        names: Names of two parts at most, of which one is needed.
 
-Callback: Any = type("Callback", _callback_classes(), {"__doc__": "A callback for trainers of either namespace."})
+    Raises:
+        ModuleNotFoundError: There is none of them.
+    """
+    found = [name for name in names if find_spec(name.partition(".")[0]) is not None and find_spec(name) is not None]
+    if not found:
+        raise ModuleNotFoundError(
+            f"lightning_interp: neither {' nor '.join(names)} is installed. Run `pip install lightning`; "
+            "loops without a Trainer have `lightning_interp.Monitor`.",
+            name=names[0].partition(".")[0],
+        )
+    return [import_module(name) for name in found]
 
 
 def is_overridden(hook: str, module: object) -> bool:

@@ -5,9 +5,8 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -18,6 +17,11 @@ from lightning_interp.names import SETTINGS_PREFIX
 from lightning_interp.namespaces import is_overridden
 from lightning_interp.records import Batch
 from lightning_interp.training import Training
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+else:
+    from lightning_interp.lightning_types import LightningModule, Trainer
 
 SANITY_BATCHES = 8
 """Batches of the sanity check that may become the probe."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pool import RUNS
 from sklearn.linear_model import LogisticRegression
+from spec import Spec
 
 from lightning_interp.phases import PhaseDetector
 from lightning_interp.phases.gaussian_hmm import GaussianHMM, fit_hmm
@@ -94,7 +95,7 @@ def sign_course(run: ScoredRun, score: LinearScore) -> Course:
     return Course(np.array([step for step, _ in found], float), np.array([score.log_odds(each) for _, each in found]))
 
 
-def validated(runs: Sequence[ScoredRun], specs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def validated(runs: Sequence[ScoredRun], specs: Mapping[str, Spec]) -> Iterator[str]:
     """Detections and false alarms of the score on runs that were left out of its fit, seed by seed and task by task.
 
     Args:
@@ -102,13 +103,13 @@ def validated(runs: Sequence[ScoredRun], specs: Mapping[str, Mapping[str, Any]])
         specs: Definition of each by name, which tells its seed and its task.
     """
     for what in ("seed", "task"):
-        groups = sorted({str(specs[run.name][what]) for run in runs})
+        groups = sorted({str(getattr(specs[run.name], what)) for run in runs})
         if len(groups) < 2:
             continue
         hits = alarms = positives = negatives = 0
         for group in groups:
-            outside = [run for run in runs if str(specs[run.name][what]) == group]
-            score = fit_margins([run for run in runs if str(specs[run.name][what]) != group])
+            outside = [run for run in runs if str(getattr(specs[run.name], what)) == group]
+            score = fit_margins([run for run in runs if str(getattr(specs[run.name], what)) != group])
             for run in outside:
                 alarm = sign_course(run, score).first_over(0.0)
                 positives, negatives = positives + run.positive, negatives + run.negative
@@ -235,7 +236,7 @@ def main() -> None:
     threshold, score = percentile_threshold(runs), fit_margins(runs)
     print(f"percentile: over {threshold} null deviations")
     print(f"margins: {score}")
-    print(*validated(runs, {entry.facts["name"]: entry.facts["spec"] for entry in entries}), sep="\n")
+    print(*validated(runs, {entry.facts["name"]: Spec(**entry.facts["spec"]) for entry in entries}), sep="\n")
     plain, said = fit_states(runs)
     print(*said, sep="\n")
     if args.write:

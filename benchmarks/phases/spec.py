@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What defines one run of the pool: task, data, network and optimizer. Plain values, so that a run can be made again."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 Task = Literal["add", "sub", "mul", "div", "quadratic", "cubic", "squares", "permutation", "parity", "digits"]
@@ -59,8 +59,8 @@ class Spec:
         return "-".join([*parts, f"s{self.seed}"])
 
     def plain(self) -> dict[str, Any]:
-        """As values JSON can hold."""
-        return asdict(self)
+        """What differs from the defaults, as values JSON can hold; ``Spec(**plain)`` is the same run."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}
 
 
 SHORT = {

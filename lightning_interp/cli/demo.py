@@ -5,6 +5,7 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from lightning_interp.cli.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATE
 from lightning_interp.cli.plain_json import print_json
 from lightning_interp.cli.programs import as_typed
 from lightning_interp.console import one_line
+from lightning_interp.errors import ConfigError
 
 if TYPE_CHECKING:
     from lightning_interp.cli.terminal import PlainConsole
@@ -55,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(out: Path, args: argparse.Namespace, console: "PlainConsole") -> "DemoResult":
+    if find_spec("lightning") is None:  # the rest of the package does with `pytorch_lightning`
+        raise ConfigError(
+            "demo: its network is written for the package `lightning`, which is not installed. Run `pip install lightning`."
+        )
     console.print("Loading PyTorch and Lightning …")
     from lightning_interp.demo import run as demo
 

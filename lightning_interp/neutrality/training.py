@@ -18,6 +18,7 @@ from lightning_interp.child_python import take_over
 from lightning_interp.configuration import SWITCH, switched_off
 from lightning_interp.errors import ConfigError, InterpError, RunError
 from lightning_interp.imports import import_object
+from lightning_interp.namespaces import FABRICS, NAMESPACES, installed
 from lightning_interp.neutrality.process import (
     BAD_INPUT,
     FAILURE,
@@ -85,7 +86,7 @@ def _train(order: TrainingOrder, folder: Path) -> int | None:
 
 
 def _seed(seed: int) -> None:
-    import_module("lightning.fabric").seed_everything(seed, verbose=False)
+    installed(FABRICS)[0].seed_everything(seed, verbose=False)
 
 
 def _parts(built: object, factory: str) -> tuple[Any, Any, Sequence[Any]]:
@@ -104,7 +105,7 @@ def _kinds(built: object) -> str:
 def _namespace(trainer: object, factory: str) -> ModuleType:
     """The package that the trainer comes from: ``lightning.pytorch`` or ``pytorch_lightning``."""
     for base in type(trainer).__mro__:
-        for name in ("lightning.pytorch", "pytorch_lightning"):
+        for name in NAMESPACES:
             if base.__name__ == "Trainer" and base.__module__.startswith(f"{name}."):
                 return import_module(name)
     raise ConfigError(f"factory: {factory} must return {_RETURNS}; the first is a {type(trainer).__name__}, not a Trainer.")

@@ -5,16 +5,15 @@ There is no test of a page without a browser: where none is installed, these tes
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import find_browser
 from playwright.sync_api import Browser, Page, sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 HEIGHT = 900
 
 
@@ -64,14 +63,14 @@ class Visit:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    found = [path for name in NAMES if (path := shutil.which(name))]
-    if not found:
+    found = find_browser()
+    if found is None:
         pytest.fail(
             "no Chromium is installed, and pages are tested in a real one: apt-get install chromium, or `.ci/browser`"
         )
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses its sandbox to root
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=found[0], args=arguments)
+        launched = playwright.chromium.launch(executable_path=found, args=arguments)
         yield launched
         launched.close()
 

@@ -36,8 +36,6 @@ CORE |= {"tca_settings", "child_python", "system_features"}
 MATHEMATICS = {"measures", "tca", "phases"}
 SHELL_FLOOR = 3
 
-LIGHTNING = {"batch_transfer.py", "callback.py", "trainer_view.py", "dashboards/loggers.py"}
-"""The only files outside `demo/` that may import Lightning."""
 WANDB = {"dashboards/wandb.py", "dashboards/workspace.py"}
 FILE_FORMATS = {"safetensors", "lightning", "pytorch_lightning", "wandb", "plotly", "pathlib", "tempfile", "shutil"}
 """What the mathematics has no business with."""
@@ -99,9 +97,10 @@ def test_mathematics_imports_no_files_and_no_lightning(path: Path) -> None:
     assert not {name.split(".")[0] for name in imports(parsed(path))} & FILE_FORMATS
 
 
-def test_lightning_is_imported_by_the_named_files_only() -> None:
+def test_lightning_is_imported_by_the_demo_only() -> None:
+    """Elsewhere it is found by `namespaces`, as one of its two packages may be missing."""
     importers = {name_of(path) for path in FILES if {"lightning", "pytorch_lightning"} & top_names(path)}
-    assert {name for name in importers if not name.startswith("demo/")} <= LIGHTNING
+    assert not {name for name in importers if not name.startswith("demo/")}
 
 
 def test_wandb_is_imported_by_the_named_files_only_and_lazily() -> None:

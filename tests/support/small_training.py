@@ -7,9 +7,10 @@ from typing import Any
 import lightning as L
 import torch
 from noisy_training import quiet_trainer
+from three_classes import data as data
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_interp import InterpMonitor
 
@@ -54,12 +55,6 @@ class TurnsNaN(Classifier):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
         return loss * float("nan") if self.global_step >= 30 else loss
-
-
-def data(examples: int = 96) -> TensorDataset:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(examples, 10, generator=generator)
-    return TensorDataset(x, (x[:, 0] > 0).long() + (x[:, 1] > 0).long())
 
 
 class Stream(IterableDataset[Any]):
