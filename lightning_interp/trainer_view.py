@@ -85,7 +85,7 @@ class _NumbersStayOnTheGpu(TorchFunctionMode):
     of the progress bar.
     """
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002 - torch's
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.item and args[0].device.type != "cpu":
             return math.nan
         return func(*args, **(kwargs or {}))
