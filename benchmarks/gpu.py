@@ -18,6 +18,7 @@ ran and all claims held, 1 where something did not, 2 where there is no CUDA dev
 
 import argparse
 import json
+import os
 import shlex
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from pathlib import Path
 
 from gpu_parts.machine import machine_line, missing
 from gpu_parts.rows import Row, counts, markdown, number
-from gpu_parts.sections import WEIGHTS, Order, run_sections
+from gpu_parts.sections import ON_THE_CPU, UNATTENDED, WEIGHTS, Order, run_sections
 
 MINUTES = 9.5
 """Time for all sections; a command of ten minutes also starts and writes."""
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench-gpu: {reason}, so nothing was measured.", file=sys.stderr)
         return NO_CUDA
     began = time.monotonic()
+    os.environ |= UNATTENDED | (ON_THE_CPU if options.device == "cpu" else {})
     head = [machine_line(options.device)]
     head += [REHEARSAL] if options.device == "cpu" else []
     if lacking := missing():

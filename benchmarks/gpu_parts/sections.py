@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
 from gpu_parts.rows import Row, broken
 from gpu_parts.setting import Budget, Part, Setting
 
@@ -24,7 +23,9 @@ MODULES = {"tests": "marked_tests"}
 ENDING_S = 5.0
 """Seconds before its limit at which a section is to have ended by itself."""
 UNATTENDED = {"LIGHTNING_INTERP_REPORT": "0", "LIGHTNING_INTERP_ANALYZERS": "1000"}
-"""No reports, and no analyzer waits for others of this machine."""
+"""Environment of every section: no reports, and no analyzer waits for others of this machine."""
+ON_THE_CPU = {"OMP_NUM_THREADS": "1"}
+"""The same of a rehearsal: tiny operations on several threads wait for one another. Read when torch is imported."""
 _HERE = Path(__file__).parents[1]
 
 
@@ -65,9 +66,6 @@ def rows_of(order: Order) -> Iterator[Row]:
     """Rows of one section in this process; a part that fails is a row, and the next part is run."""
     setting = order.setting
     setting.scratch.mkdir(parents=True, exist_ok=True)
-    os.environ |= UNATTENDED
-    if not setting.on_gpu:
-        torch.set_num_threads(1)  # tiny operations on several threads wait for one another
     try:
         parts: dict[str, Part] = importlib.import_module(f"gpu_parts.{MODULES.get(order.section, order.section)}").PARTS
     except Exception as err:  # a package that is not here
