@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A first training in a fresh environment: ``python clean_training.py ROOT NAMESPACE``.
 
-NAMESPACE is `lightning.pytorch` or `pytorch_lightning`. 200 steps with the monitor and its analyzer, Lightning's CSVLogger, and
-a checkpoint every 20 steps. The last line says how many snapshots were measured, and with which copy of the package.
+NAMESPACE is `lightning.pytorch` or `pytorch_lightning`. 200 steps with the monitor and its analyzer, Lightning's CSVLogger,
+and a checkpoint every 20 steps. The last line says how many snapshots were measured, and with which copy of the package.
 """
 
 import sys
