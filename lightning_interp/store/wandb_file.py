@@ -4,6 +4,7 @@
 import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from lightning_interp.store.metric_names import OWN_STEP, STEP_NAMES
 
 SUFFIX = ".wandb"
 WAIT_S = 600
+READER_SINCE = (0, 31)
+"""The first version of wandb that prints a run's records. What a training logs goes to older ones, too."""
 _OTHER_WAY = "Or export the run's history as CSV and give that."
 
 
@@ -40,6 +43,11 @@ def wandb_history(path: Path) -> Iterator[tuple[int, Any, Mapping[str, Any]]]:
     Raises:
         MetricsError: W&B cannot read the file, is too old to, or finds no history in it.
     """
+    if not can_read():
+        needed = ".".join(map(str, READER_SINCE))
+        raise MetricsError(
+            f"{path}: reading W&B runs needs wandb {needed} or newer, this is {version('wandb')}. {_OTHER_WAY}"
+        )
     rows = [(record["num"], record["history"]["item"]) for record in _records(path) if record.get("type") == "history"]
     if not rows:
         raise MetricsError(f"{path}: W&B finds no history in it: nothing was logged, or it is no W&B run. {_OTHER_WAY}")
@@ -56,6 +64,11 @@ def _step_name(rows: Sequence[Mapping[str, Any]], *, beside_own: bool) -> str:
     return next(most, OWN_STEP if beside_own else counted)
 
 
+def can_read() -> bool:
+    """Whether the wandb that is installed has a reader of runs on disk."""
+    return tuple(int(part) for part in version("wandb").split(".")[:2]) >= READER_SINCE
+
+
 def _records(path: Path) -> Iterator[Mapping[str, Any]]:
     command = module_command("wandb", "leet", "inspect", "--json", str(path))
     try:
@@ -64,5 +77,5 @@ def _records(path: Path) -> Iterator[Mapping[str, Any]]:
         raise MetricsError(f"{path}: W&B cannot be asked to read it ({err}). {_OTHER_WAY}") from err
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise MetricsError(f"{path}: W&B cannot read it ({said[0]}). Update wandb if it is old. {_OTHER_WAY}")
+        raise MetricsError(f"{path}: W&B cannot read it ({said[0]}). {_OTHER_WAY}")
     return (json.loads(line) for line in done.stdout.splitlines() if line.strip())

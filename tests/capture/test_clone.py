@@ -142,6 +142,7 @@ def test_check_capturable_refuses_lazy_parameters():
         check_capturable(nn.LazyLinear(3))
 
 
+@pytest.mark.filterwarnings("ignore:DTensor random operators")  # torch 2.6 says so of every mesh of CPUs
 def test_check_capturable_refuses_sharded_parameters(one_rank):
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Shard, distribute_tensor

@@ -7,9 +7,11 @@ import pytest
 
 from lightning_interp.errors import MetricsError
 from lightning_interp.store.metrics_file import read_metrics
-from lightning_interp.store.wandb_file import wandb_file
+from lightning_interp.store.wandb_file import can_read, wandb_file
 
 STEPS = range(0, 300, 10)
+needs_reader = pytest.mark.skipif(not can_read(), reason="this wandb has no reader of runs on disk")
+"""At the lowest version, which trainings can use, what is tested is that the reader says so."""
 
 
 def log_run(root, rows):
@@ -40,23 +42,28 @@ def plain_run(tmp_path_factory):
     return log_run(tmp_path_factory.mktemp("plain"), [{"train_loss": 3 - row / 20} for row in range(30)])
 
 
+@needs_reader
 def test_a_run_is_read_by_its_optimizer_step(lightning_run):
     assert read_metrics(lightning_run).series["heldout_loss"] == (list(STEPS), [3 + step / 100 for step in STEPS])
 
 
+@needs_reader
 def test_a_run_is_read_from_its_folder_or_its_file(lightning_run):
     assert read_metrics(wandb_file(lightning_run)).series == read_metrics(lightning_run).series
 
 
+@needs_reader
 def test_a_run_without_optimizer_step_is_read_by_wandb_s_own(plain_run):
     assert read_metrics(plain_run).series["train_loss"][0] == list(range(30))
 
 
+@needs_reader
 def test_one_row_with_a_step_does_not_speak_for_all(tmp_path):
     run = log_run(tmp_path, [*({"train_loss": 3 - row / 200} for row in range(100)), {"val_loss": 1.0, "step": 7}])
     assert read_metrics(run).series["train_loss"][0] == list(range(100))
 
 
+@needs_reader
 def test_a_run_that_was_broken_off_is_read_as_far_as_it_goes(lightning_run, tmp_path):
     whole = wandb_file(lightning_run).read_bytes()
     torn = tmp_path / "torn.wandb"
@@ -65,6 +72,7 @@ def test_a_run_that_was_broken_off_is_read_as_far_as_it_goes(lightning_run, tmp_
     assert 3 < len(steps) < len(STEPS) and steps == list(STEPS)[: len(steps)]
 
 
+@needs_reader
 def test_a_file_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "junk.wandb").write_text("junk")
     with pytest.raises(MetricsError, match=r"junk\.wandb: W&B finds no history"):
@@ -78,10 +86,18 @@ def test_a_folder_with_several_runs_is_refused(tmp_path):
         read_metrics(tmp_path)
 
 
+@needs_reader
 def test_a_missing_reader_is_told(lightning_run, tmp_path, monkeypatch):
     monkeypatch.setattr("lightning_interp.child_python.sys.executable", str(tmp_path / "python"))
     with pytest.raises(MetricsError, match="W&B cannot be asked to read it"):
         read_metrics(lightning_run)
+
+
+@pytest.mark.skipif(can_read(), reason="this wandb reads runs")
+def test_a_wandb_that_is_too_old_is_told(tmp_path):
+    (tmp_path / "run.wandb").write_text("never looked into")
+    with pytest.raises(MetricsError, match=r"needs wandb 0\.31 or newer, this is 0\.\d+\.\d+\. Or export"):
+        read_metrics(tmp_path)
 
 
 def test_a_table_exported_from_the_web_page_is_read(tmp_path):
