@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).parents[2]
 MARK = re.compile(r"^@?(pytestmark = )?pytest\.mark\.gpu\b", re.MULTILINE)
 OF_THE_CONFIGURATION = ("jaxtyping", "beartype", "pytest_timeout", "hypothesis")
 """What pyproject.toml's options of pytest, and the tests' shared file, need."""
+NOT_INSTALLED = "ModuleNotFoundError: No module named"
 
 
 def marked(setting: Setting) -> Iterator[Row]:
@@ -30,7 +31,8 @@ def marked(setting: Setting) -> Iterator[Row]:
     )
     lacking = [package for package in OF_THE_CONFIGURATION if find_spec(package) is None]
     report = setting.scratch / "junit.xml"
-    command = [sys.executable, "-m", "pytest", *_options(lacking), "-q", "-m", "gpu", f"--junitxml={report}"]
+    command = [sys.executable, "-m", "pytest", *_options(lacking), "-q", "-m", "gpu", "--continue-on-collection-errors"]
+    command += [f"--junitxml={report}"]
     command += [] if setting.on_gpu else ["--collect-only"]
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests" / "support"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
@@ -44,25 +46,19 @@ def marked(setting: Setting) -> Iterator[Row]:
     )
     without = f"; without pyproject.toml's options, for lack of {', '.join(lacking)}" if lacking else ""
     last = done.stdout.strip().splitlines()[-1:] or done.stderr.strip().splitlines()[-1:] or [f"exit {done.returncode}"]
-    if not setting.on_gpu:
-        yield Row(name, verdict=verdict_of(done.returncode == 0), note=f"collected only: {last[0]}{without}")
-        return
-    passed, failed = outcomes(report) if report.exists() else ([], [])
-    held = done.returncode == 0 and bool(passed) and not failed
-    yield Row(
-        name,
-        f"{len(passed)} passed, {len(failed)} failed",
-        aim="all pass",
-        verdict=verdict_of(held),
-        note=f"{last[0]}{without}",
-    )
-    for test, reason in failed:
-        yield Row(test, aim="passes", verdict="missed", note=reason)
+    passed, failed = outcomes(report) if report.exists() else ([], {})
+    held = done.returncode == 0 and (bool(passed) or not setting.on_gpu)
+    absent = {test for test, reason in failed.items() if NOT_INSTALLED in reason}
+    verdict = "not run" if failed and absent == failed.keys() else verdict_of(held)
+    told = last[0].strip("= ") if setting.on_gpu else f"collected only: {last[0].strip('= ')}"
+    yield Row(name, f"{len(passed)} passed, {len(failed)} failed", aim="all pass", verdict=verdict, note=told + without)
+    for test, reason in failed.items():
+        yield Row(test, aim="passes", verdict="not run" if test in absent else "missed", note=reason)
 
 
 def _options(lacking: list[str]) -> list[str]:
     """As little as works: without plugins that pyproject.toml's options name, none of those options."""
-    options = ["-p", "no:cacheprovider"]
+    options = ["-p", "no:cacheprovider", "-p", "no:dash"]
     if not lacking:
         return options
     # The tests' shared file needs hypothesis; tests marked gpu need nothing of it.
@@ -70,19 +66,20 @@ def _options(lacking: list[str]) -> list[str]:
     return [*options, "-c", os.devnull, f"--rootdir={REPOSITORY}", "--import-mode=importlib", *shared]
 
 
-def outcomes(report: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """Names of the tests that passed, and of those that did not with the first line of the reason.
+def outcomes(report: Path) -> tuple[list[str], dict[str, str]]:
+    """Names of the tests that passed, and of those (or files) that did not, with the reason.
 
     Args:
         report: What ``--junitxml`` wrote.
     """
     passed: list[str] = []
-    failed: list[tuple[str, str]] = []
+    failed: dict[str, str] = {}
     for case in ElementTree.parse(report).iter("testcase"):
-        name = f"{case.get('classname', '').split('.')[-1]}::{case.get('name', '')}"
+        name = "::".join(filter(None, [case.get("classname", "").split(".")[-1], case.get("name", "")]))
         wrong = [child for child in case if child.tag in ("failure", "error", "skipped")]
         if wrong:
-            failed.append((name, " ".join(wrong[0].get("message", wrong[0].tag).split())[:300]))
+            lines = [line for line in (wrong[0].text or "").splitlines() if line.startswith("E ")]
+            failed[name] = " ".join((lines[-1][2:] if lines else wrong[0].get("message", wrong[0].tag)).split())[:300]
         else:
             passed.append(name)
     return passed, failed

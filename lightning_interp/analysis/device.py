@@ -5,6 +5,7 @@ The rules are tested with made-up numbers; none of this was run beside a trainin
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -32,9 +33,15 @@ class GpuMemory:
 
 
 def gpu_memory() -> list[GpuMemory]:
-    """Memory of every visible GPU; empty where there is none."""
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return [GpuMemory(index, *torch.cuda.mem_get_info(index)) for index in range(count)]
+    """Memory of every visible GPU that has any for this process.
+
+    One that does not even let it ask (full to the last byte, or reserved for a single process) is left out.
+    """
+    found = []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        with suppress(RuntimeError):
+            found.append(GpuMemory(index, *torch.cuda.mem_get_info(index)))
+    return found
 
 
 def memory_of(device: torch.device) -> GpuMemory:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lightning_interp.analysis import orders
-from lightning_interp.analysis.device import GpuMemory, choose_device, is_shared, leaves_gpu
+from lightning_interp.analysis.device import GpuMemory, choose_device, gpu_memory, is_shared, leaves_gpu
 from lightning_interp.errors import ConfigError
 
 
@@ -32,6 +32,18 @@ def test_choose_device_prefers_an_unused_gpu_then_a_roomy_training_gpu_then_the_
 @pytest.mark.parametrize("wanted", ["cpu", "cuda:1"])
 def test_choose_device_takes_the_one_named(wanted):
     assert choose_device(wanted, training="cuda:0", gpus=gpus(0.0, 0.0)) == wanted
+
+
+def test_gpu_memory_leaves_out_a_gpu_that_is_too_full_to_be_asked(monkeypatch):
+    def ask(index):
+        if index == 0:
+            raise torch.OutOfMemoryError("CUDA error: out of memory")
+        return 60, 100
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", ask)
+    assert gpu_memory() == [GpuMemory(1, 60, 100)]
 
 
 def test_choose_device_gives_a_gpu_its_number():

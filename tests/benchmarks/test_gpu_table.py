@@ -126,7 +126,7 @@ def test_outcomes_names_tests_that_failed(tmp_path: Path) -> None:
         "<testcase classname='tests.tca.test_gpu' name='test_b'><failure message='assert 1 == 2'/></testcase>"
         "</testsuite></testsuites>"
     )
-    assert outcomes(tmp_path / "junit.xml") == (["test_gpu::test_a"], [("test_gpu::test_b", "assert 1 == 2")])
+    assert outcomes(tmp_path / "junit.xml") == (["test_gpu::test_a"], {"test_gpu::test_b": "assert 1 == 2"})
 
 
 @pytest.mark.parametrize(
