@@ -272,13 +272,17 @@ class InterpMonitor(Callback):
         if stage == "fit":
             self._close(trainer, pl_module)
 
-    @_shielded
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """After a crash or Ctrl-C, which skip `teardown`: only mark it; checkpoints of the user's are made after this."""
-        if self._monitor is not None:
-            self._progress = self._monitor.progress(wait_s=0.0)
-            self._left, self._monitor = self._monitor, None
-            self._left.leave("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
+        monitor, self._monitor = self._monitor, None
+        if monitor is None:
+            return
+        self._left = monitor
+        try:
+            self._progress = monitor.progress(wait_s=0.0)
+            monitor.leave("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
+        except Exception as err:  # also under `strict`: what the user has to know is the exception that is on its way
+            warn(f"the run in {self._directory} was not closed ({type(err).__name__}: {err})")
 
     @property
     def state_key(self) -> str:

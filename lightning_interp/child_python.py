@@ -12,25 +12,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-_PACKAGES_ROOT = str(Path(__file__).resolve().parents[1])
-_START = (
-    "import sys; last, name = sys.argv[1:3]; del sys.argv[1:3]; "
-    "sys.path += [entry for entry in last.split(chr(0x1f)) if entry not in sys.path]; "
-    "from runpy import run_module; run_module(name, run_name='__main__', alter_sys=True)"
-)
+_OWN = Path(__file__).resolve().with_name("__init__.py")
+_START = """
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+last, own, name = sys.argv[1:4]
+del sys.argv[1:4]
+sys.path += [entry for entry in last.split(chr(0x1f)) if entry and entry not in sys.path]
+spec = spec_from_file_location('lightning_interp', own)
+sys.modules['lightning_interp'] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules['lightning_interp'])
+from runpy import run_module
+run_module(name, run_name='__main__', alter_sys=True)
+"""
+"""Runs a module beside the very package that this process has, which may be another than an installed one."""
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
     """Command that runs a module in a new interpreter whose import path leaves the working directory out.
 
-    What is found nowhere else, such as this package in a checkout that is not installed, is found last.
+    What only such an entry of PYTHONPATH holds is found last.
 
     Args:
         module: Dotted name, as for ``python -m``.
         *arguments: Its arguments.
     """
-    last = dict.fromkeys([_PACKAGES_ROOT, *(os.path.realpath(entry) for entry in _entries_of_the_folder())])
-    return [sys.executable, "-P", "-c", _START, "\x1f".join(last), module, *arguments]
+    last = "\x1f".join(os.path.realpath(entry) for entry in _entries_of_the_folder())
+    return [sys.executable, "-P", "-c", _START, last, str(_OWN), module, *arguments]
 
 
 def child_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:

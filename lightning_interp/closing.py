@@ -7,6 +7,9 @@ them two seconds, or until Ctrl-C.
 """
 
 import atexit
+import math
+import multiprocessing.util
+import os
 import signal
 import threading
 import time
@@ -33,28 +36,32 @@ class Closing:
 
     Args:
         directory: Its run directory.
-        deadline: `time.monotonic()` by which it must be done; None until the process ends.
+        deadline: `time.monotonic()` by which it must be done; infinite while the process lives on.
     """
 
-    def __init__(self, directory: Path, deadline: float | None = None) -> None:
+    def __init__(self, directory: Path, deadline: float = math.inf) -> None:
         self.directory = directory
+        self.process = os.getpid()
         self.done = threading.Event()
         self._deadline = deadline
-        self._hurry = threading.Event()
 
     @property
     def hurried(self) -> bool:
-        """Whether the process ends."""
-        return self._hurry.is_set() or (self._deadline is not None and time.monotonic() >= self._deadline)
+        """Whether there is no more time."""
+        return time.monotonic() >= self._deadline
 
     @property
     def lives_on(self) -> bool:
         """Whether the process goes on as far as is known, so that there is time for more than the results."""
-        return self._deadline is None and not self.hurried
+        return math.isinf(self._deadline)
 
-    def hurry(self) -> None:
-        """Wait for nothing more."""
-        self._hurry.set()
+    def hurry(self, deadline: float) -> None:
+        """Be done by then."""
+        self._deadline = min(self._deadline, deadline)
+
+    def time_left(self, most_s: float) -> float:
+        """Seconds that something may take, so many at most."""
+        return max(0.0, min(most_s, self._deadline - time.monotonic()))
 
     def tick(self) -> None:
         """Called while something is waited for.
@@ -73,26 +80,47 @@ class Closing:
             timeout_s: Longest to wait.
         """
         deadline = time.monotonic() + timeout_s
-        while not is_done(_POLL_S):
+        while True:
+            asked = time.monotonic()
+            if is_done(_POLL_S):
+                return True
             if self.hurried or time.monotonic() >= deadline:
                 return False
-        return True
+            time.sleep(max(0.0, asked + _POLL_S - time.monotonic()))  # where nothing was waited for
 
+
+Close = Callable[[Closing], None]
+"""Closes a monitor, and looks at its argument while it waits."""
 
 _under_way: list[Closing] = []
-_exit_deadline: float | None = None
+_end: tuple[int, float] | None = None
+"""Process, and `time.monotonic()` at which its waiting ends."""
+_watched_process: int | None = None
 
 
-def close_beside(directory: Path, close: Callable[[Closing], None]) -> None:
+def close_beside(directory: Path, close: Close) -> None:
     """Close a monitor on a thread of its own; returns at once.
 
     Args:
         directory: Its run directory.
-        close: Does it, and looks at its argument while it waits.
+        close: Does it.
     """
+    _wait_at_the_end_of_this_process()
     closing = Closing(directory)
     _under_way.append(closing)
-    threading.Thread(target=_work, args=(closing, close), name="interp-closing", daemon=True).start()
+    try:
+        threading.Thread(target=_work, args=(closing, close), name="interp-closing", daemon=True).start()
+    except RuntimeError:  # no thread can be started: what ended the training may have been just that
+        closing.hurry(time.monotonic() + _LAST_S)
+        _work(closing, close)
+
+
+def close_at_exit(directory: Path, close: Close) -> None:
+    """Close a monitor that nobody closed before its process ends, within the time that all of them share."""
+    with _ended_by_ctrl_c() as interrupted:
+        _work(Closing(directory, _end_of_waiting() - _LAST_S), close)
+    if interrupted.is_set():
+        _hurry_all(time.monotonic())
 
 
 def wait_until_closed(directory: Path, timeout_s: float, *, whole: bool = False) -> bool:
@@ -103,66 +131,80 @@ def wait_until_closed(directory: Path, timeout_s: float, *, whole: bool = False)
         timeout_s: Longest to wait.
         whole: Whether to wait for the analysis and the report, too.
     """
-    same = [closing for closing in list(_under_way) if closing.directory == directory]
+    same = [closing for closing in _of_this_process() if closing.directory == directory]
     for closing in [] if whole else same:
-        closing.hurry()
+        closing.hurry(time.monotonic())
     return all([closing.done.wait(timeout_s) for closing in same])
 
 
-def closing_at_exit(directory: Path) -> Closing:
-    """For a monitor that nobody closed before its process ends: what is left of the time that all of them share."""
-    return Closing(directory, _end_of_waiting() - _LAST_S)
+def _work(closing: Closing, close: Close) -> None:
+    try:
+        close(closing)
+    except Exception as err:  # told, and never a reason for the user's process to end otherwise
+        warn(f"the run in {closing.directory} was not closed whole ({type(err).__name__}: {err})")
+    finally:
+        closing.done.set()
+        if closing in _under_way:
+            _under_way.remove(closing)
 
 
 @contextmanager
-def ended_by_ctrl_c() -> Iterator[None]:
+def _ended_by_ctrl_c() -> Iterator[threading.Event]:
     """Ctrl-C ends the block at once and quietly, also where Lightning had it ignored after a first one."""
+    interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield interrupted
         return
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        yield
+        yield interrupted
     except KeyboardInterrupt:
+        interrupted.set()
         say("not waiting any longer; what is not analyzed yet stays in the run directory")
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
-def _work(closing: Closing, close: Callable[[Closing], None]) -> None:
-    try:
-        close(closing)
-    except Exception as err:  # on a thread of ours: told, and never a reason for the user's process to end otherwise
-        warn(f"the run in {closing.directory} was not closed whole ({type(err).__name__}: {err})")
-    finally:
-        closing.done.set()
-        _under_way.remove(closing)
+def _wait_at_exit() -> None:
+    """Give what is under way a moment, then have it let go."""
+    end, left = _end_of_waiting(), _of_this_process()
+    _hurry_all(end - _LAST_S)
+    with _ended_by_ctrl_c() as interrupted:
+        if left and end - time.monotonic() > _WORD_AFTER_S and not left[-1].done.wait(_WORD_AFTER_S):
+            say(f"the analysis has {end - time.monotonic():.0f} s left; Ctrl-C ends this at once")
+        for closing in left:
+            closing.done.wait(max(0.0, end - time.monotonic()))
+    if interrupted.is_set():
+        _hurry_all(time.monotonic())
+        for closing in left:  # files are whole at any time; this is for the last words
+            closing.done.wait(_LAST_S / 2 / len(left))
+
+
+def _hurry_all(deadline: float) -> None:
+    for closing in _of_this_process():
+        closing.hurry(deadline)
+
+
+def _of_this_process() -> list[Closing]:
+    """What is under way; a process that was forked has no part of the threads of the one before it."""
+    return [closing for closing in list(_under_way) if closing.process == os.getpid()]
 
 
 def _end_of_waiting() -> float:
-    """`time.monotonic()` at which the process goes on to end, counted from the first call."""
-    global _exit_deadline
-    if _exit_deadline is None:
-        _exit_deadline = time.monotonic() + EXIT_WAIT_S
-    return _exit_deadline
+    """`time.monotonic()` at which the process goes on to end, counted from the first call in it."""
+    global _end
+    if _end is None or _end[0] != os.getpid():
+        _end = os.getpid(), time.monotonic() + EXIT_WAIT_S
+    return _end[1]
 
 
-def _wait_at_exit() -> None:
-    """Give what is under way a moment, then have it let go."""
-    left = list(_under_way)
-    if not left:
+def _wait_at_the_end_of_this_process() -> None:
+    """A process of `multiprocessing` that was forked ends without what `atexit` knows, and with what this registers."""
+    global _watched_process
+    if _watched_process == os.getpid():
         return
-    end = _end_of_waiting()
-    with ended_by_ctrl_c():
-        if not left[-1].done.wait(min(_WORD_AFTER_S, end - time.monotonic())):
-            say(f"the analysis has {end - time.monotonic():.0f} s left; Ctrl-C ends this at once")
-        for closing in left:
-            closing.done.wait(max(0.0, end - _LAST_S - time.monotonic()))
-    for closing in left:
-        closing.hurry()
-    with ended_by_ctrl_c():
-        for closing in left:
-            closing.done.wait(max(0.0, end - time.monotonic()))
+    _watched_process = os.getpid()
+    multiprocessing.util.Finalize(None, _wait_at_exit, exitpriority=100)
 
 
 atexit.register(_wait_at_exit)

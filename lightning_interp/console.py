@@ -6,9 +6,12 @@ A logger never raises, also where a user turns warnings into errors, and is safe
 
 import logging
 import sys
+import unicodedata
 from contextlib import suppress
 
 logger = logging.getLogger("lightning_interp")
+_JOINERS = "\u200c\u200d"
+"""Without width, but part of how Persian, Hindi and some emoji are written."""
 
 
 class CurrentStderr(logging.Handler):
@@ -42,7 +45,8 @@ def printable(text: str, *, keep: str = "\n") -> str:
     r"""Text of a run or a stranger's file without what a terminal would obey, or would show in another order or not at all.
 
     Control characters, those that change the direction of writing, those without width, half surrogate pairs and
-    characters that Unicode has not given out are shown as Python writes them. Twice is the same as once.
+    characters that Unicode has not given out are shown as Python writes them. Spaces of any width stay, and so does what
+    joins or parts two characters of a script or two emoji. Twice is the same as once.
 
     Args:
         text: Text of several lines.
@@ -53,7 +57,15 @@ def printable(text: str, *, keep: str = "\n") -> str:
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)
+    return "".join(char if _is_harmless(text, at, keep) else repr(char)[1:-1] for at, char in enumerate(text))
+
+
+def _is_harmless(text: str, at: int, keep: str) -> bool:
+    char = text[at]
+    if char.isprintable() or char in keep or unicodedata.category(char) == "Zs":
+        return True
+    around = text[at - 1 : at] + text[at + 1 : at + 2]
+    return char in _JOINERS and len(around) == 2 and min(around) > "\x7f" and around.isprintable()
 
 
 def one_line(text: str) -> str:

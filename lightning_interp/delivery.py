@@ -104,9 +104,13 @@ class Delivery:
             self._loggers.summarize(self.timeline, self._step)
         self._note(self._feed.read_bytes)
 
-    def leave(self) -> None:
-        """The training broke off: read what there is, and give loggers nothing more."""
-        self.stop()
+    def leave(self, timeout_s: float) -> None:
+        """The training broke off: read what there is, and give loggers nothing more.
+
+        Args:
+            timeout_s: Longest to wait for the helper thread.
+        """
+        self._feed.stop(timeout_s)
         self._feed.read_now()
         self.timeline = self._feed.take().timeline or self.timeline
         self.end()

@@ -121,7 +121,12 @@ def _folders_of(package: str) -> list[str]:
 
 
 def _is_found_now(package: str) -> bool:
-    return package in sys.modules or importlib.util.find_spec(package) is not None
+    """Whether there is such a package; a folder without a file of its own, which others may add to, does not count."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except ValueError:  # in `sys.modules` without one, as `__main__` is
+        return True
+    return spec is not None and spec.origin is not None
 
 
 def _holds(folder: str, package: str) -> bool:
@@ -132,7 +137,8 @@ def _hidden(name: str) -> str:
     """A sentence where a file of the user's has the name of something that is found first."""
     package = name.partition(".")[0]
     folder = next((folder for folder in _offered if _holds(folder, package)), None)
-    origin = getattr(sys.modules.get(package), "__file__", None)
+    loaded = sys.modules.get(package)
+    origin = getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", ())), None)
     if folder is None or origin is None or Path(origin).is_relative_to(folder):
         return ""
     return f" {package!r} is {origin}; the one in {folder} comes after it: rename yours, or set PYTHONPATH={folder}."

@@ -29,7 +29,8 @@ class InertStream:
 
     def write(self, text: str) -> int:
         """Write text, inert."""
-        self.stream.write(printable(text, keep="\n\t"))
+        # A bar that goes back to the start of its line, as one of the user's own code, gets a line for each look of it.
+        self.stream.write(printable(text.replace("\r\n", "\n").replace("\r", "\n"), keep="\n\t"))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -23,7 +23,7 @@ from lightning_interp.budget import Contention, Pace
 from lightning_interp.capture import Recorder, mark_plain_tensors, take_snapshot
 from lightning_interp.capture.disk_budget import DiskBudget
 from lightning_interp.capture.recorder import BEHIND
-from lightning_interp.closing import close_beside, closing_at_exit, ended_by_ctrl_c, wait_until_closed
+from lightning_interp.closing import close_at_exit, close_beside, wait_until_closed
 from lightning_interp.configuration import MonitorConfig, Resolved, make_schedule, resolve
 from lightning_interp.console import say, warn
 from lightning_interp.delivery import Delivery, PhaseCallback
@@ -110,7 +110,8 @@ class RunMonitor:
         """
         resolved = resolve(self.config, module)
         directory = directory or choose_directory(self.config, training.root, progress)
-        wait_until_closed(directory, CLOSED_WITHIN_S)
+        if not wait_until_closed(directory, CLOSED_WITHIN_S):
+            raise ConfigError(f"dirpath: the run in {directory} is still being closed. Wait a little, or choose another.")
         self._start = open_directory(
             directory, new_manifest(self.config, resolved, module), step=training.step, progress=progress
         )
@@ -224,6 +225,7 @@ class RunMonitor:
         """
         if not self._closed:
             self._mark_closed()
+            self._commit_probe()
             close_beside(self.run_dir, partial(self._end.leave, status))
 
     def abandon(self) -> None:
@@ -240,8 +242,15 @@ class RunMonitor:
         """For a process that ends before anybody closed."""
         if not self._closed:
             self._mark_closed()
-            with ended_by_ctrl_c():
-                self._end.leave("interrupted", closing_at_exit(self.run_dir))
+            self._commit_probe()
+            close_at_exit(self.run_dir, partial(self._end.leave, "interrupted"))
+
+    def _commit_probe(self) -> None:
+        """Here, since the batches that passed were cloned on this thread's stream."""
+        try:
+            self.probe.commit()
+        except Exception as err:  # a device that failed, or no more threads: the run is closed without a probe
+            warn(f"the probe could not be kept ({type(err).__name__}: {err})")
 
     def _open_stages(self, module: nn.Module, training: Training, resolved: Resolved, progress: Progress | None) -> None:
         """Open writer, probe, analyzer and delivery; each is let go again if a later one fails."""

@@ -96,19 +96,22 @@ class RunEnd:
         """
         stages, timeout, began = self._stages, self._config.close_timeout, time.monotonic()
         with stages.opened:
-            stages.pace.stop()
-            stages.probe.commit()
-            closing.wait(stages.recorder.flush, timeout)
-            stages.engine.finish()
-            self._note_closed(status, finished=False)
-            stages.probe.finish(0.0 if closing.hurried else _FIRST_WORD_S)
-            self._write_status(status)
+            try:
+                stages.pace.stop()
+                closing.wait(stages.recorder.flush, timeout)
+                stages.recorder.buffers.clear()  # whoever keeps the callback shall not keep copies of the weights
+                stages.engine.finish()
+                stages.probe.finish(closing.time_left(_FIRST_WORD_S))
+            finally:
+                self._note_closed(status, finished=False)
+                self._write_status(status)
             try:
                 ended = stages.engine.wait(timeout, tick=closing.tick)
             except HurryError:
                 ended = False
-            stages.delivery.leave()
+            stages.delivery.leave(closing.time_left(_FIRST_WORD_S))
             self._tell(closing, status, after_s=time.monotonic() - began if ended else None)
+            stages.recorder.close(closing.time_left(_FIRST_WORD_S))
 
     def abandon(self) -> None:
         """Let go of everything without waiting; what is committed stays. For when the monitor fails."""

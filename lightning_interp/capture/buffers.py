@@ -125,9 +125,15 @@ class SnapshotBuffers:
         self._made += 1
         return CopySet(live)
 
+    def clear(self) -> None:
+        """Let go of the memory: no more snapshots come."""
+        self._sets = 0
+        self._free.clear()
+
     def give_back(self, copies: CopySet) -> None:
         """The writer is done with a set. On any thread."""
-        self._free.append(copies)
+        if self._sets:
+            self._free.append(copies)
 
 
 def layout_of(live: Mapping[str, Tensor]) -> Layout:

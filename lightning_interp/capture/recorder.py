@@ -96,11 +96,14 @@ class Recorder:
         self._notes.append({"event": event, "attempt": self._attempt, "time": round(time.time(), 3), **fields})
 
     def close(self, timeout_s: float) -> bool:
-        """Write what is queued, then end the writer thread; False where the time ran out. Idempotent."""
+        """Write what is queued, then end the writer thread; False where the time ran out. A second call does not wait."""
+        if self._stop.is_set():
+            return not self._pending
         done = self.flush(timeout_s)
+        self._stop.set()
         if self._thread.is_alive():
-            self._stop.set()
             self._thread.join(max(_POLL_S * 2, timeout_s))
+        self.buffers.clear()
         return done
 
     def _unsettled(self) -> bool:

@@ -94,10 +94,15 @@ class ResultFeed:
                     self._failed = True
                     warn(f"results in {self._run_dir} cannot be read ({type(err).__name__}: {err}); they are tried again")
 
-    def stop(self) -> None:
-        """End the helper thread."""
-        self._stop.set()
-        self._thread.join(5.0)
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the helper thread; a second call does not wait for it again.
+
+        Args:
+            timeout_s: Longest to wait until it has ended.
+        """
+        if not self._stop.is_set():
+            self._stop.set()
+            self._thread.join(timeout_s)
 
     def _follow(self) -> None:
         pause = POLL_S

@@ -28,12 +28,14 @@ def test_module_command_runs_a_module_that_is_not_shadowed(folder, pythonpath, m
     assert "November 2026" in done.stdout, done.stderr
 
 
-def test_module_command_finds_what_lies_beside_this_package(folder):
-    """A checkout that is not installed is known to the parent alone."""
-    command = [*module_command("lightning_interp.cli.main", "--version")]
-    command[1:2] = ["-P", "-S"]  # without site-packages, where an installed one would be found
-    done = subprocess.run(command, env=child_environment({}), capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("lightning-interp ")
+def test_module_command_runs_this_very_package_and_no_other(tmp_path):
+    """Another one is installed, as where a checkout is worked in."""
+    (tmp_path / "lightning_interp").mkdir()
+    (tmp_path / "lightning_interp" / "__init__.py").write_text("raise RuntimeError('another')\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = module_command("lightning_interp.cli.main", "--version")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("lightning-interp "), done.stderr
 
 
 def test_child_environment_keeps_entries_that_lead_elsewhere(folder):

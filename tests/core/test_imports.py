@@ -47,6 +47,17 @@ def test_is_found_counts_offered_folders_and_runs_nothing(folder):
     assert "only_here" not in sys.modules
 
 
+def test_import_object_prefers_a_package_of_the_folder_to_a_leftover_of_its_name(folder, tmp_path_factory, monkeypatch):
+    leftover = tmp_path_factory.mktemp("site")
+    (leftover / "project_of_mine" / "__pycache__").mkdir(parents=True)
+    monkeypatch.syspath_prepend(leftover)
+    (folder / "project_of_mine").mkdir()
+    for name in ("__init__", "model"):
+        (folder / "project_of_mine" / f"{name}.py").write_text("build = 1\n")
+    with also_from([folder]):
+        assert import_object("project_of_mine.model:build", argument="module") == 1
+
+
 def test_where_it_is_tells_what_to_do_about_an_import_inside_a_function(folder):
     with also_from([folder]):
         late = import_object("only_here:late", argument="module")

@@ -41,10 +41,10 @@ def test_an_error_s_message_is_one_inert_line(kind):
     assert str(kind("run \x1b[2J\nverdict: grokking")) == r"run \x1b[2J\nverdict: grokking"
 
 
-def test_inert_stream_keeps_line_feeds_and_tabs():
+def test_inert_stream_keeps_line_feeds_and_tabs_and_goes_back_in_no_line():
     below = io.StringIO()
-    InertStream(below).writelines(["a\tb\n", "c\rd\x1b\n"])
-    assert below.getvalue() == "a\tb\nc\\rd\\x1b\n"
+    InertStream(below).writelines(["a\tb\n", "c\r\nd\re\x1b\n"])
+    assert below.getvalue() == "a\tb\nc\nd\ne\\x1b\n"
 
 
 def test_inert_stream_takes_half_a_pair_where_only_utf_8_goes():

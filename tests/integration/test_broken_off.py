@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trainings that break off: what the user does about it comes first, and the run directory is whole all the same."""
 
+import gc
 import math
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +17,12 @@ import torch
 from broken_off import STEP, Slow
 from lightning.pytorch.callbacks import OnExceptionCheckpoint
 from noisy_training import quiet_trainer
-from small_training import Classifier, data, fit
+from small_training import Classifier, Stream, data, fit
 from torch.utils.data import DataLoader
 from waiting import until, until_closed
 
 from lightning_interp import InterpMonitor, Monitor, open_run
+from lightning_interp.capture.buffers import CopySet
 
 SUPPORT = Path(__file__).parents[1] / "support"
 CHECKPOINT_S = 0.5
@@ -74,11 +77,12 @@ def test_the_users_checkpoint_and_the_end_of_the_process_do_not_wait(tmp_path, k
         watched = end(folder, kind, monitors)
         _end_analyzers(folder)
         late_s, exit_s = watched.checkpoint_s - alone.checkpoint_s, watched.exit_s
-        if late_s < CHECKPOINT_S and exit_s < EXIT_S + SLACK_S:
+        told = watched.said.count("the analysis goes on in the background")
+        if late_s < CHECKPOINT_S and exit_s < EXIT_S + SLACK_S and told == monitors:
             break
     assert late_s < CHECKPOINT_S
     assert exit_s < EXIT_S + SLACK_S
-    assert watched.said.count("the analysis goes on in the background") == monitors, watched.said
+    assert told == monitors, watched.said
     for run in (open_run(folder / f"run_{number}") for number in range(monitors)):
         assert run.manifest.status == ("interrupted" if kind == "ctrl-c" else "failed")
         assert run.steps[-1] >= STEP - 1 and len(run.steps) >= STEP, "every snapshot that was taken is on disk"
@@ -97,7 +101,7 @@ def test_a_second_ctrl_c_ends_the_wait_at_once(tmp_path):
     (ended,) = (float(line.split()[1]) for line in out.splitlines() if line.startswith("ended "))
     assert "not waiting any longer" in rest
     assert "Traceback" not in rest
-    assert ended - asked < 1.0, "of the second and a half that were left"
+    assert ended - asked < 1.2, "of the second and a half that were left"
 
 
 def test_an_analysis_that_was_left_finishes_by_itself(tmp_path):
@@ -152,6 +156,71 @@ def test_a_run_that_still_closes_is_gone_on_with(tmp_path):
     assert run.steps == list(range(16))
 
 
+FORKED = """
+import multiprocessing
+import sys
+from pathlib import Path
+
+import broken_off
+
+
+def work(folder):
+    broken_off.main(Path(folder), "error", 1, "standard")
+
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("fork").Process(target=work, args=(sys.argv[1],))
+    process.start()
+    process.join()
+"""
+
+
+def test_a_training_in_a_forked_process_leaves_a_whole_run(tmp_path):
+    """Such a process ends without what `atexit` knows."""
+    command = [sys.executable, "-c", FORKED, str(tmp_path)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(SUPPORT)}, capture_output=True, text=True, timeout=120, check=False
+    )
+    run = open_run(tmp_path / "run_0")
+    assert (run.manifest.status, run.steps[-1] >= STEP - 1) == ("failed", True), done.stderr
+    assert "closed" in {row["event"] for row in run.health}
+    until(lambda: len(open_run(run.path).all_records) == len(run.steps))
+
+
+def test_a_callback_that_is_kept_keeps_no_copy_of_the_weights(tmp_path):
+    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1)
+    with pytest.raises(RuntimeError, match="the user's own error"):
+        fit(tmp_path, monitor, Fails(), max_steps=20)
+    until_closed(tmp_path / "run")
+    gc.collect()
+    assert not [copies for copies in gc.get_objects() if type(copies) is CopySet]
+
+
+def test_a_run_is_closed_where_no_thread_can_be_started(tmp_path, monkeypatch):
+    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1, strict=True)
+    start = threading.Thread.start
+
+    def limited(self):
+        if self.name == "interp-closing":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(RuntimeError, match="the user's own error"):
+        fit(tmp_path, monitor, Fails(), max_steps=20)
+    assert open_run(tmp_path / "run").manifest.status == "failed"
+    until(lambda: len(open_run(tmp_path / "run").all_records) == len(open_run(tmp_path / "run").steps))
+
+
+def test_an_iterable_probe_is_kept_of_a_training_that_broke_off(tmp_path):
+    """Its batches were still being collected."""
+    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1)
+    with pytest.raises(RuntimeError, match="the user's own error"):
+        fit(tmp_path, monitor, Fails(), train=DataLoader(Stream(), batch_size=8), max_steps=20)
+    until_closed(tmp_path / "run")
+    assert open_run(tmp_path / "run").probe is not None
+
+
 def test_a_plain_loop_passes_its_exception_on_at_once_with_a_state_to_resume_from(tmp_path):
     monitor = Monitor(tmp_path / "run", every_n_steps=1, measures=[Slow(), "losses"])
     module, began = torch.nn.Linear(10, 4), math.inf
@@ -173,4 +242,4 @@ def _end_analyzers(folder: Path) -> None:
         except OSError:
             continue
         if b"lightning_interp.analysis.worker" in words and any(str(folder).encode() in word for word in words):
-            os.kill(int(entry.name), signal.SIGKILL)
+            os.kill(int(entry.name), signal.SIGTERM)  # asked to end, it is not started again
