@@ -39,7 +39,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 def check_it_works(fresh: FreshEnvironment, root: Path, *, namespace: str = "lightning.pytorch") -> None:
     """Train 200 steps with the monitor, then ask every command that users begin with."""
     printed = fresh.call([fresh.bin / "python", SCRIPT, root, namespace])
-    assert str(fresh.folder) in printed.splitlines()[-1], "the package that was trained with is the installed one"
+    assert f"records with {fresh.folder}" in printed, "the package that was trained with is the installed one"
     for first, *command in (
         ("Columns used: train_loss", "phases", root / "csv" / "metrics.csv"),
         ("Columns used: train_loss", "phases", root / "run"),

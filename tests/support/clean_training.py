@@ -2,7 +2,8 @@
 """A first training in a fresh environment: ``python clean_training.py ROOT NAMESPACE``.
 
 NAMESPACE is `lightning.pytorch` or `pytorch_lightning`. 200 steps with the monitor and its analyzer, Lightning's CSVLogger,
-and a checkpoint every 20 steps. The last line says how many snapshots were measured, and with which copy of the package.
+an offline W&B run, and a checkpoint every 20 steps. Also says how many snapshots were measured, and with which copy of the
+package.
 """
 
 import sys
@@ -59,7 +60,7 @@ def main(root: Path, namespace: str) -> None:
     trainer = lightning.Trainer(
         max_steps=STEPS,
         accelerator="cpu",
-        logger=loggers.CSVLogger(root, name="", version="csv"),
+        logger=[loggers.CSVLogger(root, name="", version="csv"), loggers.WandbLogger(save_dir=root, offline=True)],
         callbacks=[
             lightning_interp.InterpMonitor(root / "run", every_n_steps=EVERY, background="process"),
             callbacks.ModelCheckpoint(root / "checkpoints", every_n_train_steps=EVERY, save_top_k=-1),

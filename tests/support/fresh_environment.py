@@ -96,7 +96,7 @@ class FreshEnvironment:
 
         Standard output where it ends as expected, both streams in the error where not.
         """
-        hidden = ("PYTHONPATH", "PYTEST_", "VIRTUAL_ENV")
+        hidden = ("PYTHONPATH", "PYTEST_", "VIRTUAL_ENV", "WANDB__")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         where = self.folder.parent if cwd is None else cwd
         ended = subprocess.run(
