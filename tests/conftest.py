@@ -20,6 +20,9 @@ from hypothesis import HealthCheck, settings
 REPOSITORY = Path(__file__).parents[1]
 SOURCES = ("lightning_interp", "tests", "examples", "pyproject.toml", "constraints.txt")
 
+# Doctests are looked for by importing every file: this one takes parts of the system away from whoever imports it.
+collect_ignore = ["support/lesser_system"]
+
 # At import, so that what a whole module shares has it, too. Analyzers of tests that run side by side do not take turns, as
 # those of a sweep would, and W&B's service may take longer to start than users would wait. W&B remembers for a whole process
 # in which mode the first run began. A report takes seconds, so that only tests that look at reports have them written.
