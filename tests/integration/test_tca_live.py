@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 from noisy_training import quiet_trainer
 from small_training import Classifier, data, fit
 from torch.utils.data import DataLoader
+from waiting import until_closed
 
 from lightning_interp import TCA, InterpMonitor, Run, analyze_run, open_run
 from lightning_interp.store.layout import ABANDONED, COMPONENTS, components_file
@@ -95,6 +96,7 @@ def test_a_resumed_run_follows_its_components_from_where_it_resumed(tmp_path: Pa
 
     with pytest.raises(RuntimeError, match="crashed"):
         run_to_step_60(StopsAt(50))
+    until_closed(tmp_path / "run")
     assert max(open_run(tmp_path / "run").components(LAYER).folded_steps) > 30
     run_to_step_60(ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
     run = open_run(tmp_path / "run")
