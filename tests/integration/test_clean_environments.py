@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fresh_environment import EXTRAS, REPOSITORY, FreshEnvironment, lower_bounds, requirements, tested_torch
+from fresh_environment import EXTRAS, REPOSITORY, FreshEnvironment, lower_bounds, pinned_torch, requirements
 
 pytestmark = [pytest.mark.verify, pytest.mark.timeout(1800)]
 
@@ -117,7 +117,7 @@ def libraries_of_torch(python: str, folder: Path) -> list[str]:
     flags = shlex.split(os.environ.get("TORCH_FLAGS", ""))
     options = ("--quiet", "--no-input", "--dry-run", "--no-deps", "--report", report)
     pip = (probe / "bin" / "python", "-m", "pip", "install")
-    subprocess.run([*pip, *options, *flags, f"torch=={tested_torch()}"], check=True)
+    subprocess.run([*pip, *options, *flags, f"torch=={pinned_torch()}"], check=True)
     (torch,) = json.loads(report.read_text(encoding="utf-8"))["install"]
     shutil.rmtree(probe)
     needed = torch["metadata"].get("requires_dist", [])

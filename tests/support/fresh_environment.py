@@ -42,7 +42,7 @@ def lower_bounds() -> dict[str, str]:
     return bounds | {"pytorch-lightning": bounds["lightning"]}  # its twin, which `lightning` brings in any version
 
 
-def tested_torch() -> str:
+def pinned_torch() -> str:
     """The version of torch that constraints.txt names."""
     text = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8")
     return re.findall(r"^torch==(\S+)$", text, flags=re.MULTILINE)[0]
@@ -60,7 +60,7 @@ class FreshEnvironment:
     def __init__(self, folder: Path, python: str, pins: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.bin = folder / "bin"
-        self.pins = {"torch": tested_torch()} | (pins or {})
+        self.pins = {"torch": pinned_torch()} | (pins or {})
         self.call([python, "-m", "venv", folder])
         self.constraints = folder / "pins.txt"
         self.constraints.write_text("".join(f"{name}=={version}\n" for name, version in self.pins.items()))
