@@ -178,6 +178,7 @@ class InterpMonitor(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the whole configuration; nothing is written yet."""
+        self._sanity.clear()  # of a fit that broke off in its sanity check
         if stage == "fit" and not self._inactive(trainer):
             check_strategy(trainer)
             check_arguments(self.config)
@@ -326,6 +327,9 @@ class InterpMonitor(Callback):
                 return err
             warn(f"the monitor could not start ({type(err).__name__}: {err}). Training goes on without it.")
             return None
+        except BaseException:  # Ctrl-C
+            monitor.abandon()
+            raise
         self._monitor, self._left = monitor, None
         monitor.probe.offer_sanity(self._sanity, whole=sanity_was_whole(trainer, len(self._sanity)))
         self._sanity.clear()

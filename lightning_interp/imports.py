@@ -39,6 +39,11 @@ def folders_needed() -> tuple[str, ...]:
     return tuple(_needed)
 
 
+def need(folders: Sequence[str]) -> None:
+    """Remember folders that another process needed: this one needs them for the same objects."""
+    _needed.extend(folder for folder in folders if folder not in _needed)
+
+
 @contextmanager
 def searched_last(folders: Sequence[str]) -> Iterator[None]:
     """Have folders at the end of ``sys.path`` for the duration of the block."""
@@ -58,9 +63,9 @@ def is_found(package: str) -> bool:
     return _is_found_now(package) or any(_holds(folder, package) for folder in _offered)
 
 
-def path_for(module: str) -> tuple[str, ...]:
-    """``sys.path`` for a process that imports a module, with the folders of `also_from` that alone hold it at its end."""
-    return (*sys.path, *_folders_of(module.partition(".")[0]))
+def folders_for(module: str) -> tuple[str, ...]:
+    """Folders of `also_from` that alone hold a module, for a process that imports it."""
+    return tuple(_folders_of(module.partition(".")[0]))
 
 
 def import_object(path: str, *, argument: str) -> Any:
@@ -110,7 +115,7 @@ def where_it_is(err: BaseException) -> str:
 
 def _import_module(name: str) -> Any:
     folders = _folders_of(name.partition(".")[0])
-    _needed.extend(folder for folder in folders if folder not in _needed)
+    need(folders)
     with searched_last(folders):
         return importlib.import_module(name)
 

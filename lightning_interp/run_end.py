@@ -113,6 +113,13 @@ class RunEnd:
             self._tell(closing, status, after_s=time.monotonic() - began if ended else None)
             stages.recorder.close(closing.time_left(_FIRST_WORD_S))
 
+    def _leave_now(self, status: Status) -> None:
+        self._stages.engine.finish()
+        self._note_closed(status, finished=False)
+        self._write_status(status)
+        self._stages.delivery.leave(0.0)
+        self._say_left()
+
     def abandon(self) -> None:
         """Let go of everything without waiting; what is committed stays. For when the monitor fails."""
         self._stages.recorder.note("closed", status="failed", analyzer_finished=False)
@@ -124,12 +131,16 @@ class RunEnd:
         stages, began = self._stages, time.monotonic()
         deadline = began + timeout
         with stages.opened:
-            stages.pace.stop()
-            stages.probe.finish(max(0.0, deadline - time.monotonic()))
-            stages.recorder.flush(max(0.0, deadline - time.monotonic()))
-            stages.engine.finish()
-            ended = stages.engine.wait(max(0.0, deadline - time.monotonic()), tick=self._waiting())
-            stages.delivery.finish()
+            try:
+                stages.pace.stop()
+                stages.probe.finish(max(0.0, deadline - time.monotonic()))
+                stages.recorder.flush(max(0.0, deadline - time.monotonic()))
+                stages.engine.finish()
+                ended = stages.engine.wait(max(0.0, deadline - time.monotonic()), tick=self._waiting())
+                stages.delivery.finish()
+            except KeyboardInterrupt:  # not waited for any longer, and all the same a run that is closed
+                self._leave_now(status)
+                raise
             finished = ended and stages.engine.failure is None
             self._note_closed(status, finished=finished)
             self._write_status(status)
@@ -150,8 +161,7 @@ class RunEnd:
             stages.recorder.note("analyzer_failed", reason=failure)
             warn(f"{failure}; {finish_words(self._run_dir)}")
         elif after_s is None:
-            left = left_words(self._run_dir, to_sync=stages.delivery.has_wandb)
-            say(left if stages.engine.goes_on(0.0) else f"the analysis is unfinished: {finish_words(self._run_dir)}")
+            self._say_left()
         else:
             self._note_closed(status, finished=True)
             self._say_result(after_s)
@@ -202,6 +212,10 @@ class RunEnd:
             write_manifest(self._run_dir, replace(manifest, status=status))
         except OSError as err:
             warn(f"run.json could not be updated ({err}); it still says '{manifest.status}'")
+
+    def _say_left(self) -> None:
+        left = left_words(self._run_dir, to_sync=self._stages.delivery.has_wandb)
+        say(left if self._stages.engine.goes_on(0.0) else f"the analysis is unfinished: {finish_words(self._run_dir)}")
 
     def _say_unfinished(self) -> None:
         if self._stages.engine.goes_on():

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import cloudpickle
 
 from lightning_interp.errors import ProbeError
+from lightning_interp.imports import folders_needed
 from lightning_interp.records import Probe
 from lightning_interp.tca_settings import TCA
 
@@ -107,7 +108,7 @@ def encode(kind: Kind, content: object = None) -> bytes:
 
 def encode_start(order: StartOrder) -> bytes:
     """The first frame. The import path goes ahead of everything that may need it to be unpickled."""
-    head = {"kind": "start", "sys_path": order.sys_path}
+    head = {"kind": "start", "sys_path": order.sys_path, "folders": folders_needed()}
     body = encode("start", order)
     return json.dumps(head).encode() + b"\n" + body
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_interp.analysis.shipping import pack_module, unpack_module
 from lightning_interp.batches import map_tensors
 from lightning_interp.errors import ProbeError
-from lightning_interp.imports import where_it_is
+from lightning_interp.imports import folders_needed, searched_last, where_it_is
 from lightning_interp.names import strip_wrappers
 from lightning_interp.records import Batch, Snapshot
 from lightning_interp.recycling import RecycledMemory
@@ -34,7 +34,8 @@ class PackedSource:
 
     def __call__(self, snapshot: Snapshot) -> nn.Module:
         """Unpickle with the snapshot's weights in place of the references."""
-        return unpack_module(self._packed, snapshot.weights)
+        with searched_last(folders_needed()):  # its classes may come from a file that the user named
+            return unpack_module(self._packed, snapshot.weights)
 
 
 class FactorySource:

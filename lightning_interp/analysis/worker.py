@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from lightning_interp.analysis.orphan import DeathWatch, plain_signals
 from lightning_interp.child_python import take_over
+from lightning_interp.imports import folders_needed, need, searched_last
 from lightning_interp.inert_output import make_output_inert
 from lightning_interp.system_features import PRIORITIES
 
@@ -57,11 +58,13 @@ def main(run_dir: Path, stream: BinaryIO, life: int | None = None) -> int:
         return 0  # the training ended before it had anything to say
     import_all()
     take_over(first[0]["sys_path"])
+    need(first[0]["folders"])
     orders: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
     listener = threading.Thread(target=_listen, args=(stream, orders, death), daemon=True)
     listener.start()
     with analyzer_lock(run_dir, wait_s=LOCK_WAIT_S):
-        order: StartOrder = decode(start[1])
+        with searched_last(folders_needed()):
+            order: StartOrder = decode(start[1])
         death.grace_s = order.orphan_grace_s
         with closing(Pulse(run_dir, order.start_id)):
             _analyze(run_dir, replace(order, quarantine=quarantine), orders, watch, death)

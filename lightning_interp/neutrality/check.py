@@ -7,6 +7,7 @@ deterministic and nothing can be said about the monitor.
 
 import math
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from lightning_interp.errors import ConfigError
-from lightning_interp.imports import is_found, path_for
+from lightning_interp.imports import folders_for, is_found
 from lightning_interp.neutrality.process import Moment, TrainingOrder, TrainingRecord, train
 
 Kind = Literal["tensor", "output", "optimizer", "random state", "length"]
@@ -115,7 +116,8 @@ def check_neutral(
         seed=seed,
         keep=None,
         parent=os.getpid(),
-        import_path=path_for(factory.partition(":")[0]),
+        import_path=tuple(sys.path),
+        folders=folders_for(factory.partition(":")[0]),
     )
     with TemporaryDirectory(prefix="interp-neutral-", ignore_cleanup_errors=True) as scratch:
         return _Check(order, Path(scratch), on_progress).report()

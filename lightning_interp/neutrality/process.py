@@ -46,7 +46,8 @@ class TrainingOrder:
         seed: What every global random stream starts from.
         keep: Step at which the module's tensors themselves are kept, None for none.
         parent: Process that waits for this training; without it the training ends.
-        import_path: ``sys.path`` of that process, and last a folder that only the factory is in.
+        import_path: ``sys.path`` of that process.
+        folders: Where else the factory is, searched for its import alone.
     """
 
     factory: str
@@ -57,12 +58,13 @@ class TrainingOrder:
     keep: int | None
     parent: int
     import_path: tuple[str, ...]
+    folders: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> "TrainingOrder":
         """The order that lies in a folder."""
         content = json.loads((folder / _ORDER).read_text(encoding="utf-8"))
-        return cls(**{**content, "import_path": tuple(content["import_path"])})
+        return cls(**{**content, **{name: tuple(content[name]) for name in ("import_path", "folders")}})
 
     def write(self, folder: Path) -> None:
         """Put the order into a folder."""

@@ -17,7 +17,7 @@ from typing import Any
 from lightning_interp.child_python import take_over
 from lightning_interp.configuration import SWITCH, switched_off
 from lightning_interp.errors import ConfigError, InterpError, RunError
-from lightning_interp.imports import import_object
+from lightning_interp.imports import also_from, import_object
 from lightning_interp.namespaces import FABRICS, NAMESPACES, installed
 from lightning_interp.neutrality.process import (
     BAD_INPUT,
@@ -66,7 +66,8 @@ def _train(order: TrainingOrder, folder: Path) -> int | None:
     """Train; returns how many steps the monitor analyzed, None in all processes but the first of a distributed training."""
     take_over(order.import_path)
     _seed(order.seed)  # modules may draw while they are imported
-    build = import_object(order.factory, argument="factory")
+    with also_from(order.folders):
+        build = import_object(order.factory, argument="factory")
     if not callable(build):
         raise ConfigError(f"factory: {order.factory} is a {type(build).__name__}, expected a function without arguments.")
     _seed(order.seed)

@@ -222,6 +222,43 @@ def test_an_iterable_probe_is_kept_of_a_training_that_broke_off(tmp_path):
     assert open_run(tmp_path / "run").probe is not None
 
 
+def test_ctrl_c_while_the_end_of_a_training_waits_leaves_a_closed_run(tmp_path, monkeypatch):
+    def interrupted(reached, last_step):
+        signal.raise_signal(signal.SIGINT)  # from the keyboard, while the console says how far the analysis is
+        return ""
+
+    monkeypatch.setattr("lightning_interp.run_end.waiting_line", interrupted)
+    monitor = Monitor(tmp_path / "run", every_n_steps=1, measures=[Slow(), "losses"])
+    with (
+        pytest.raises(KeyboardInterrupt),
+        monitor.watch(torch.nn.Linear(10, 4), train_data=DataLoader(data(), batch_size=32)),
+    ):
+        for _ in range(20):
+            monitor.step()
+    run = open_run(tmp_path / "run")
+    assert run.manifest.status == "finished", "the training was"
+    assert [row["analyzer_finished"] for row in run.health if row["event"] == "closed"] == [False]
+    _end_analyzers(tmp_path)
+
+
+def test_batches_of_a_sanity_check_that_broke_off_are_in_no_later_probe(tmp_path):
+    class Broken(Classifier):
+        def validation_step(self, batch, batch_idx):
+            raise RuntimeError("the user's own error")
+
+    class Zeros(Stream):
+        def __iter__(self):
+            return ((torch.zeros_like(x), y) for x, y in super().__iter__())
+
+    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1)
+    with pytest.raises(RuntimeError, match="the user's own error"):
+        fit(tmp_path, monitor, Broken(), heldout=DataLoader(Zeros(40), batch_size=20), max_steps=3)
+    fit(tmp_path, monitor, heldout=DataLoader(Stream(40), batch_size=20), max_steps=6)
+    heldout = open_run(tmp_path / "run").probe.heldout
+    assert heldout is not None
+    assert not [batch for batch in heldout.batches if bool((batch[0] == 0).all())]
+
+
 def test_a_plain_loop_passes_its_exception_on_at_once_with_a_state_to_resume_from(tmp_path):
     monitor = Monitor(tmp_path / "run", every_n_steps=1, measures=[Slow(), "losses"])
     module, began = torch.nn.Linear(10, 4), math.inf

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile_folder import MODULES, fill
+from hostile_folder import MODULES, fill, noting
 
 from lightning_interp import open_run
 
@@ -95,6 +95,51 @@ def test_a_named_module_comes_from_the_folder_in_every_process(tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert open_run(folder / "found").manifest.module_class == "torch.nn.modules.linear.Linear"
+
+
+CHECKED = """
+import lightning as L
+import torch
+from beside import LEARNING_RATE
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Net(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def training_step(self, batch, _):
+        return nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), LEARNING_RATE)
+
+
+def build():
+    data = DataLoader(TensorDataset(torch.randn(16, 4), torch.arange(16) % 2), 4)
+    return L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False), Net(), data
+"""
+OFFERED = "[lightning.pytorch.callbacks_factory]\nplanted = planted:offered\n"
+
+
+def test_check_neutral_searches_the_folder_for_the_factory_alone(tmp_path):
+    """What Lightning looks for later, entry points and packages that are not installed, is not looked for there."""
+    folder, marker = tmp_path / "project", tmp_path / "marker"
+    (folder / "planted-1.0.dist-info").mkdir(parents=True)
+    (folder / "planted-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
+    (folder / "planted-1.0.dist-info" / "entry_points.txt").write_text(OFFERED)
+    for name in ("planted", "torch_xla"):
+        (folder / f"{name}.py").write_text(noting(name, marker))
+    (folder / "net.py").write_text(CHECKED)
+    (folder / "beside.py").write_text("LEARNING_RATE = 0.1\n")
+
+    done = run_there(folder, ["check-neutral", "net:build", "--steps", "3"])
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("neutral: 0 bits differ")
+    assert executed(marker) == set()
 
 
 def test_an_installed_package_comes_before_a_file_of_the_same_name_and_says_so(tmp_path):
