@@ -48,8 +48,9 @@ def need(folders: Sequence[str]) -> None:
 def searched_last(folders: Sequence[str]) -> Iterator[None]:
     """Have folders at the end of ``sys.path`` for the duration of the block."""
     added = [folder for folder in folders if folder not in sys.path]
-    sys.path.extend(added)
-    importlib.invalidate_caches()
+    if added:
+        sys.path.extend(added)
+        importlib.invalidate_caches()
     try:
         yield
     finally:
