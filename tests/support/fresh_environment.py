@@ -102,9 +102,9 @@ class FreshEnvironment:
         ended = subprocess.run(
             [str(part) for part in command], cwd=where, env=environment, capture_output=True, text=True, timeout=INSTALL_S
         )
-        printed = ended.stdout + ended.stderr
-        assert ended.returncode == expect, f"{Path(command[0]).name} exited {ended.returncode}: {without_logins(printed)}"
-        return printed if expect else ended.stdout
+        said = "\n".join(map(without_logins, (ended.stdout, ended.stderr)))  # the end of each: neither hides the other's
+        assert ended.returncode == expect, f"{Path(command[0]).name} exited {ended.returncode}: {said}"
+        return ended.stdout + ended.stderr if expect else ended.stdout
 
 
 def without_logins(text: str) -> str:
