@@ -119,10 +119,12 @@ def watched_run(tmp_path_factory):
 WATCHED = {"heldout_loss": ([0, 100, 200], [2.0, 3.0, 4.0])}
 
 
+@needs_reader
 def test_the_monitor_s_own_rows_are_read_at_their_own_steps(watched_run):
     assert read_metrics(watched_run).series == WATCHED
 
 
+@needs_reader
 def test_w_and_b_s_count_is_no_step_beside_rows_of_the_monitor(tmp_path):
     rows = [{"score": 1.0}] * 9 + [{"interp/heldout_loss": 2.0 + step, "interp/step": step} for step in (0, 1)]
     assert read_metrics(log_run(tmp_path, rows)).series == {"heldout_loss": ([0, 1], [2.0, 3.0])}
