@@ -21,9 +21,9 @@ from statistics import median
 import torch
 from torch import nn
 
+from lightning_interp.core.records import Probe, ProbeSplit
 from lightning_interp.demo.data import modular_addition_table, unordered_split
 from lightning_interp.demo.model import ModularAddition
-from lightning_interp.records import Probe, ProbeSplit
 
 COUNTS = {"small": 2000, "few": 300, "large": 20}
 """Checkpoints of each folder; those of ``few`` are small ones, for what each further measure costs."""

@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from lightning_interp.analysis.state import AnalysisState
+from lightning_interp.core.timeline import Timeline
 from lightning_interp.phases import detect_phases
+from lightning_interp.store.analysis_state import AnalysisState
 from lightning_interp.store.jsonl import append_line
 from lightning_interp.store.layout import HEALTH, PHASES, RECORDS, replace_text
 from lightning_interp.store.manifest import Manifest, write_manifest
-from lightning_interp.timeline import Timeline
 
 LAYERS, SNAPSHOTS = 200, 5000
 MEASURES = ("effective_rank", "stable_rank", "participation_ratio", "hoyer", "near_zero_share", "weight_norm")

@@ -8,52 +8,52 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_interp.callback import InterpMonitor as InterpMonitor
     from lightning_interp.capture import EveryNSteps as EveryNSteps
     from lightning_interp.capture import LogSpaced as LogSpaced
     from lightning_interp.capture import Schedule as Schedule
-    from lightning_interp.checkpoint_analysis import analyze_checkpoints as analyze_checkpoints
-    from lightning_interp.loop import Monitor as Monitor
+    from lightning_interp.core.records import Probe as Probe
+    from lightning_interp.core.records import ProbeOutputs as ProbeOutputs
+    from lightning_interp.core.records import ProbeSplit as ProbeSplit
+    from lightning_interp.core.records import Snapshot as Snapshot
+    from lightning_interp.core.tca_settings import TCA as TCA
+    from lightning_interp.core.timeline import Phase as Phase
+    from lightning_interp.core.timeline import Timeline as Timeline
     from lightning_interp.measures import CyclicGroupTask as CyclicGroupTask
     from lightning_interp.measures import Measure as Measure
+    from lightning_interp.monitor.callback import InterpMonitor as InterpMonitor
+    from lightning_interp.monitor.loop import Monitor as Monitor
     from lightning_interp.neutrality import check_neutral as check_neutral
     from lightning_interp.phases import PhaseChange as PhaseChange
     from lightning_interp.phases import detect_phases as detect_phases
-    from lightning_interp.posthoc import analyze_run as analyze_run
-    from lightning_interp.records import Probe as Probe
-    from lightning_interp.records import ProbeOutputs as ProbeOutputs
-    from lightning_interp.records import ProbeSplit as ProbeSplit
-    from lightning_interp.records import Snapshot as Snapshot
+    from lightning_interp.posthoc.checkpoint_analysis import analyze_checkpoints as analyze_checkpoints
+    from lightning_interp.posthoc.unfinished_run import analyze_run as analyze_run
     from lightning_interp.store import Run as Run
     from lightning_interp.store import open_run as open_run
-    from lightning_interp.tca_settings import TCA as TCA
-    from lightning_interp.timeline import Phase as Phase
-    from lightning_interp.timeline import Timeline as Timeline
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "InterpMonitor": "callback",
+    "InterpMonitor": "monitor.callback",
     "EveryNSteps": "capture",
     "LogSpaced": "capture",
     "Schedule": "capture",
     "CyclicGroupTask": "measures",
     "Measure": "measures",
     "check_neutral": "neutrality",
-    "Monitor": "loop",
+    "Monitor": "monitor.loop",
     "PhaseChange": "phases",
     "detect_phases": "phases",
-    "analyze_checkpoints": "checkpoint_analysis",
-    "analyze_run": "posthoc",
-    "Probe": "records",
-    "ProbeOutputs": "records",
-    "ProbeSplit": "records",
-    "Snapshot": "records",
+    "analyze_checkpoints": "posthoc.checkpoint_analysis",
+    "analyze_run": "posthoc.unfinished_run",
+    "Probe": "core.records",
+    "ProbeOutputs": "core.records",
+    "ProbeSplit": "core.records",
+    "Snapshot": "core.records",
     "Run": "store",
     "open_run": "store",
-    "TCA": "tca_settings",
-    "Phase": "timeline",
-    "Timeline": "timeline",
+    "TCA": "core.tca_settings",
+    "Phase": "core.timeline",
+    "Timeline": "core.timeline",
 }
 
 __all__ = [

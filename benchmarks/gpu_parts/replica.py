@@ -17,7 +17,7 @@ from gpu_parts.trainings import DEPTH, WIDTH, Noisy, loader, trainer
 
 from lightning_interp import InterpMonitor, Run, open_run
 from lightning_interp.analysis.device import LEAVE_SHARE, MEMORY_FRACTION
-from lightning_interp.posthoc import analyze_run
+from lightning_interp.posthoc.unfinished_run import analyze_run
 from lightning_interp.store.layout import ANALYSIS, MANIFEST, PROBE, SNAPSHOTS
 
 EVERY, STEPS_AFTER = 5, 30

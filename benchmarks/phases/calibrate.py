@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fit what the detectors take from the pool, on its calibration part alone, and write it into the package.
 
-``python benchmarks/phases/calibrate.py`` prints what it finds; with ``--write`` it replaces
-``lightning_interp/phases/coefficients.py`` and ``lightning_interp/phases/state_model.py``. With ``--card`` it fits nothing:
-it scores the early warning on the unseen parts and writes ``lightning_interp/phases/card.py``, which users are shown.
+``python benchmarks/phases/calibrate.py`` prints what it finds; with ``--write`` it replaces ``coefficients.py`` and
+``state_model.py`` in ``lightning_interp/phases/``. With ``--card`` it fits nothing: it scores the early warning on unseen
+parts and writes ``early_warning_scores.py`` there, which users are shown.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from spec import Spec
 
 from lightning_interp.phases import PhaseDetector
 from lightning_interp.phases.gaussian_hmm import GaussianHMM, fit_hmm
+from lightning_interp.phases.history_table import rows_of
 from lightning_interp.phases.latent_states import FEATURES, features, standardised
 from lightning_interp.phases.linear_score import LinearScore
-from lightning_interp.phases.observed import TRACKED
+from lightning_interp.phases.run_series import TRACKED
 from lightning_interp.phases.scoring.courses import Course, threshold_at
 from lightning_interp.phases.scoring.runs import ScoredRun
 from lightning_interp.phases.scoring.scorecard import CALIBRATION, OWN_RULE, UNSEEN, our_warning
 from lightning_interp.phases.scoring.warning_scores import score_warning
-from lightning_interp.phases.table import rows_of
 from lightning_interp.store.pool_file import read_pool
 
 PACKAGE = Path(__file__).parents[2] / "lightning_interp" / "phases"

@@ -10,8 +10,8 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor, nn
 
-from lightning_interp.batches import tensors_of
-from lightning_interp.names import split_call, strip_wrappers
+from lightning_interp.core.batches import tensors_of
+from lightning_interp.core.names import split_call, strip_wrappers
 
 MOST_STIMULI = 256
 """Probe inputs whose activations are kept, both splits together."""

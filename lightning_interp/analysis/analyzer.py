@@ -15,15 +15,16 @@ from torch import Tensor
 
 from lightning_interp.analysis.components import ComponentTracker
 from lightning_interp.analysis.device import MEMORY_FRACTION, leaves_gpu, memory_of
-from lightning_interp.analysis.folding import FoldedRecords
 from lightning_interp.analysis.measuring import QUARANTINED, Measured, is_incomplete
 from lightning_interp.analysis.observation import Watched
 from lightning_interp.analysis.observer import Observer
 from lightning_interp.analysis.plan import AnalysisPlan
-from lightning_interp.analysis.state import WEIGHTS_ONLY, Stage, read_state
-from lightning_interp.analysis.under_way import UnderWay, Watch
-from lightning_interp.errors import CorruptSnapshotError
-from lightning_interp.records import Probe, Record, Snapshot
+from lightning_interp.analysis.record_history import RecordHistory
+from lightning_interp.analysis.watchdog import UnderWay, Watch
+from lightning_interp.core.errors import CorruptSnapshotError
+from lightning_interp.core.records import Probe, Record, Snapshot
+from lightning_interp.core.tca_settings import PREFIX
+from lightning_interp.store.analysis_state import WEIGHTS_ONLY, Stage, read_state
 from lightning_interp.store.jsonl import cut_torn_tail
 from lightning_interp.store.layout import (
     MANIFEST,
@@ -39,7 +40,6 @@ from lightning_interp.store.probe_file import read_probe
 from lightning_interp.store.recordlog import append_record, read_records
 from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
 from lightning_interp.store.tensor_file import file_identity, write_tensors
-from lightning_interp.tca_settings import PREFIX
 
 
 class Analyzer:
@@ -72,7 +72,7 @@ class Analyzer:
         self._attempt = self.manifest.attempt
         self._superseded = False
         self._manifest_read: tuple[int, int] | None = None
-        self._folded = FoldedRecords(read_records(run_dir, self.manifest), n_classes=self.state.n_classes)
+        self._folded = RecordHistory(read_records(run_dir, self.manifest), n_classes=self.state.n_classes)
         self._incomplete: set[int] | None = None
         self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it
         self.state.device, self.state.threads = plan.device, torch.get_num_threads()

@@ -10,9 +10,9 @@ from typing import TypeVar
 import torch
 
 from lightning_interp.analysis.followed_layer import FollowedLayer
-from lightning_interp.shapes import Float, Tensor
+from lightning_interp.core.shapes import Float, Tensor
+from lightning_interp.core.tca_settings import TCA, component_name
 from lightning_interp.store.layout import COMPONENTS, sweep_temporary
-from lightning_interp.tca_settings import TCA, component_name
 
 Result = TypeVar("Result")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 
 UNUSED_SHARE = 0.9
 """A GPU with at least this share of its memory free counts as unused."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lightning_interp.errors import ConfigError, CorruptSnapshotError, InterpError
-from lightning_interp.shapes import Float, Tensor
+from lightning_interp.core.errors import ConfigError, CorruptSnapshotError, InterpError
+from lightning_interp.core.shapes import Float, Tensor
+from lightning_interp.core.tca_settings import TCA, checked_ranks
 from lightning_interp.store.components_file import (
     FollowState,
     StoredComponents,
@@ -23,7 +24,6 @@ from lightning_interp.store.components_file import (
 )
 from lightning_interp.store.layout import OBSERVATIONS, step_file
 from lightning_interp.store.tensor_file import read_tensors
-from lightning_interp.tca_settings import TCA, checked_ranks
 
 if TYPE_CHECKING:
     from lightning_interp.tca import OnlineTCA

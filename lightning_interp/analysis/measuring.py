@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.records import Observation, Record
+from lightning_interp.core.shapes import Float, Tensor
 from lightning_interp.measures import Measure
-from lightning_interp.records import Observation, Record
-from lightning_interp.shapes import Float, Tensor
-from lightning_interp.store.standing import FAILED, NOT_FINITE
+from lightning_interp.store.surviving_records import FAILED, NOT_FINITE
 
 NEEDS_REPLICA = "needs a replica of the module"
 """Start of the reason recorded where there was no module or no probe; such a value is computed once there is."""

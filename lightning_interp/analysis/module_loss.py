@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_interp.errors import ProbeError
-from lightning_interp.records import Batch
+from lightning_interp.core.errors import ProbeError
+from lightning_interp.core.records import Batch
 
 _LOSS_NAMES = ("loss", "val_loss", "val/loss", "valid_loss", "validation_loss", "test_loss")
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interp.analysis.activations import KeptOutput, gather_stimuli, recorded_outputs, stimuli_of_batches
-from lightning_interp.analysis.outputs import Route
+from lightning_interp.analysis.outputs import LossSource
 from lightning_interp.analysis.replica import eager, swapped_weights, to_replica
-from lightning_interp.batches import example_count, tensors_of
-from lightning_interp.errors import MeasureSkipped
-from lightning_interp.names import strip_wrappers
-from lightning_interp.randomness import untouched_randomness
-from lightning_interp.records import SPLITS, Batch, History, Probe, ProbeOutputs, ProbeSplit, Snapshot, Split
-from lightning_interp.shapes import Float, Float64
+from lightning_interp.core.batches import example_count, tensors_of
+from lightning_interp.core.errors import MeasureSkipped
+from lightning_interp.core.names import strip_wrappers
+from lightning_interp.core.randomness import untouched_randomness
+from lightning_interp.core.records import SPLITS, Batch, History, Probe, ProbeOutputs, ProbeSplit, Snapshot, Split
+from lightning_interp.core.shapes import Float, Float64
 
 LOGITS_CAP = 256 * 2**20
 """Most bytes of logits kept for one split."""
@@ -47,7 +47,7 @@ class _Evaluated:
 
 
 class SnapshotObservation:
-    """Lazy view of one snapshot; implements `lightning_interp.records.Observation`.
+    """Lazy view of one snapshot; implements `lightning_interp.core.records.Observation`.
 
     Args:
         snapshot: The snapshot, tensors on the CPU.
@@ -66,7 +66,7 @@ class SnapshotObservation:
         *,
         probe: Probe | None = None,
         replica: nn.Module | None = None,
-        route: Route | None = None,
+        route: LossSource | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.probe = probe
@@ -150,7 +150,7 @@ class SnapshotObservation:
             if parts and all(part is not None for part in parts)
         }
 
-    def _able(self) -> tuple[nn.Module, Route]:
+    def _able(self) -> tuple[nn.Module, LossSource]:
         if self._replica is None or self._route is None:
             raise MeasureSkipped("needs a replica of the module and a way to its outputs; this run has weights only")
         return self._replica, self._route
@@ -201,7 +201,7 @@ def _repeatable_randomness() -> Iterator[None]:
         yield
 
 
-def _run(replica: nn.Module, route: Route, examples: ProbeSplit, layers: tuple[str, ...], *, splits: int) -> _Evaluated:
+def _run(replica: nn.Module, route: LossSource, examples: ProbeSplit, layers: tuple[str, ...], *, splits: int) -> _Evaluated:
     """One pass over a split: outputs batch by batch, activations recorded on the way."""
     outputs: list[ProbeOutputs] = []
     kept = _CappedLogits(outputs)

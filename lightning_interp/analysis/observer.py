@@ -21,15 +21,15 @@ from lightning_interp.analysis.measuring import (
 )
 from lightning_interp.analysis.module_loss import attach_stand_in
 from lightning_interp.analysis.observation import PastObservation, SnapshotObservation, Watched
-from lightning_interp.analysis.outputs import Route, find_route, route_by_name
+from lightning_interp.analysis.outputs import LossSource, find_loss_source, route_by_name
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.probe_budget import cut_probe, cut_sizes
 from lightning_interp.analysis.replica import make_replica
-from lightning_interp.analysis.state import WEIGHTS_ONLY, AnalysisState
-from lightning_interp.analysis.under_way import PassTimer
-from lightning_interp.errors import ProbeError
+from lightning_interp.analysis.watchdog import PassTimer
+from lightning_interp.core.errors import ProbeError
+from lightning_interp.core.records import SPLITS, History, Probe, Snapshot
 from lightning_interp.measures import Measure
-from lightning_interp.records import SPLITS, History, Probe, Snapshot
+from lightning_interp.store.analysis_state import WEIGHTS_ONLY, AnalysisState
 
 
 class Observer:
@@ -62,7 +62,7 @@ class Observer:
         self.state = state
         self._plan, self._watched, self._layers = plan, watched, layers
         self._timer = timer or PassTimer()
-        self._route: Route | None = None
+        self._route: LossSource | None = None
         self._route_is_new = False
         self._probe_is_cut = False
 
@@ -145,7 +145,7 @@ class Observer:
             if self.state.route:
                 self._route = route_by_name(self.state.route, probe_step=self._plan.probe_step)
             else:
-                self._route = find_route(replica, self.probe.train.batches[0], probe_step=self._plan.probe_step)
+                self._route = find_loss_source(replica, self.probe.train.batches[0], probe_step=self._plan.probe_step)
                 self._route_is_new = True
                 self.state.notice(self._route.note)
         except ProbeError as err:

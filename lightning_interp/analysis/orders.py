@@ -8,13 +8,13 @@ import torch
 
 from lightning_interp.analysis.analyzer import Analyzer
 from lightning_interp.analysis.device import check_device, choose_device, gpu_memory, is_shared, with_index
-from lightning_interp.analysis.messages import StartOrder
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.replica import FactorySource, PackedSource, ReplicaSource
-from lightning_interp.analysis.state import WEIGHTS_ONLY
-from lightning_interp.analysis.under_way import Watch
-from lightning_interp.errors import ConfigError
-from lightning_interp.imports import import_object
+from lightning_interp.analysis.watchdog import Watch
+from lightning_interp.analysis.worker.pipe import StartOrder
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.imports import import_object
+from lightning_interp.store.analysis_state import WEIGHTS_ONLY
 
 
 def analyzer_for(run_dir: Path, order: StartOrder, *, watch: Watch | None = None) -> Analyzer:

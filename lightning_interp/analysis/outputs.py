@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from lightning_interp.analysis.module_loss import has_validation_step, validation_loss
 from lightning_interp.analysis.replica import eager, to_replica
-from lightning_interp.analysis.state import WEIGHTS_ONLY
-from lightning_interp.errors import ProbeError, ShapeError
+from lightning_interp.core.errors import ProbeError, ShapeError
+from lightning_interp.core.records import Batch, ProbeOutputs, ProbeStep
 from lightning_interp.measures import cross_entropy
-from lightning_interp.records import Batch, ProbeOutputs, ProbeStep
+from lightning_interp.store.analysis_state import WEIGHTS_ONLY
 
 GUESS_TOLERANCE = 0.01
 """A guessed loss this far (relative) from the module's own is not used."""
@@ -25,7 +25,7 @@ _IGNORED_LABEL = -100  # torch's default ignore_index
 
 
 @dataclass(frozen=True)
-class Route:
+class LossSource:
     """How outputs are found.
 
     Attributes:
@@ -39,7 +39,7 @@ class Route:
     note: str
 
 
-def find_route(replica: nn.Module, batch: Batch, *, probe_step: ProbeStep | None) -> Route:
+def find_loss_source(replica: nn.Module, batch: Batch, *, probe_step: ProbeStep | None) -> LossSource:
     """The first route that works on a batch.
 
     Args:
@@ -51,7 +51,7 @@ def find_route(replica: nn.Module, batch: Batch, *, probe_step: ProbeStep | None
         ProbeError: None works; the message lists each reason and what to pass.
     """
     if probe_step is not None:
-        return _checked(Route("argument", probe_step, "loss by the probe_step argument"), replica, batch)
+        return _checked(LossSource("argument", probe_step, "loss by the probe_step argument"), replica, batch)
     if callable(getattr(replica, "probe_step", None)):
         return _checked(_OWN_STEP, replica, batch)
     failures: list[str] = []
@@ -70,7 +70,7 @@ def find_route(replica: nn.Module, batch: Batch, *, probe_step: ProbeStep | None
     )
 
 
-def route_by_name(name: str, *, probe_step: ProbeStep | None) -> Route:
+def route_by_name(name: str, *, probe_step: ProbeStep | None) -> LossSource:
     """The route an earlier analyzer of the same run chose.
 
     Raises:
@@ -78,7 +78,7 @@ def route_by_name(name: str, *, probe_step: ProbeStep | None) -> Route:
     """
     routes = {route.name: route for route in (_OWN_STEP, _PAIR, _MAPPING, _VALIDATION)}
     if probe_step is not None:
-        routes["argument"] = Route("argument", probe_step, "loss by the probe_step argument")
+        routes["argument"] = LossSource("argument", probe_step, "loss by the probe_step argument")
     if name not in routes:
         raise ProbeError(
             f"{WEIGHTS_ONLY}: this run's outputs come from its {name}, which is not given now; pass the same probe_step="
@@ -177,7 +177,7 @@ def _squared_error(outputs: Tensor, targets: Tensor) -> ProbeOutputs:
     return ProbeOutputs(error.reshape(len(error), -1).mean(1) if error.ndim else error)
 
 
-def _checked(route: Route, replica: nn.Module, batch: Batch) -> Route:
+def _checked(route: LossSource, replica: nn.Module, batch: Batch) -> LossSource:
     """The route, after it gave outputs of the right kind once."""
     try:
         outputs = evaluate(route.call, replica, batch)
@@ -192,7 +192,7 @@ def _checked(route: Route, replica: nn.Module, batch: Batch) -> Route:
     return route
 
 
-def _against_own_loss(route: Route, replica: nn.Module, batch: Batch) -> Route:
+def _against_own_loss(route: LossSource, replica: nn.Module, batch: Batch) -> LossSource:
     """The guess, unless the module's own validation loss is something else."""
     if not has_validation_step(replica):
         return route
@@ -207,7 +207,7 @@ def _against_own_loss(route: Route, replica: nn.Module, batch: Batch) -> Route:
         f"the module's validation_step gives {own:.4g} where {route.note} gives {guess:.4g}: its own loss is used, "
         "and no accuracy is reported; pass probe_step= to have one"
     )
-    return Route("validation_step", own_loss, note)
+    return LossSource("validation_step", own_loss, note)
 
 
 def evaluate(call: ProbeStep, replica: nn.Module, batch: Batch) -> Any:
@@ -233,7 +233,7 @@ def _first_line(err: Exception) -> str:
     return (str(err).splitlines() or ["no message"])[0][:200]
 
 
-_OWN_STEP = Route("probe_step", own_probe_step, "loss by the module's probe_step")
-_PAIR = Route("pair", pair_outputs, "loss from (x, y) batches: module(x) against y")
-_MAPPING = Route("mapping", mapping_outputs, "loss from dict batches: module(**batch).loss")
-_VALIDATION = Route("validation_step", own_loss, "loss by the module's validation_step")
+_OWN_STEP = LossSource("probe_step", own_probe_step, "loss by the module's probe_step")
+_PAIR = LossSource("pair", pair_outputs, "loss from (x, y) batches: module(x) against y")
+_MAPPING = LossSource("mapping", mapping_outputs, "loss from dict batches: module(**batch).loss")
+_VALIDATION = LossSource("validation_step", own_loss, "loss by the module's validation_step")

@@ -3,11 +3,11 @@
 
 from dataclasses import dataclass
 
-from lightning_interp.analysis.messages import HANG_LIMIT_S, Quarantine
 from lightning_interp.analysis.replica import ReplicaSource
+from lightning_interp.analysis.worker.pipe import HANG_LIMIT_S, Quarantine
+from lightning_interp.core.records import ProbeStep
+from lightning_interp.core.tca_settings import TCA
 from lightning_interp.measures import Measure
-from lightning_interp.records import ProbeStep
-from lightning_interp.tca_settings import TCA
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from importlib import import_module
 
 MODULES = (
     "lightning_interp.analysis.orders",
-    "lightning_interp.analysis.shift",
-    "lightning_interp.analysis.slots",
+    "lightning_interp.analysis.worker.work_loop",
+    "lightning_interp.analysis.worker.slots",
     "lightning_interp.phases.stages",
     "lightning_interp.tca",
     "ruptures",  # for the stages of a loss curve

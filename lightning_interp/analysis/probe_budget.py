@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lightning_interp.batches import example_count, map_tensors
-from lightning_interp.records import Probe, ProbeSplit
+from lightning_interp.core.batches import example_count, map_tensors
+from lightning_interp.core.records import Probe, ProbeSplit
 
 PROBE_SECONDS = 5.0
 """Most seconds one pass over the whole probe may take; beyond it the probe is cut in proportion."""

@@ -8,13 +8,13 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from lightning_interp.analysis.shipping import pack_module, unpack_module
-from lightning_interp.batches import map_tensors
-from lightning_interp.errors import ProbeError
-from lightning_interp.imports import folders_needed, searched_last, where_it_is
-from lightning_interp.names import strip_wrappers
-from lightning_interp.records import Batch, Snapshot
-from lightning_interp.recycling import RecycledMemory
+from lightning_interp.analysis.module_pickle import pack_module, unpack_module
+from lightning_interp.core.batches import map_tensors
+from lightning_interp.core.errors import ProbeError
+from lightning_interp.core.imports import folders_needed, searched_last, where_it_is
+from lightning_interp.core.names import strip_wrappers
+from lightning_interp.core.records import Batch, Snapshot
+from lightning_interp.core.recycling import RecycledMemory
 
 
 @runtime_checkable

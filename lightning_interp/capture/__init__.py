@@ -3,23 +3,23 @@
 
 from lightning_interp.capture.buffers import CopySet, SnapshotBuffers
 from lightning_interp.capture.clone import RawSnapshot, check_capturable, take_snapshot
-from lightning_interp.capture.drawn import shared_examples
-from lightning_interp.capture.passing_probe import PassingProbe
 from lightning_interp.capture.plain_tensors import changed_since, mark_plain_tensors
 from lightning_interp.capture.probe import Transfer, as_loaded, build_probe, is_map_style
 from lightning_interp.capture.recorder import Recorder
+from lightning_interp.capture.sampled_indices import shared_examples
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
 from lightning_interp.capture.selection import select_layers, select_parameters
+from lightning_interp.capture.streamed_probe import StreamedProbe
 
 __all__ = [
     "CopySet",
     "EveryNSteps",
     "LogSpaced",
-    "PassingProbe",
     "RawSnapshot",
     "Recorder",
     "Schedule",
     "SnapshotBuffers",
+    "StreamedProbe",
     "Transfer",
     "as_loaded",
     "build_probe",

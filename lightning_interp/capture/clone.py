@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interp.capture.buffers import CopySet, SnapshotBuffers
-from lightning_interp.errors import ConfigError
-from lightning_interp.names import strip_wrappers
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.names import strip_wrappers
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
-from lightning_interp.batches import to_cpu
-from lightning_interp.capture.drawn import batch_size_of, drawn_indices
-from lightning_interp.randomness import untouched_randomness
-from lightning_interp.records import Batch, Probe, ProbeSplit, Split
+from lightning_interp.capture.sampled_indices import batch_size_of, sampled_indices
+from lightning_interp.core.batches import to_cpu
+from lightning_interp.core.randomness import untouched_randomness
+from lightning_interp.core.records import Batch, Probe, ProbeSplit, Split
 
 WHOLE_SPLIT_EXAMPLES = 16_384
 """A split of up to this many examples is taken whole, if it is no larger than..."""
@@ -38,7 +38,7 @@ def is_map_style(loader: object) -> bool:
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return False
     with untouched_randomness():  # a sampler of the user's own runs when it is asked for its length or its indices
-        return drawn_indices(loader) is not None
+        return sampled_indices(loader) is not None
 
 
 def build_probe(
@@ -63,11 +63,11 @@ def build_probe(
     owners = [train.dataset, train.collate_fn, transfer, *getattr(transfer, "owners", ())]
     owners += [heldout.dataset, heldout.collate_fn] if heldout is not None else []
     with untouched_randomness(*owners), torch.no_grad():
-        drawn = drawn_indices(train, most_batches=limits.get("train"))
+        drawn = sampled_indices(train, most_batches=limits.get("train"))
         train_split = _read_split(train, drawn, lambda batch: transfer(batch, "train"))
         heldout_split = None
         if heldout is not None:
-            held = drawn_indices(heldout, most_batches=limits.get("heldout"))
+            held = sampled_indices(heldout, most_batches=limits.get("heldout"))
             heldout_split = _read_split(heldout, held, lambda batch: transfer(batch, "heldout"))
         return Probe(train_split, heldout_split, _cooccurrence(train.dataset, drawn, train_split, heldout_split))
 

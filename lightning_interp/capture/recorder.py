@@ -16,7 +16,7 @@ from lightning_interp.capture.buffers import SnapshotBuffers
 from lightning_interp.capture.clone import RawSnapshot
 from lightning_interp.capture.disk_budget import DiskBudget
 from lightning_interp.capture.writer_cost import WriterCost
-from lightning_interp.records import Snapshot
+from lightning_interp.core.records import Snapshot
 from lightning_interp.store.jsonl import append_line, cut_torn_tail
 from lightning_interp.store.layout import HEALTH, SNAPSHOTS, sweep_temporary
 from lightning_interp.store.retention import Retention

@@ -5,7 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 
 FIRST_STEPS = (0, 1, 2, 5, 10)
 """Steps of the default schedule before spacing begins: the first updates move the weights most."""

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from lightning_interp.errors import ConfigError
-from lightning_interp.names import split_call, strip_wrappers
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.names import split_call, strip_wrappers
 
 Pattern = str | type[nn.Module] | Sequence[str | type[nn.Module]]
 """A glob (``"net.*"``), a regular expression (``"re:net\\.\\d+"``), a class or ``"type:ReLU"``, or a list of these."""

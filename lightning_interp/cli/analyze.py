@@ -7,8 +7,8 @@ from typing import Any
 
 from lightning_interp.cli.exit_codes import DONE
 from lightning_interp.cli.plain_json import print_json
-from lightning_interp.console import one_line
-from lightning_interp.imports import also_from
+from lightning_interp.core.console import one_line
+from lightning_interp.core.imports import also_from
 
 DESCRIPTION = """\
 Analyze what a training left behind and print its phases.

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.progress import counted
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lightning_interp.checkpoint_analysis import CheckpointOptions
-    from lightning_interp.checkpoint_survey import Survey
-    from lightning_interp.cli.terminal import PlainConsole
+    from lightning_interp.core.terminal import PlainConsole
     from lightning_interp.measures import CyclicGroupTask
-    from lightning_interp.store.checkpoints.integrity import Finding
+    from lightning_interp.posthoc.checkpoint_analysis import CheckpointOptions
+    from lightning_interp.posthoc.checkpoint_survey import Survey
+    from lightning_interp.sources.checkpoints.integrity import Finding
 
 LOOK_EVERY_S = 2.0
 """How often a folder that is followed is looked at."""
@@ -24,9 +24,9 @@ SHOWN = 12
 
 def run_checkpoints(args: argparse.Namespace) -> Any:
     """Analyze checkpoints; returns the run they became."""
-    from lightning_interp.checkpoint_analysis import analyze_survey
-    from lightning_interp.checkpoint_survey import Survey
-    from lightning_interp.cli.terminal import PlainConsole, shown
+    from lightning_interp.core.terminal import PlainConsole, shown
+    from lightning_interp.posthoc.checkpoint_analysis import analyze_survey
+    from lightning_interp.posthoc.checkpoint_survey import Survey
 
     console, options = PlainConsole(stderr=True), _options(args)
     with shown(console.status("looking through the checkpoints")):
@@ -56,7 +56,7 @@ def run_checkpoints(args: argparse.Namespace) -> Any:
 
 
 def _options(args: argparse.Namespace) -> "CheckpointOptions":
-    from lightning_interp.checkpoint_analysis import CheckpointOptions
+    from lightning_interp.posthoc.checkpoint_analysis import CheckpointOptions
 
     names = [name for names in args.measures for name in names.split(",") if name]
     return CheckpointOptions(
@@ -85,8 +85,8 @@ def _task(text: str) -> "CyclicGroupTask":
 
 def _wait_for_more(console: "PlainConsole", args: argparse.Namespace, survey: "Survey") -> "Survey | None":
     """The next look that finds more; None once Ctrl-C says that it is enough."""
-    from lightning_interp.checkpoint_survey import Survey
-    from lightning_interp.cli.terminal import shown
+    from lightning_interp.core.terminal import shown
+    from lightning_interp.posthoc.checkpoint_survey import Survey
 
     known = {each.step for each in survey.kept}
     try:

@@ -9,8 +9,8 @@ from lightning_interp.cli.progress import counted
 
 def finish_run(args: argparse.Namespace) -> Any:
     """Finish the analysis of a run directory and say what is still open; returns the run."""
-    from lightning_interp.cli.terminal import PlainConsole
-    from lightning_interp.posthoc import analyze_run
+    from lightning_interp.core.terminal import PlainConsole
+    from lightning_interp.posthoc.unfinished_run import analyze_run
 
     console = PlainConsole(stderr=True)
     with counted(console, "snapshots") as progress:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lightning_interp.cli.exit_codes import BAD_INPUT, DONE, FAILED
 from lightning_interp.cli.plain_json import print_json
 from lightning_interp.cli.tca_arguments import at_least
-from lightning_interp.console import one_line
-from lightning_interp.imports import also_from
+from lightning_interp.core.console import one_line
+from lightning_interp.core.imports import also_from
 
 if TYPE_CHECKING:
     from lightning_interp.neutrality import Difference, NeutralityReport, OnProgress
@@ -86,7 +86,7 @@ def _progress(steps: int) -> "Iterator[OnProgress]":
     """Bars on standard error, one for each training; one line for each where it is no terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from lightning_interp.cli.terminal import PlainConsole, shown
+    from lightning_interp.core.terminal import PlainConsole, shown
 
     console = PlainConsole(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -9,8 +9,8 @@ from lightning_interp.cli.exit_codes import DONE
 from lightning_interp.cli.plain_json import print_json
 
 if TYPE_CHECKING:
-    from lightning_interp.comparison import ComparedRun, Comparison
     from lightning_interp.dashboards.figures.comparison import RunCurves
+    from lightning_interp.posthoc.comparison import ComparedRun, Comparison
 
 DESCRIPTION = """\
 Compares runs of the monitor: when each phase began and how far apart that is over runs (seeds, say), the losses in phase
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         from lightning_interp.cli.picture import check_figure
 
         check_figure(args.figure)
-    from lightning_interp.comparison import compare_runs
+    from lightning_interp.posthoc.comparison import compare_runs
 
     comparison = compare_runs(args.run_dirs)
     if args.figure:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(comparison.to_dict())
     else:
         from lightning_interp.cli.compare_text import show
-        from lightning_interp.cli.terminal import PlainConsole
+        from lightning_interp.core.terminal import PlainConsole
 
         show(comparison, PlainConsole())
     return DONE

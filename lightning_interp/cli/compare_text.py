@@ -20,9 +20,9 @@ from lightning_interp.cli.compare_words import (
     statistics_rows,
     step_text,
 )
-from lightning_interp.cli.terminal import PlainConsole, cell
-from lightning_interp.comparison import Boundary, Comparison
-from lightning_interp.console import one_line
+from lightning_interp.core.console import one_line
+from lightning_interp.core.terminal import PlainConsole, cell
+from lightning_interp.posthoc.comparison import Boundary, Comparison
 
 _NAME_WIDTH = 40
 _WIDE = 100

@@ -3,8 +3,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lightning_interp.comparison import Boundary, Comparison, LayerSimilarity, PhaseSimilarity
-from lightning_interp.console import one_line
+from lightning_interp.core.console import one_line
+from lightning_interp.posthoc.comparison import Boundary, Comparison, LayerSimilarity, PhaseSimilarity
 
 FINAL = {
     "train_loss": "train loss",

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from lightning_interp.cli.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED
 from lightning_interp.cli.plain_json import print_json
 from lightning_interp.cli.programs import as_typed
-from lightning_interp.console import one_line
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.console import one_line
+from lightning_interp.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lightning_interp.cli.terminal import PlainConsole
+    from lightning_interp.core.terminal import PlainConsole
     from lightning_interp.demo.run import DemoResult
 
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path("demo_run") / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     try:
         with redirect_stdout(sys.stderr if args.json else sys.stdout):
-            from lightning_interp.cli.terminal import PlainConsole
+            from lightning_interp.core.terminal import PlainConsole
 
             console = PlainConsole()
             result = _train(out, args, console)

@@ -50,13 +50,12 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 done; errors are turned into exit codes by the program.
     """
-    from lightning_interp.announcements import size_text
-    from lightning_interp.console import one_line
-    from lightning_interp.store.export import export_run
+    from lightning_interp.core.console import one_line
+    from lightning_interp.monitor.announcements import size_text
     from lightning_interp.store.run import open_run
 
     opened = open_run(args.run_dir)
-    for path in export_run(opened, args.output, format=args.to, overwrite=args.overwrite):
+    for path in opened.export(args.output, format=args.to, overwrite=args.overwrite):
         print(one_line(f"{path}  {size_text(_size(path))}"))
     if not opened.all_records:
         print("The run has no records yet.")

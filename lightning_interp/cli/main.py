@@ -15,9 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 from lightning_interp.cli.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED
-from lightning_interp.console import one_line
-from lightning_interp.errors import CheckpointError, ConfigError, InterpError, MetricsError, RunError, ShapeError
-from lightning_interp.inert_output import inert_output
+from lightning_interp.core.console import one_line
+from lightning_interp.core.errors import CheckpointError, ConfigError, InterpError, MetricsError, RunError, ShapeError
+from lightning_interp.core.inert_output import inert_output
 
 BAD_INPUT_ERRORS = (ConfigError, CheckpointError, RunError, MetricsError, ShapeError)
 """What the user gave cannot be used; any other error of ours is a failure of the work itself."""

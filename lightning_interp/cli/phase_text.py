@@ -5,10 +5,10 @@ from typing import Any
 
 from rich.table import Table
 
-from lightning_interp.cli.terminal import PlainConsole
+from lightning_interp.core.terminal import PlainConsole
+from lightning_interp.core.timeline import Alarm, Phase, Stage, Timeline
 from lightning_interp.phases.latent_states import LatentStates
-from lightning_interp.store.metrics_file import MetricsHistory
-from lightning_interp.timeline import Alarm, Phase, Stage, Timeline
+from lightning_interp.sources.metrics.metrics_file import MetricsHistory
 
 
 def show(history: MetricsHistory, timeline: Timeline, console: PlainConsole | None = None) -> None:

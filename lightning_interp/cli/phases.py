@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.exit_codes import DONE
 from lightning_interp.cli.plain_json import print_json
-from lightning_interp.errors import MetricsError
+from lightning_interp.core.errors import MetricsError
 
 if TYPE_CHECKING:
-    from lightning_interp.store.metrics_file import MetricsHistory
-    from lightning_interp.timeline import Timeline
+    from lightning_interp.core.timeline import Timeline
+    from lightning_interp.sources.metrics.metrics_file import MetricsHistory
 
 
 EPILOG = """examples:
@@ -90,9 +90,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _show_states(history: "MetricsHistory") -> None:
     from lightning_interp.cli.phase_text import show_states
+    from lightning_interp.phases.history_table import rows_of
     from lightning_interp.phases.latent_states import FEATURES, latent_states
     from lightning_interp.phases.state_model import STATES
-    from lightning_interp.phases.table import rows_of
 
     rows = list(rows_of(history.series, tuple(FEATURES)))
     show_states(latent_states([step for step, _ in rows], [values for _, values in rows], STATES))
@@ -109,7 +109,7 @@ def _classes(text: str) -> int:
 
 
 def _read(path: Path, classes: int | None) -> "tuple[MetricsHistory, int | None]":
-    from lightning_interp.store.metrics_file import read_metrics
+    from lightning_interp.sources.metrics.metrics_file import read_metrics
 
     if not (path / "run.json").is_file():
         return read_metrics(path), classes

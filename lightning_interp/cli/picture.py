@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_interp.console import one_line
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.console import one_line
+from lightning_interp.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lightning_interp.cli.terminal import PlainConsole
+    from lightning_interp.core.terminal import PlainConsole
 
 
 @contextmanager
@@ -14,7 +14,7 @@ def counted(console: "PlainConsole", what: str) -> Iterator[Callable[[int, int],
     """A bar for the duration of the block; gives the function that is told how many are done, and of how many."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from lightning_interp.cli.terminal import shown
+    from lightning_interp.core.terminal import shown
 
     columns = (
         TextColumn(what),

@@ -44,8 +44,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and say where it is; returns the exit code."""
-    from lightning_interp.cli.terminal import PlainConsole, shown
-    from lightning_interp.errors import ConfigError
+    from lightning_interp.core.errors import ConfigError
+    from lightning_interp.core.terminal import PlainConsole, shown
 
     with shown(PlainConsole(stderr=True).status("reading and drawing …")):
         from lightning_interp.dashboards.report import write_report
@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"report": str(page), "bytes": page.stat().st_size})
     else:
-        from lightning_interp.announcements import size_text
-        from lightning_interp.console import one_line
+        from lightning_interp.core.console import one_line
+        from lightning_interp.monitor.announcements import size_text
 
         print(one_line(f"Report: {page}  ({size_text(page.stat().st_size)}; opens in any browser, no network needed)"))
     return DONE
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 def _compared(run_dirs: list[Path]) -> dict[str, Any]:
     """The tables of several runs, in words."""
     from lightning_interp.cli.compare_words import SIMILARITY, STATISTICS, notes, similarity_rows, statistics_rows
-    from lightning_interp.comparison import compare_runs
+    from lightning_interp.posthoc.comparison import compare_runs
 
     found = compare_runs(run_dirs)
     return {

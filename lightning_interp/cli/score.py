@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.cli.exit_codes import DONE
-from lightning_interp.cli.plain_json import finite, print_json
-from lightning_interp.console import one_line
+from lightning_interp.cli.plain_json import print_json
+from lightning_interp.core.console import one_line
+from lightning_interp.core.plain_values import finite
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,7 +68,7 @@ def _draw(scores: "PartScores", target: Path) -> None:
 
 
 def _show(scores: "Mapping[str, PartScores]") -> None:
-    from lightning_interp.cli.terminal import PlainConsole
+    from lightning_interp.core.terminal import PlainConsole
 
     console = PlainConsole()
     for part, found in scores.items():

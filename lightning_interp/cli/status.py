@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_interp.cli.exit_codes import DONE
-from lightning_interp.errors import ConfigError, RunError
+from lightning_interp.core.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from lightning_interp.cli.run_summary import RunSummary
+    from lightning_interp.dashboards.run_summary import RunSummary
     from lightning_interp.dashboards.run_view import RunFollower, RunView
 
 EPILOG = """examples:
@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     follower = RunFollower(args.run_dir)
     summary = _summarized(follower.look())
     if args.json:
-        from lightning_interp.cli.plain_json import finite, print_json
+        from lightning_interp.cli.plain_json import print_json
+        from lightning_interp.core.plain_values import finite
 
         print_json(finite(summary.to_dict()))
     elif args.follow:
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(summary: "RunSummary") -> None:
     from lightning_interp.cli.status_text import page
-    from lightning_interp.cli.terminal import PlainConsole
+    from lightning_interp.core.terminal import PlainConsole
 
     PlainConsole().print(page(summary))
 
@@ -71,7 +72,7 @@ def _follow(follower: "RunFollower", summary: "RunSummary") -> None:
     from rich.live import Live
 
     from lightning_interp.cli.status_text import page
-    from lightning_interp.cli.terminal import PlainConsole, shown
+    from lightning_interp.core.terminal import PlainConsole, shown
 
     console = PlainConsole()
     live = Live(page(summary), console=console, auto_refresh=False, transient=True, vertical_overflow="ellipsis")
@@ -90,7 +91,7 @@ def _follow(follower: "RunFollower", summary: "RunSummary") -> None:
 
 
 def _summarized(run: "RunView") -> "RunSummary":
-    from lightning_interp.cli.run_summary import summary_of
+    from lightning_interp.dashboards.run_summary import summary_of
 
     try:
         return summary_of(run, now=time.time())

@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lightning_interp.cli.run_summary import Health, Measured, RunSummary
-from lightning_interp.console import one_line
-from lightning_interp.dashboards.figures.words import axis_title, words_for
+from lightning_interp.core.console import one_line
+from lightning_interp.dashboards.figures.labels import axis_title, label_for
 from lightning_interp.dashboards.live.run_state import duration
+from lightning_interp.dashboards.run_summary import Health, Measured, RunSummary
 
 MOST_MEASURES = 24
 MOST_NOTICES = 8
@@ -83,7 +83,7 @@ def _measures(measures: tuple[Measured, ...]) -> Table:
         table.add_column(heading, justify="right")
     for each in measures[:MOST_MEASURES]:
         change = "" if each.change is None else f"{each.change:+.4g}"
-        label = f"{words_for(each.name).label} ({each.unit})" if each.unit else words_for(each.name).label
+        label = f"{label_for(each.name).label} ({each.unit})" if each.unit else label_for(each.name).label
         table.add_row(_text(label), f"{each.step:,}", f"{each.value:.5g}", change)
     return table
 

@@ -11,7 +11,7 @@ from lightning_interp.cli.exit_codes import DONE
 from lightning_interp.cli.plain_json import print_json
 
 if TYPE_CHECKING:
-    from lightning_interp.dashboards.sync import Sent
+    from lightning_interp.dashboards.loggers.sync import Sent
     from lightning_interp.store.delivered import WandbTarget
 
 DESCRIPTION = """\
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 done; errors are turned into exit codes by the program.
     """
-    from lightning_interp.dashboards.sync import choose_targets, sync_run
-    from lightning_interp.run_report import report_switched_off, write_run_report
+    from lightning_interp.dashboards.loggers.sync import choose_targets, sync_run
+    from lightning_interp.monitor.run_report import report_switched_off, write_run_report
     from lightning_interp.store.run import open_run
 
     opened = open_run(args.run_dir)
@@ -86,9 +86,9 @@ def check_ended(run_dir: Path) -> None:
     Raises:
         RunError: The training goes on, as far as its run directory tells.
     """
-    from lightning_interp.analysis.heartbeat import read_heartbeat
-    from lightning_interp.errors import RunError
+    from lightning_interp.core.errors import RunError
     from lightning_interp.store.delivered import read_delivered
+    from lightning_interp.store.heartbeat import read_heartbeat
     from lightning_interp.store.layout import DELIVERED
     from lightning_interp.store.run import open_run
 
@@ -114,8 +114,8 @@ def mode_of(target: "WandbTarget", *, offline: bool) -> str:
     Raises:
         RunError: W&B is disabled, or the mode is none.
     """
-    from lightning_interp.dashboards.wandb import mode_named
-    from lightning_interp.errors import RunError
+    from lightning_interp.core.errors import RunError
+    from lightning_interp.dashboards.loggers.wandb import mode_named
 
     mode = "offline" if offline else mode_named(os.environ.get("WANDB_MODE") or target.mode)
     if mode not in ("online", "offline"):
@@ -125,7 +125,7 @@ def mode_of(target: "WandbTarget", *, offline: bool) -> str:
 
 def _show(sent: list["Sent"], targets: tuple["WandbTarget", ...]) -> None:
     from lightning_interp.cli.programs import as_typed
-    from lightning_interp.console import one_line
+    from lightning_interp.core.console import one_line
 
     for each in sent:
         rows = f"{len(each.steps):,} rows (steps {each.steps[0]:,} to {each.steps[-1]:,})" if each.steps else "no row"

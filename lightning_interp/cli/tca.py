@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from lightning_interp.cli.exit_codes import BAD_INPUT, DONE, FAILED
 from lightning_interp.cli.plain_json import print_json
 from lightning_interp.cli.tca_arguments import at_least, parse_ranks
-from lightning_interp.console import one_line
-from lightning_interp.errors import ConfigError, InterpError, RunError, ShapeError
+from lightning_interp.core.console import one_line
+from lightning_interp.core.errors import ConfigError, InterpError, RunError, ShapeError
 
 if TYPE_CHECKING:
-    from lightning_interp.cli.tca_layer import Options
-    from lightning_interp.cli.tca_result import LayerComponents
+    from lightning_interp.posthoc.component_findings import LayerComponents
+    from lightning_interp.posthoc.layer_components import Options
     from lightning_interp.store.run import Run
 
 SCHEMA = 1
@@ -139,7 +139,7 @@ def _options(args: argparse.Namespace) -> "Options":
     import torch
 
     from lightning_interp.analysis.device import check_device
-    from lightning_interp.cli.tca_layer import Options
+    from lightning_interp.posthoc.layer_components import Options
 
     try:
         check_device(args.device, count=torch.cuda.device_count())
@@ -154,8 +154,8 @@ def _analyze(
     """What was found in each layer, and why some could not be analyzed."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from lightning_interp.cli.tca_layer import analyze_layer
-    from lightning_interp.cli.terminal import PlainConsole, shown
+    from lightning_interp.core.terminal import PlainConsole, shown
+    from lightning_interp.posthoc.layer_components import analyze_layer
 
     found, failures = [], {}
     console = PlainConsole(stderr=True)
@@ -188,7 +188,7 @@ def _show(run: "Run", found: "Sequence[LayerComponents]", failures: "dict[str, I
         print_json({"schema": SCHEMA, "run": name, "layers": layers, "skipped": skipped})
         return
     from lightning_interp.cli.tca_text import show
-    from lightning_interp.cli.terminal import PlainConsole
+    from lightning_interp.core.terminal import PlainConsole
 
     console = PlainConsole()
     for layer in found:

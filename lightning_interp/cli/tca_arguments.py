@@ -4,8 +4,8 @@
 import argparse
 from collections.abc import Callable
 
-from lightning_interp.errors import ConfigError
-from lightning_interp.tca_settings import checked_ranks
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.tca_settings import checked_ranks
 
 
 def parse_ranks(text: str) -> tuple[int, ...]:

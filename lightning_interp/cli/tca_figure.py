@@ -11,7 +11,7 @@ from lightning_interp.cli.picture import writing
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from lightning_interp.cli.tca_result import LayerComponents
+    from lightning_interp.posthoc.component_findings import LayerComponents
     from lightning_interp.store.run import Run
 
 

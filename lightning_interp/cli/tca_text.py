@@ -6,8 +6,8 @@ from textwrap import wrap
 
 from rich.table import Table
 
-from lightning_interp.cli.tca_result import LayerComponents
-from lightning_interp.cli.terminal import PlainConsole
+from lightning_interp.core.terminal import PlainConsole
+from lightning_interp.posthoc.component_findings import LayerComponents
 
 CLOSE_TO_NULL = 0.95
 """A fit whose error is over this share of its null's is called no better than it."""

@@ -6,7 +6,7 @@ import sys
 
 from lightning_interp.cli.exit_codes import DONE
 from lightning_interp.cli.plain_json import print_json
-from lightning_interp.console import one_line
+from lightning_interp.core.console import one_line
 
 DESCRIPTION = """\
 Builds a W&B workspace view: losses, phases, weights, activations, components and figures in sections, over the snapshot's
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 done; errors are turned into exit codes by the program.
     """
-    from lightning_interp.dashboards.workspace import build_workspace, has_key, save_workspace, workspace_json
+    from lightning_interp.dashboards.loggers.workspace import build_workspace, has_key, save_workspace, workspace_json
 
     workspace = build_workspace(args.entity, args.project, name=args.name)
     if not args.json and has_key():

@@ -7,8 +7,8 @@ import webbrowser
 from pathlib import Path
 
 from lightning_interp.cli.exit_codes import DONE
-from lightning_interp.console import one_line, warn
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.console import one_line, warn
+from lightning_interp.core.errors import ConfigError
 
 EPILOG = """examples:
   lightning-interp watch interp_runs/

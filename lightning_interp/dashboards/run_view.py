@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_interp.core.errors import CorruptSnapshotError, MetricsError, RunError
+from lightning_interp.core.names import SETTINGS_PREFIX
+from lightning_interp.core.records import Record
+from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.layer_grid import GrowingGrid, LayerGrid
-from lightning_interp.errors import CorruptSnapshotError, MetricsError, RunError
-from lightning_interp.names import SETTINGS_PREFIX
-from lightning_interp.records import Record
 from lightning_interp.store.components_file import StoredComponents, component_files, read_components
 from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import ANALYSIS, COMPONENTS, HEALTH, MANIFEST, PHASES, RECORDS
 from lightning_interp.store.manifest import Manifest, read_manifest
 from lightning_interp.store.recordlog import standing
-from lightning_interp.store.standing import standing_rows
-from lightning_interp.timeline import Timeline
+from lightning_interp.store.surviving_records import standing_rows
 
 Series = Mapping[str, tuple[list[int], list[float]]]
 """By name: optimizer steps and values."""

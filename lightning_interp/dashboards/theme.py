@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from lightning_interp.timeline import Phase
+from lightning_interp.core.timeline import Phase
 
 PHASE_COLORS = {
     "warm_up": "#999999",

@@ -7,8 +7,8 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Sampler, TensorDataset, default_collate
 
-from lightning_interp.errors import ConfigError
-from lightning_interp.shapes import Bool, Int, Tensor
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.shapes import Bool, Int, Tensor
 
 TensorPair = tuple[Tensor, Tensor]
 

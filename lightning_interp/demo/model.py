@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lightning_interp.shapes import Float, Int, Tensor
+from lightning_interp.core.shapes import Float, Int, Tensor
 
 
 class LastTokenAttention(nn.Module):

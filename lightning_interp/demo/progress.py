@@ -8,7 +8,7 @@ import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lightning_interp.cli.terminal import shown
+from lightning_interp.core.terminal import shown
 
 
 class StepProgress(L.Callback):

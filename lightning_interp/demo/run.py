@@ -14,16 +14,16 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 
-from lightning_interp.callback import InterpMonitor
+from lightning_interp.core.errors import ConfigError, RunError
+from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.figures import phase_timeline_figure, write_html
 from lightning_interp.dashboards.report import REPORT
 from lightning_interp.demo.data import ModularAdditionData
 from lightning_interp.demo.model import ModularAddition
 from lightning_interp.demo.progress import StepProgress
-from lightning_interp.errors import ConfigError, RunError
 from lightning_interp.measures import CyclicGroupTask
+from lightning_interp.monitor.callback import InterpMonitor
 from lightning_interp.store.run import Run, open_run
-from lightning_interp.timeline import Timeline
 
 P = 43
 D_MODEL = 64

@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from lightning_interp.records import Observation
-from lightning_interp.shapes import Tensor
+from lightning_interp.core.records import Observation
+from lightning_interp.core.shapes import Tensor
 
 Need = Literal["weights", "outputs", "activations", "gradients", "history", "replica"]
 Cost = Literal["free", "forward", "heavy"]

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 import torch
 
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.shapes import Int, Tensor
 from lightning_interp.measures.group_matrices import resolve_embedding, resolve_mlp_out, resolve_unembedding
-from lightning_interp.shapes import Int, Tensor
 
 Operation = Literal["add", "sub", "mul"]
 

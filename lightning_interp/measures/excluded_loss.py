@@ -6,15 +6,15 @@ from typing import ClassVar
 
 import torch
 
-from lightning_interp.errors import MeasureSkipped
+from lightning_interp.core.errors import MeasureSkipped
+from lightning_interp.core.records import Observation
+from lightning_interp.core.shapes import Float, Float64, Int, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.fourier import band_pass, label_table
 from lightning_interp.measures.losses import cross_entropy
 from lightning_interp.measures.pair_table import MINIMUM_COVERAGE, PairTable, pair_table
 from lightning_interp.measures.restricted_loss import checked_freqs
-from lightning_interp.records import Observation
-from lightning_interp.shapes import Float, Float64, Int, Tensor
 
 SAFE_SUM = 1e-250
 """Sums of exponentials below this have lost digits to underflow (float64 ends at 1e-308)."""

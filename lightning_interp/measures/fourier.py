@@ -3,8 +3,8 @@
 
 import torch
 
-from lightning_interp.errors import ShapeError
-from lightning_interp.shapes import Float, Float64, Int, Tensor
+from lightning_interp.core.errors import ShapeError
+from lightning_interp.core.shapes import Float, Float64, Int, Tensor
 
 KEY_SHARE = 0.99
 """Share of the energy above the null that the key frequencies must hold together.

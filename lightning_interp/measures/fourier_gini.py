@@ -4,13 +4,13 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+from lightning_interp.core.records import Observation
+from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.measures.base import Measure, Need
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.fourier import frequency_power
 from lightning_interp.measures.group_tables import embedding_table, readout_table
 from lightning_interp.measures.sparsity import gini
-from lightning_interp.records import Observation
-from lightning_interp.shapes import Float, Float64, Tensor
 
 
 def fourier_gini(table: Float[Tensor, "element feature"]) -> Float64[Tensor, ""]:

@@ -4,13 +4,13 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lightning_interp.errors import MeasureSkipped
+from lightning_interp.core.errors import MeasureSkipped
+from lightning_interp.core.records import Observation
+from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.measures.base import Measure, Need
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.fourier import frequency_power
 from lightning_interp.measures.group_tables import embedding_table, readout_table
-from lightning_interp.records import Observation
-from lightning_interp.shapes import Float, Float64, Tensor
 
 NOTHING = 1e-26
 """Part of a table's power that is rounding: a float64 transform of equal rows leaves some 1e-32 at the frequencies."""

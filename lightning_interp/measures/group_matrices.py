@@ -8,8 +8,8 @@ import difflib
 import re
 from collections.abc import Mapping
 
-from lightning_interp.errors import ConfigError
-from lightning_interp.shapes import Float, Float64, Tensor
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.shapes import Float, Float64, Tensor
 
 Shapes = Mapping[str, tuple[int, ...]]
 

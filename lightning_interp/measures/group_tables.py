@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Embedding and readout of a group task as tables over the group, one row per element in exponent order."""
 
-from lightning_interp.errors import ConfigError, MeasureSkipped
+from lightning_interp.core.errors import ConfigError, MeasureSkipped
+from lightning_interp.core.records import Observation
+from lightning_interp.core.shapes import Float, Tensor
 from lightning_interp.measures.cyclic_group import NO_MLP, CyclicGroupTask, tokens_by_exponent
 from lightning_interp.measures.group_matrices import neuron_to_logit, vocabulary_rows
-from lightning_interp.records import Observation
-from lightning_interp.shapes import Float, Tensor
 
 
 def embedding_table(task: CyclicGroupTask, observation: Observation) -> Float[Tensor, "element width"]:

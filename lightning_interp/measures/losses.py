@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import torch
 
-from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.records import Observation, Split
+from lightning_interp.core.shapes import Float, Float64, Int, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.preconditions import require_classes, require_finite, require_split
-from lightning_interp.records import Observation, Split
-from lightning_interp.shapes import Float, Float64, Int, Tensor
 
 CHUNK_ELEMENTS = 2**22
 """Logits turned to float64 at a time, so that large probes need 32 MB beside themselves, not twice their size."""

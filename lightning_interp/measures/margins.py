@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import torch
 
-from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.records import SPLITS, Observation
+from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.losses import CHUNK_ELEMENTS
 from lightning_interp.measures.preconditions import require_scores
-from lightning_interp.records import SPLITS, Observation
-from lightning_interp.shapes import Float, Float64, Tensor
 
 
 def score_margin(logits: Float[Tensor, "example class"]) -> Float64[Tensor, " unequal"]:

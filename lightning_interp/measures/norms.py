@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import torch
 
-from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.records import Observation
+from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.measures.base import Measure, Need
 from lightning_interp.measures.weights import float_weights, unread_weights
-from lightning_interp.records import Observation
-from lightning_interp.shapes import Float, Float64, Tensor
 
 SLOPE_POINTS = 8
 """Most recent snapshots a slope is fitted to, this one included."""

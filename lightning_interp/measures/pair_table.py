@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_interp.errors import MeasureSkipped
+from lightning_interp.core.errors import MeasureSkipped
+from lightning_interp.core.records import Observation, Split
+from lightning_interp.core.shapes import Bool, Float64, Int, Tensor
 from lightning_interp.measures.cyclic_group import (
     CyclicGroupTask,
     exponents_by_token,
@@ -14,8 +16,6 @@ from lightning_interp.measures.cyclic_group import (
 )
 from lightning_interp.measures.fourier import MISSING_SHARE, select_key_freqs
 from lightning_interp.measures.preconditions import require_classes
-from lightning_interp.records import Observation, Split
-from lightning_interp.shapes import Bool, Float64, Int, Tensor
 
 MINIMUM_COVERAGE = 0.95
 """Share of all pairs the probe must hold for a projection over all of them to mean what the paper's does."""

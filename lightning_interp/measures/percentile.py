@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.records import Observation
+from lightning_interp.core.shapes import Bool, Float, Float64, Int, Shaped, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.losses import CHUNK_ELEMENTS, check_targets
 from lightning_interp.measures.preconditions import require_classes
-from lightning_interp.records import Observation
-from lightning_interp.shapes import Bool, Float, Float64, Int, Shaped, Tensor
 
 MINIMUM_EXAMPLES = 30
 """Fewest examples a percentile is given for; the mean of 30 uniforms is normal to better than a percent."""

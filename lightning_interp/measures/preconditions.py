@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from lightning_interp.errors import MeasureSkipped
-from lightning_interp.finite import all_finite
-from lightning_interp.records import Observation, Split
+from lightning_interp.core.errors import MeasureSkipped
+from lightning_interp.core.finite import all_finite
+from lightning_interp.core.records import Observation, Split
 
 
 def require_split(observation: Observation, split: Split) -> None:

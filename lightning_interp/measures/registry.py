@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 
-from lightning_interp.errors import ConfigError
-from lightning_interp.imports import import_object
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.imports import import_object
 from lightning_interp.measures.base import Measure
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.excluded_loss import ExcludedLoss, ExcludedLossMax

@@ -6,13 +6,13 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.records import Observation
+from lightning_interp.core.shapes import Bool, Float, Float64, Int, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.fourier import band_pass, check_freqs, fourier_basis, label_table, row_frequencies
 from lightning_interp.measures.pair_table import MINIMUM_COVERAGE, PairTable, pair_table
-from lightning_interp.records import Observation
-from lightning_interp.shapes import Bool, Float, Float64, Int, Tensor
 
 Pool = Literal["heldout", "all"]
 Block = Literal["sum", "2x2", "3x3"]

@@ -3,9 +3,9 @@
 
 import torch
 
-from lightning_interp.errors import ShapeError
+from lightning_interp.core.errors import ShapeError
+from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.measures.spectra import centered
-from lightning_interp.shapes import Float, Float64, Tensor
 
 FEWEST_DEBIASED, FEWEST = 4, 2
 """Stimuli needed: the unbiased estimator divides by n - 3; two are the least that can differ."""

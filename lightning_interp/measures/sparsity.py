@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import torch
 
-from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.records import Observation, Split
+from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.preconditions import layer_activations, layer_means
-from lightning_interp.records import Observation, Split
-from lightning_interp.shapes import Float, Float64, Tensor
 
 NEAR_ZERO = 1e-3
 """An activation counts as near zero up to this share of the layer's root mean square."""

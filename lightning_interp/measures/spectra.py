@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import torch
 
-from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.records import Observation, Split
+from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.preconditions import layer_activations, layer_means
 from lightning_interp.measures.weights import weight_matrices
-from lightning_interp.records import Observation, Split
-from lightning_interp.shapes import Float, Float64, Tensor
 
 MAX_SIDE = 2048
 """Longest short side decomposed; one eigenvalue problem of this size takes about two seconds of one core."""

@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from lightning_interp.core.records import Observation
+from lightning_interp.core.shapes import Float64, Tensor
 from lightning_interp.measures.base import Measure, Need
 from lightning_interp.measures.weights import float_weights, unread_weights
-from lightning_interp.records import Observation
-from lightning_interp.shapes import Float64, Tensor
 
 ENTRIES = 128
 """Numbers in a sketch."""

@@ -3,9 +3,9 @@
 
 from torch import Tensor
 
-from lightning_interp.errors import MeasureSkipped
-from lightning_interp.finite import all_finite
-from lightning_interp.records import Observation
+from lightning_interp.core.errors import MeasureSkipped
+from lightning_interp.core.finite import all_finite
+from lightning_interp.core.records import Observation
 
 
 def float_weights(observation: Observation) -> dict[str, Tensor]:

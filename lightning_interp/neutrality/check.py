@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from lightning_interp.errors import ConfigError
-from lightning_interp.imports import folders_for, is_found
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.imports import folders_for, is_found
 from lightning_interp.neutrality.process import Moment, TrainingOrder, TrainingRecord, train
 
 Kind = Literal["tensor", "output", "optimizer", "random state", "length"]

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_interp.child_python import child_environment, module_command
-from lightning_interp.errors import ConfigError, InterpError
-from lightning_interp.system_features import OWN_GROUP
+from lightning_interp.core.child_python import child_environment, module_command
+from lightning_interp.core.errors import ConfigError, InterpError
+from lightning_interp.core.system_features import OWN_GROUP
 
 MOMENTS, PROGRESS, FAILURE, OUTCOME, KEPT, LOG = (
     "moments.jsonl",

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 from lightning_interp.neutrality.process import KEPT, MOMENTS, PROGRESS, Moment, TrainingOrder
 
 _PROGRESS_S = 0.2

@@ -14,11 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lightning_interp.child_python import take_over
-from lightning_interp.configuration import SWITCH, switched_off
-from lightning_interp.errors import ConfigError, InterpError, RunError
-from lightning_interp.imports import also_from, import_object
-from lightning_interp.namespaces import FABRICS, NAMESPACES, installed
+from lightning_interp.config.monitor_config import SWITCH, switched_off
+from lightning_interp.core.child_python import take_over
+from lightning_interp.core.errors import ConfigError, InterpError, RunError
+from lightning_interp.core.imports import also_from, import_object
+from lightning_interp.core.namespaces import FABRICS, NAMESPACES, installed
 from lightning_interp.neutrality.process import (
     BAD_INPUT,
     FAILURE,
@@ -127,7 +127,7 @@ def _place_monitors(trainer: Any, lightning: ModuleType, folder: Path | None) ->
         trainer.callbacks = [callback for callback in trainer.callbacks if not is_monitor(callback)]
         return []
     if not own:
-        own = [import_object("lightning_interp.callback:InterpMonitor", argument="monitor")()]
+        own = [import_object("lightning_interp.monitor.callback:InterpMonitor", argument="monitor")()]
         # Where the Trainer puts it when it is given: before those that write checkpoints.
         checkpoints = (i for i, c in enumerate(trainer.callbacks) if isinstance(c, lightning.callbacks.Checkpoint))
         trainer.callbacks.insert(next(checkpoints, len(trainer.callbacks)), own[0])

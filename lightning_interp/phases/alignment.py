@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lightning_interp.timeline import Phase
+from lightning_interp.core.timeline import Phase
 
 
 @dataclass(frozen=True)

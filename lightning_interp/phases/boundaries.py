@@ -9,8 +9,8 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass
 
+from lightning_interp.core.timeline import Interval
 from lightning_interp.phases.series import LogSeries, median3, noise_sd
-from lightning_interp.timeline import Interval
 
 NEIGHBOURHOOD = 25
 """Raw points on each side of a boundary from which its noise is estimated."""

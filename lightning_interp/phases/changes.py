@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lightning_interp.timeline import Phase, Timeline
+from lightning_interp.core.timeline import Phase, Timeline
 
 MEANINGS = {
     "warm_up": "the loss has not started to fall",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How sure the rules are of a phase: a score that grows with the evidence which agrees, at most .6 from losses alone."""
 
-from lightning_interp.phases.observed import Observed
 from lightning_interp.phases.rules import Rules
+from lightning_interp.phases.run_series import RunSeries
 
 LOSSES_ONLY_CAP = 0.6
 CAP = 0.95
@@ -22,7 +22,7 @@ WEIGHTS = {
 }
 
 
-def confidence(name: str, observed: Observed, rules: Rules) -> float:
+def confidence(name: str, observed: RunSeries, rules: Rules) -> float:
     """Score in [0, 1] of a phase that begins now.
 
     Args:

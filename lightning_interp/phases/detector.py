@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lightning_interp.errors import MetricsError
+from lightning_interp.core.errors import MetricsError
+from lightning_interp.core.timeline import INTENSITY_NAMES, Alarm, Timeline
 from lightning_interp.phases.early_warning import EarlyWarning
 from lightning_interp.phases.evidence import evidence
 from lightning_interp.phases.intensities import intensities
-from lightning_interp.phases.machine import PhaseMachine, formation_evidence
-from lightning_interp.phases.observed import CURVES, TRACKED, Observed
 from lightning_interp.phases.rules import Rules
+from lightning_interp.phases.run_series import CURVES, TRACKED, RunSeries
+from lightning_interp.phases.state_machine import PhaseMachine, formation_evidence
 from lightning_interp.phases.verdict import Milestones, verdict
-from lightning_interp.timeline import INTENSITY_NAMES, Alarm, Timeline
 
 if TYPE_CHECKING:
-    from lightning_interp.phases.table import Records  # needs numpy, which the online part does without
+    from lightning_interp.phases.history_table import HistoryTable  # needs numpy, which the online part does without
 
 EVERY_POINT = 1000
 """Updates of which each gets a point of its own in the intensities; a run with more records keeps its timeline small."""
@@ -48,7 +48,7 @@ class PhaseDetector:
     def __init__(self, *, n_classes: int | None = None) -> None:
         if n_classes is not None and n_classes < 2:
             raise MetricsError(f"PhaseDetector: `n_classes` must be 2 or more, got {n_classes}. Leave it out if unknown.")
-        self._observed = Observed(n_classes)
+        self._observed = RunSeries(n_classes)
         self._rules = Rules(self._observed)
         self._machine = PhaseMachine(self._observed, self._rules)
         self._milestones = Milestones()
@@ -85,7 +85,7 @@ class PhaseDetector:
             self._evaluate(step)
         self._add_points(step, held=not evaluated)
 
-    def update_all(self, records: "Records") -> None:
+    def update_all(self, records: "HistoryTable") -> None:
         """Take in many records: the same as `update` with each in turn, but those between evaluations are not looked at.
 
         Raises:
@@ -125,7 +125,7 @@ class PhaseDetector:
             return replace(self.timeline, stages=weight_stages(norm.steps, norm.values))
         return replace(self.timeline, stages=stages(curve.steps, curve.values, lost_at=self._observed.nonfinite_since))
 
-    def _pass_over(self, records: "Records", at: int, end: int) -> None:
+    def _pass_over(self, records: "HistoryTable", at: int, end: int) -> None:
         """Take in records [at, end), all of them before the next evaluation is due."""
         for name in records.names():
             self._observed.extend(name, *records.finite(name, at, end))
@@ -219,7 +219,7 @@ def detect_phases(metrics: Mapping[str, Any], *, n_classes: int | None = None) -
 
 def follow(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> PhaseDetector:
     """The online detector after every record of a history; arguments and errors as for `detect_phases`."""
-    from lightning_interp.phases.table import records_of
+    from lightning_interp.phases.history_table import records_of
 
     detector = PhaseDetector(n_classes=n_classes)
     detector.update_all(records_of(metrics, TRACKED))
@@ -236,7 +236,7 @@ def fold(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> Iterato
     Yields:
         Optimizer step and the timeline known then.
     """
-    from lightning_interp.phases.table import rows_of
+    from lightning_interp.phases.history_table import rows_of
 
     detector = PhaseDetector(n_classes=n_classes)
     for step, values in rows_of(metrics, TRACKED):

@@ -11,7 +11,7 @@ import math
 
 from lightning_interp.phases.coefficients import MARGINS, PERCENTILE_THRESHOLD
 from lightning_interp.phases.linear_score import logistic
-from lightning_interp.phases.observed import Observed
+from lightning_interp.phases.run_series import RunSeries
 from lightning_interp.phases.streak import Streak
 
 FORMING = 0.5
@@ -33,7 +33,7 @@ class EarlyWarning:
             at the fit.
     """
 
-    def __init__(self, observed: Observed) -> None:
+    def __init__(self, observed: RunSeries) -> None:
         self.score = 0.0
         self.source: str | None = None
         self.streak = Streak()

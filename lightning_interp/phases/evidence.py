@@ -3,16 +3,16 @@
 
 from typing import Any
 
-from lightning_interp.phases.card import MEASURED
 from lightning_interp.phases.confidence import LOSSES_ONLY_CAP
 from lightning_interp.phases.early_warning import EarlyWarning
-from lightning_interp.phases.observed import CURVES, SUPPORT, Observed
+from lightning_interp.phases.early_warning_scores import MEASURED
 from lightning_interp.phases.rules import CONDITIONS, Rules
+from lightning_interp.phases.run_series import CURVES, SUPPORT, RunSeries
 from lightning_interp.phases.verdict import MIN_POINTS, SENTENCES, Milestones
 
 
 def evidence(
-    verdict: str, observed: Observed, rules: Rules, milestones: Milestones, warning: EarlyWarning
+    verdict: str, observed: RunSeries, rules: Rules, milestones: Milestones, warning: EarlyWarning
 ) -> dict[str, Any]:
     """Everything a reader needs to check the verdict by hand.
 
@@ -62,7 +62,7 @@ def _conditions(rules: Rules) -> dict[str, dict[str, Any]]:
     }
 
 
-def _levels(observed: Observed) -> dict[str, Any]:
+def _levels(observed: RunSeries) -> dict[str, Any]:
     value, source = observed.chance()
     curve = observed.heldout
     peak = max(range(len(curve.values)), key=curve.values.__getitem__)
@@ -74,7 +74,7 @@ def _levels(observed: Observed) -> dict[str, Any]:
     }
 
 
-def _unknown(observed: Observed) -> list[str]:
+def _unknown(observed: RunSeries) -> list[str]:
     """What cannot be judged, and which series would tell."""
     checks = (
         (observed.points < MIN_POINTS, f"Fewer than {MIN_POINTS} records hold a loss or an accuracy: no verdict yet."),

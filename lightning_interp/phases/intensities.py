@@ -3,14 +3,14 @@
 
 import math
 
-from lightning_interp.phases.observed import Observed
 from lightning_interp.phases.rules import Rules
+from lightning_interp.phases.run_series import RunSeries
 
 NORM_SCALE = 0.5
 """Fall of the log weight norm per e-fold of steps at which the cleanup activity is full."""
 
 
-def intensities(observed: Observed, rules: Rules) -> tuple[float, float, float]:
+def intensities(observed: RunSeries, rules: Rules) -> tuple[float, float, float]:
     """Intensities of the three processes at the latest evaluation, in the order of `INTENSITY_NAMES`.
 
     - memorization: how far the training set is fitted, times the share of the largest train/held-out gap that is left.
@@ -30,7 +30,7 @@ def intensities(observed: Observed, rules: Rules) -> tuple[float, float, float]:
     return round(fit * _gap_left(observed), 4), round(signs * to_fall, 4), round(cleanup, 4)
 
 
-def _fit(observed: Observed) -> float:
+def _fit(observed: RunSeries) -> float:
     """Share of the train curve's first value that is fitted away; 1 once the training set is fitted."""
     train = observed.train
     if not train:
@@ -40,18 +40,18 @@ def _fit(observed: Observed) -> float:
     return _clip(1 - train.recent / train.first) if train.first > 0 else 0.0
 
 
-def _gap_left(observed: Observed) -> float:
+def _gap_left(observed: RunSeries) -> float:
     chance, heldout = observed.chance()[0], observed.heldout
     largest = max(heldout.marked_peak, chance)
     return _clip(observed.gap / largest) if largest > 0 else 0.0
 
 
-def _percentile_sign(observed: Observed) -> float:
+def _percentile_sign(observed: RunSeries) -> float:
     z = observed["heldout_percentile_z"]
     return _clip((z.recent - 2) / 8) if z else 0.0
 
 
-def _excluded_sign(observed: Observed, rules: Rules) -> float:
+def _excluded_sign(observed: RunSeries, rules: Rules) -> float:
     """0 at the minimum of the excluded loss since the fit, 1 at a thousand times it."""
     excluded = observed["excluded_loss_max"] or observed["excluded_loss"]
     if not excluded or rules["fitted"].first_since is None or excluded.low <= 0:
@@ -59,7 +59,7 @@ def _excluded_sign(observed: Observed, rules: Rules) -> float:
     return _clip(math.log(max(excluded.recent / excluded.low, 1e-12)) / math.log(1000))
 
 
-def _activity(observed: Observed) -> float:
+def _activity(observed: RunSeries) -> float:
     clock, norm = observed.clock, observed["weight_norm"]
     falls = [-(observed.heldout.slope(clock) or 0.0) / max(observed.turning_level, 1e-12)]
     if norm:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The conditions that decide phases, each with its hysteresis. One method for each condition, no order among them."""
 
-from lightning_interp.phases.observed import Observed
+from lightning_interp.phases.run_series import RunSeries
 from lightning_interp.phases.series import LogSeries
 from lightning_interp.phases.streak import Streak
 
@@ -50,7 +50,7 @@ class Rules:
         streaks: One `Streak` for each name of `CONDITIONS`.
     """
 
-    def __init__(self, observed: Observed) -> None:
+    def __init__(self, observed: RunSeries) -> None:
         self.streaks = {name: Streak() for name in CONDITIONS}
         self.settled_peak = float("inf")
         self.best_accuracy = 0.0

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_interp.core.timeline import Stage
 from lightning_interp.phases.series import noise_sd
-from lightning_interp.timeline import Stage
 
 PER_EFOLD = 25
 FLOOR = 0.01

@@ -2,9 +2,9 @@
 """The verdict on a whole history: the first of an ordered list of rules that holds, and what it means in words."""
 
 from lightning_interp.phases.boundaries import crossing
-from lightning_interp.phases.machine import fit_boundary
-from lightning_interp.phases.observed import Observed
 from lightning_interp.phases.rules import GENERALIZED_ACCURACY, GENERALIZED_LOSS, Rules
+from lightning_interp.phases.run_series import RunSeries
+from lightning_interp.phases.state_machine import fit_boundary
 
 MIN_POINTS = 10
 
@@ -35,7 +35,7 @@ class Milestones:
         self.t_gen: int | None = None
         self.grokking_step: int | None = None
 
-    def update(self, observed: Observed, rules: Rules) -> None:
+    def update(self, observed: RunSeries, rules: Rules) -> None:
         """Fix what has become known at the latest evaluation."""
         if self.t_mem is None and rules.on("fitted"):
             self.t_mem = fit_boundary(observed).step
@@ -43,14 +43,14 @@ class Milestones:
             self.t_gen = self._generalized(observed)
             self.grokking_step = self.t_gen if observed["heldout_accuracy"] else None
 
-    def _generalized(self, observed: Observed) -> int:
+    def _generalized(self, observed: RunSeries) -> int:
         start = observed.clock.first or 0
         if observed["heldout_accuracy"]:
             return crossing(observed["heldout_error"], 1 - GENERALIZED_ACCURACY + 1e-9, start).step
         return crossing(observed["heldout_loss"], GENERALIZED_LOSS, start).step
 
 
-def verdict(observed: Observed, rules: Rules, milestones: Milestones) -> str:
+def verdict(observed: RunSeries, rules: Rules, milestones: Milestones) -> str:
     """The verdict on everything seen so far.
 
     Args:
@@ -78,14 +78,14 @@ def verdict(observed: Observed, rules: Rules, milestones: Milestones) -> str:
     return "partial_generalization" if _partial(observed, rules) else "memorization_only"
 
 
-def _early(observed: Observed, milestones: Milestones) -> bool:
+def _early(observed: RunSeries, milestones: Milestones) -> bool:
     mem, gen, origin = milestones.t_mem, milestones.t_gen, observed.clock.origin
     if mem is None or gen is None:
         return False
     return gen <= mem or gen - origin < 2 * (mem - origin)
 
 
-def _was_late(observed: Observed, milestones: Milestones) -> bool:
+def _was_late(observed: RunSeries, milestones: Milestones) -> bool:
     """Whether the held-out set was still unsolved when the training set was fitted.
 
     With accuracies `_early` has settled that. Losses alone under chance say it only if they were over chance after the fit.
@@ -94,7 +94,7 @@ def _was_late(observed: Observed, milestones: Milestones) -> bool:
     return solved or not observed.knows_chance or observed.heldout.marked_peak >= observed.chance()[0]
 
 
-def _partial(observed: Observed, rules: Rules) -> bool:
+def _partial(observed: RunSeries, rules: Rules) -> bool:
     """Held-out curve 10 % off its peak at the end; percentile and accuracy, where logged, must agree.
 
     A shrinking weight norm alone lowers the loss of wrong, overconfident answers, on random labels too.

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_interp.errors import CorruptSnapshotError, RunError
-from lightning_interp.shapes import Float, Tensor
+from lightning_interp.core.errors import CorruptSnapshotError, RunError
+from lightning_interp.core.shapes import Float, Tensor
 from lightning_interp.store.layout import COMPONENTS, components_file
 from lightning_interp.store.tensor_file import read_metadata, read_tensors, write_tensors
 

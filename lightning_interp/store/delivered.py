@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_interp.errors import RunError
-from lightning_interp.records import Record
+from lightning_interp.core.errors import RunError
+from lightning_interp.core.records import Record
 from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import DELIVERED, RECORDS, replace_text
 

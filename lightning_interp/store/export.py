@@ -12,12 +12,16 @@ from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from lightning_interp.errors import ConfigError, RunError
-from lightning_interp.records import Record
-from lightning_interp.store.run import Run
+import numpy as np
+
+from lightning_interp.core.errors import ConfigError, RunError
+from lightning_interp.core.records import Record
+
+if TYPE_CHECKING:
+    import xarray
 
 FORMATS = ("zarr", "parquet", "csv")
 SCALARS, LAYERS = "scalars", "layers"
@@ -30,19 +34,27 @@ _NO_FLOATS: Mapping[str, Mapping[str, type]] = {SCALARS: {"step": int}, LAYERS: 
 _PLAIN = "#()[] "
 
 
-def export_run(
-    run: Run, target: str | PathLike[str], *, format: str | None = None, overwrite: bool = False
+def export_records(
+    records: Sequence[Record],
+    layers: Sequence[str],
+    target: str | PathLike[str],
+    *,
+    run_dir: Path,
+    format: str | None = None,
+    overwrite: bool = False,
 ) -> tuple[Path, ...]:
     """Write a run's records as a folder that appears whole or not at all.
 
-    `zarr` is the data set of `Run.to_xarray`, for `xarray.open_zarr`: `<name>[step]`, `<measure>_by_layer[step, layer]`.
+    `zarr` is the data set of `labelled_records`, for `xarray.open_zarr`: `<name>[step]`, `<measure>_by_layer[step, layer]`.
     zarr takes a slash for a folder, so `/` and other unusual characters of a name are stored as `%2F` and so on; the
     attribute `record_name` of each array has the name itself. `parquet` and `csv` hold two tables: `scalars`, a row per step
     and a column per record name, and `layers` with step, measure, layer and value, a row for each value there is.
 
     Args:
-        run: The run, finished or not.
+        records: Records of the run, finished or not.
+        layers: Its layers in run.json order.
         target: Folder to write.
+        run_dir: The run directory, which is never written over.
         format: One of `FORMATS`; where None, the target's suffix: `.zarr`, `.parquet` or `.csv`.
         overwrite: Replace the target if it is an export.
 
@@ -57,12 +69,33 @@ def export_run(
     kind = _format(target, format)
     try:
         place = target.resolve()
-        _check_place(place, target, run, overwrite=overwrite)
+        _check_place(place, target, run_dir, overwrite=overwrite)
         with _replacing(place) as folder:
-            names = _WRITERS[kind](run, folder)
+            names = _WRITERS[kind](records, layers, folder)
     except OSError as err:
         raise ConfigError(f"{target}: cannot be written ({err.strerror or err}). Choose another place.") from err
     return tuple(target / name for name in names)
+
+
+def labelled_records(records: Sequence[Record], layers: Sequence[str]) -> "xarray.Dataset":
+    """Scalars [step] and per-layer values [step, layer] as a labelled data set (extra ``export``).
+
+    Args:
+        records: Records of the run.
+        layers: Layers in run.json order.
+    """
+    import xarray
+
+    names = sorted({name for record in records for name in record.values})
+    measures = sorted({name for record in records for name in record.layers})
+    empty: tuple[float | None, ...] = (None,) * len(layers)
+    scalars = {n: ("step", np.array([r.values.get(n, np.nan) for r in records], dtype=np.float64)) for n in names}
+    per_layer = {
+        f"{m}_by_layer": (("step", "layer"), np.array([r.layers.get(m, empty) for r in records], dtype=np.float64))
+        for m in measures
+    }
+    steps = np.array([record.step for record in records], dtype=np.int64)
+    return xarray.Dataset({**scalars, **per_layer}, coords={"step": steps, "layer": np.array(layers, dtype=np.str_)})
 
 
 def scalar_table(records: Iterable[Record]) -> Table:
@@ -108,10 +141,10 @@ def _format(target: Path, format: str | None) -> str:
     raise ConfigError(f"export: the format is one of {', '.join(FORMATS)}, or the target's suffix; got {found}.")
 
 
-def _check_place(place: Path, target: Path, run: Run, *, overwrite: bool) -> None:
+def _check_place(place: Path, target: Path, run_dir: Path, *, overwrite: bool) -> None:
     if not place.parent.is_dir():
         raise ConfigError(f"{target}: there is no folder {place.parent} to write it in. Make it first.")
-    if run.path.resolve().is_relative_to(place):
+    if run_dir.resolve().is_relative_to(place):
         raise ConfigError(f"{target}: holds the run itself. Choose another place.")
     if place.exists() and not overwrite:
         raise ConfigError(f"{target}: exists already. Choose another place, or replace it: overwrite=True, --overwrite.")
@@ -147,10 +180,10 @@ def _replacing(place: Path) -> Iterator[Path]:
             raise
 
 
-def _write_zarr(run: Run, folder: Path) -> tuple[str, ...]:
+def _write_zarr(records: Sequence[Record], layers: Sequence[str], folder: Path) -> tuple[str, ...]:
     _require("zarr", "xarray", "zarr")
-    _check_names((name for record in run.all_records for name in record.values), _AXES)
-    data = run.to_xarray()
+    _check_names((name for record in records for name in record.values), _AXES)
+    data = labelled_records(records, layers)
     for name in data.data_vars:
         data[name].attrs["record_name"] = name
     stored = data.rename({name: _stored_name(str(name)) for name in data.data_vars})
@@ -164,21 +197,21 @@ def _stored_name(name: str) -> str:
     return quoted if not quoted.startswith(".") else "%2E" + quoted[1:]  # .zarray and the like are zarr's own
 
 
-def _write_parquet(run: Run, folder: Path) -> tuple[str, ...]:
+def _write_parquet(records: Sequence[Record], layers: Sequence[str], folder: Path) -> tuple[str, ...]:
     _require("parquet", "pyarrow")
     import pyarrow
     import pyarrow.parquet
 
     types = {int: pyarrow.int64(), str: pyarrow.string(), float: pyarrow.float64()}
-    for table, columns in _tables(run).items():
+    for table, columns in _tables(records, layers).items():
         known = _NO_FLOATS[table]
         arrays = {name: pyarrow.array(values, types[known.get(name, float)]) for name, values in columns.items()}
         pyarrow.parquet.write_table(pyarrow.table(arrays), folder / _file(table, "parquet"))
     return _file(SCALARS, "parquet"), _file(LAYERS, "parquet")
 
 
-def _write_csv(run: Run, folder: Path) -> tuple[str, ...]:
-    for table, columns in _tables(run).items():
+def _write_csv(records: Sequence[Record], layers: Sequence[str], folder: Path) -> tuple[str, ...]:
+    for table, columns in _tables(records, layers).items():
         with (folder / _file(table, "csv")).open("w", encoding="utf-8", newline="") as handle:
             writer = csv.writer(handle)
             writer.writerow(columns)
@@ -186,17 +219,16 @@ def _write_csv(run: Run, folder: Path) -> tuple[str, ...]:
     return _file(SCALARS, "csv"), _file(LAYERS, "csv")
 
 
-_WRITERS: Mapping[str, Callable[[Run, Path], tuple[str, ...]]] = {
+_WRITERS: Mapping[str, Callable[[Sequence[Record], Sequence[str], Path], tuple[str, ...]]] = {
     "zarr": _write_zarr,
     "parquet": _write_parquet,
     "csv": _write_csv,
 }
-"""Write a run into an empty folder; each returns the names of what it wrote there."""
+"""Write records and their layers into an empty folder; each returns the names of what it wrote there."""
 
 
-def _tables(run: Run) -> dict[str, Table]:
-    records = run.all_records
-    return {SCALARS: scalar_table(records), LAYERS: layer_table(records, run.manifest.layers)}
+def _tables(records: Sequence[Record], layers: Sequence[str]) -> dict[str, Table]:
+    return {SCALARS: scalar_table(records), LAYERS: layer_table(records, layers)}
 
 
 def _file(table: str, format: str) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from lightning_interp.errors import RunError
+from lightning_interp.core.errors import RunError
+from lightning_interp.core.system_features import FILE_LOCKS
 from lightning_interp.store.layout import LOCK
-from lightning_interp.system_features import FILE_LOCKS
 
 
 @contextmanager

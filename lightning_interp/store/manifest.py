@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_interp.errors import RunError
+from lightning_interp.core.errors import RunError
 from lightning_interp.store.layout import MANIFEST, SCHEMA, replace_text
-from lightning_interp.store.standing import valid_until
+from lightning_interp.store.surviving_records import valid_until
 
 Status = Literal["training", "finished", "failed", "interrupted"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_interp.errors import MetricsError
+from lightning_interp.core.errors import MetricsError
 from lightning_interp.store.jsonl import read_lines
 
 INDEX = "index.jsonl"

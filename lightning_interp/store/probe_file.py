@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_interp.errors import ProbeError
-from lightning_interp.records import SPLITS, Batch, Probe, ProbeSplit
+from lightning_interp.core.errors import ProbeError
+from lightning_interp.core.records import SPLITS, Batch, Probe, ProbeSplit
 from lightning_interp.store.layout import PROBE
 from lightning_interp.store.tensor_file import checksum, read_tensors, write_tensors
 

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lightning_interp.records import Record
+from lightning_interp.core.records import Record
 from lightning_interp.store.jsonl import append_line, read_lines
 from lightning_interp.store.layout import RECORDS
 from lightning_interp.store.manifest import Manifest
-from lightning_interp.store.standing import standing_rows
+from lightning_interp.store.surviving_records import standing_rows
 
 
 def append_record(run_dir: Path, record: Record) -> None:

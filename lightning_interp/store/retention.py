@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 from lightning_interp.store.layout import OBSERVATIONS, SNAPSHOTS, committed_steps, step_file
 
 _LAST = re.compile(r"last:(\d+)")

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lightning_interp.errors import RunError
-from lightning_interp.records import Probe, Record, Snapshot
-from lightning_interp.shapes import Float, Tensor
+from lightning_interp.core.errors import RunError
+from lightning_interp.core.records import Probe, Record, Snapshot
+from lightning_interp.core.shapes import Float, Tensor
+from lightning_interp.core.timeline import Timeline
 from lightning_interp.store.components_file import StoredComponents, component_layers, read_components
+from lightning_interp.store.export import export_records, labelled_records
 from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import ANALYSIS, HEALTH, OBSERVATIONS, PHASES, committed_steps, step_file
 from lightning_interp.store.manifest import Manifest, read_manifest
@@ -21,7 +23,6 @@ from lightning_interp.store.probe_file import read_probe
 from lightning_interp.store.recordlog import read_records
 from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
 from lightning_interp.store.tensor_file import read_tensors
-from lightning_interp.timeline import Timeline
 
 if TYPE_CHECKING:
     import xarray
@@ -161,27 +162,16 @@ class Run:
 
     def to_xarray(self) -> "xarray.Dataset":
         """Scalars [step] and per-layer values [step, layer] as a labelled data set (extra ``export``)."""
-        import xarray
-
-        records = self.all_records
-        steps = [r.step for r in records]
-        names = sorted({name for r in records for name in r.values})
-        measures = sorted({name for r in records for name in r.layers})
-        layers = list(self.manifest.layers)
-        empty: tuple[float | None, ...] = (None,) * len(layers)
-        scalars = {n: ("step", np.array([r.values.get(n, np.nan) for r in records], dtype=np.float64)) for n in names}
-        per_layer = {
-            f"{m}_by_layer": (("step", "layer"), np.array([r.layers.get(m, empty) for r in records], dtype=np.float64))
-            for m in measures
-        }
-        coords = {"step": np.array(steps, dtype=np.int64), "layer": np.array(layers, dtype=np.str_)}
-        return xarray.Dataset({**scalars, **per_layer}, coords=coords)
+        return labelled_records(self.all_records, self.manifest.layers)
 
     def to_zarr(self, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write what `to_xarray` gives as a zarr folder; see `export_run` for names and errors (extra ``export``)."""
-        from lightning_interp.store.export import export_run
+        """Write what `to_xarray` gives as a zarr folder (extra ``export``)."""
+        return self.export(path, format="zarr", overwrite=overwrite)[0]
 
-        return export_run(self, path, format="zarr", overwrite=overwrite)[0]
+    def export(self, target: str | PathLike[str], *, format: str | None = None, overwrite: bool = False) -> tuple[Path, ...]:
+        """Write the records for other tools: zarr, parquet or CSV; `export_records` has names and errors."""
+        records, layers = self.all_records, self.manifest.layers
+        return export_records(records, layers, target, run_dir=self.path, format=format, overwrite=overwrite)
 
     def _json(self, name: str) -> dict[str, Any] | None:
         try:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lightning_interp.errors import RunError
-from lightning_interp.records import Snapshot
+from lightning_interp.core.errors import RunError
+from lightning_interp.core.records import Snapshot
 from lightning_interp.store.layout import SNAPSHOTS, committed_steps, step_file
 from lightning_interp.store.tensor_file import checksum, read_tensors, write_tensors
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lightning_interp.errors import CorruptSnapshotError
+from lightning_interp.core.errors import CorruptSnapshotError
 from lightning_interp.store.crc32 import crc32
 
 _CHECKSUMS = "crc32"

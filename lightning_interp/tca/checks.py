@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from lightning_interp.errors import ConfigError, ShapeError
-from lightning_interp.shapes import Bool, Int, Shaped, Tensor
+from lightning_interp.core.errors import ConfigError, ShapeError
+from lightning_interp.core.shapes import Bool, Int, Shaped, Tensor
 
 AXES = ("snapshot", "stimulus", "unit")
 """Names of the axes of a tensor of activations over training, in order."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_interp.shapes import Float, Tensor
+from lightning_interp.core.shapes import Float, Tensor
 from lightning_interp.tca.source import Data, as_double_gram
 
 SMALL_SIDE = 128

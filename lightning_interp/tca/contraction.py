@@ -3,7 +3,7 @@
 
 import torch
 
-from lightning_interp.shapes import Bool, Float, Tensor
+from lightning_interp.core.shapes import Bool, Float, Tensor
 
 
 class CoreProducts:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lightning_interp.errors import ShapeError
-from lightning_interp.shapes import Float, Tensor
+from lightning_interp.core.errors import ShapeError
+from lightning_interp.core.shapes import Float, Tensor
 
 if TYPE_CHECKING:
     from tensorly.cp_tensor import CPTensor

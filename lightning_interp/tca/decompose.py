@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from lightning_interp.errors import ConfigError
-from lightning_interp.shapes import Bool, Tensor
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.shapes import Bool, Tensor
 from lightning_interp.tca.corcondia import core_consistency
 from lightning_interp.tca.cp import CPFit
 from lightning_interp.tca.ensemble import Ensemble, Progress, Request

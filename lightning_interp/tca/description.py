@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from lightning_interp.errors import ConfigError, ShapeError
-from lightning_interp.shapes import Bool, Float64, Int, Tensor
+from lightning_interp.core.errors import ConfigError, ShapeError
+from lightning_interp.core.shapes import Bool, Float64, Int, Tensor
+from lightning_interp.core.timeline import Phase
 from lightning_interp.tca.checks import (
     AXES,
     Values,
@@ -33,7 +34,6 @@ from lightning_interp.tca.loading import (
     strongest,
 )
 from lightning_interp.tca.rise import describe_rise, share_of_rise
-from lightning_interp.timeline import Phase
 
 ACTIVE_SHARE = 0.9
 """Share of the squared loading that the active units carry."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lightning_interp.shapes import Bool, Float64, Int, Tensor
+from lightning_interp.core.shapes import Bool, Float64, Int, Tensor
 from lightning_interp.tca.compress import Compressed
 from lightning_interp.tca.full_sweeps import Finished
 from lightning_interp.tca.models import Models, joined, random_models

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_interp.shapes import Float64, Tensor
+from lightning_interp.core.shapes import Float64, Tensor
 from lightning_interp.tca.compress import Compressed, compress
 from lightning_interp.tca.cp import CPFit, arranged
 from lightning_interp.tca.ensemble import Ensemble, Problem, Progress, Request, full_size, sweep_ensemble

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_interp.shapes import Float64, Tensor
+from lightning_interp.core.shapes import Float64, Tensor
 from lightning_interp.tca.cp import khatri_rao
 from lightning_interp.tca.models import Models
 from lightning_interp.tca.source import Data

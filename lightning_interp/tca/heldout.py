@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_interp.shapes import Float, Float64, Int, Tensor
+from lightning_interp.core.shapes import Float, Float64, Int, Tensor
 from lightning_interp.tca.compress import compress
 from lightning_interp.tca.cp import CPFit, khatri_rao
 from lightning_interp.tca.models import Models, joined

@@ -6,8 +6,8 @@ from typing import TypedDict
 
 import torch
 
-from lightning_interp.errors import ShapeError
-from lightning_interp.shapes import Bool, Float, Float64, Int, Tensor
+from lightning_interp.core.errors import ShapeError
+from lightning_interp.core.shapes import Bool, Float, Float64, Int, Tensor
 from lightning_interp.tca.null import adjusted_p_values, group_loadings
 
 LEVEL = 0.05

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lightning_interp.errors import ConfigError, ShapeError
-from lightning_interp.shapes import Bool, Tensor
+from lightning_interp.core.errors import ConfigError, ShapeError
+from lightning_interp.core.shapes import Bool, Tensor
 from lightning_interp.tca.cp import CPFit, khatri_rao
 from lightning_interp.tca.ensemble import Ensemble, Progress, Request, best_of, full_size
 from lightning_interp.tca.fitting import Fitted, fit_data

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_interp.shapes import Bool, Float, Int, Tensor
+from lightning_interp.core.shapes import Bool, Float, Int, Tensor
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_interp.shapes import Float, Float64, Int, Shaped, Tensor
+from lightning_interp.core.shapes import Float, Float64, Int, Shaped, Tensor
 from lightning_interp.tca.checks import check_activations, check_whole
 
 _CHUNK_ENTRIES = 2**21

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from lightning_interp.errors import ConfigError, ShapeError
-from lightning_interp.shapes import Float, Float64, Tensor
+from lightning_interp.core.errors import ConfigError, ShapeError
+from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.tca.compress import Compressed
 from lightning_interp.tca.cp import CPFit
 from lightning_interp.tca.decompose import MAX_ITER, TOL, check_rank, checked_request, table_row

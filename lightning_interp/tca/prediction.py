@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from lightning_interp.shapes import Float, Float64, Tensor
+from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.tca.cp import CPFit
 from lightning_interp.tca.updates import hals, least_squares
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import torch
 
-from lightning_interp.shapes import Float, Float64, Int, Shaped, Tensor
+from lightning_interp.core.shapes import Float, Float64, Int, Shaped, Tensor
 from lightning_interp.tca.checks import (
     Values,
     check_activations,

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from lightning_interp.errors import ConfigError
-from lightning_interp.shapes import Float, Float64, Tensor
-from lightning_interp.timeline import Phase
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.shapes import Float, Float64, Tensor
+from lightning_interp.core.timeline import Phase
 
 Trend = Literal["rises", "falls", "rises and falls", "steady"]
 """What a curve does in the large."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from lightning_interp.shapes import Float, Tensor
+from lightning_interp.core.shapes import Float, Tensor
 from lightning_interp.tca.cp import CPFit
 from lightning_interp.tca.models import Models
 

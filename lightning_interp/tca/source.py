@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from lightning_interp.errors import ConfigError, ShapeError
-from lightning_interp.shapes import Float64, Tensor
+from lightning_interp.core.errors import ConfigError, ShapeError
+from lightning_interp.core.shapes import Float64, Tensor
 
 CHUNK_BYTES = 256 * 2**20
 """Most bytes of data on the device at a time where the data as a whole does not fit."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from lightning_interp.errors import ShapeError
-from lightning_interp.shapes import Float, Tensor
+from lightning_interp.core.errors import ShapeError
+from lightning_interp.core.shapes import Float, Tensor
 from lightning_interp.tca.compress import Compressed, compress, leading_eigenvectors
 from lightning_interp.tca.source import Data
 

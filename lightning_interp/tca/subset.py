@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lightning_interp.shapes import Bool, Float, Float64, Int, Tensor
+from lightning_interp.core.shapes import Bool, Float, Float64, Int, Tensor
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _TIE = 1e-9

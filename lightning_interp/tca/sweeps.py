@@ -7,7 +7,7 @@ from functools import reduce
 
 import torch
 
-from lightning_interp.shapes import Bool, Float, Float64, Int, Tensor
+from lightning_interp.core.shapes import Bool, Float, Float64, Int, Tensor
 from lightning_interp.tca.compress import Compressed
 from lightning_interp.tca.contraction import CoreProducts
 from lightning_interp.tca.models import Models

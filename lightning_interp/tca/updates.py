@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import torch
 
-from lightning_interp.shapes import Float, Tensor
+from lightning_interp.core.shapes import Float, Tensor
 
 RIDGE = {torch.float32: 1e-6, torch.float64: 1e-12}
 """Added to the diagonal of the normal equations, as a share of it; keeps models that degenerate solvable."""

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_interp.analysis.messages import StartOrder
-from lightning_interp.analysis.shipping import pack_module
-from lightning_interp.configuration import MonitorConfig, resolve
+from lightning_interp.analysis.module_pickle import pack_module
+from lightning_interp.analysis.worker.pipe import StartOrder
+from lightning_interp.config.monitor_config import MonitorConfig, resolve
+from lightning_interp.config.run_directory import new_manifest
+from lightning_interp.core.records import Probe, ProbeSplit, Snapshot
 from lightning_interp.measures import resolve_measures
-from lightning_interp.records import Probe, ProbeSplit, Snapshot
-from lightning_interp.run_start import new_manifest
 from lightning_interp.store import Manifest, write_manifest, write_probe, write_snapshot
 from lightning_interp.store.layout import SNAPSHOTS
 

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from lightning_interp.analysis.device import GpuMemory
 from lightning_interp.analysis.orders import analyzer_for
-from lightning_interp.analysis.state import read_state
+from lightning_interp.core.records import ProbeOutputs
 from lightning_interp.measures import Measure, WeightNorm
-from lightning_interp.records import ProbeOutputs
 from lightning_interp.store import open_run, write_manifest
+from lightning_interp.store.analysis_state import read_state
 from lightning_interp.store.layout import OBSERVATIONS, PHASES, RECORDS, SNAPSHOTS, committed_steps, step_file
 
 

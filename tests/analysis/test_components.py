@@ -8,14 +8,14 @@ from torch import nn
 
 from lightning_interp.analysis.followed_layer import FollowedLayer
 from lightning_interp.analysis.orders import analyzer_for
-from lightning_interp.errors import ConfigError, RunError
-from lightning_interp.posthoc import analyze_run
-from lightning_interp.records import Snapshot
+from lightning_interp.core.errors import ConfigError, RunError
+from lightning_interp.core.records import Snapshot
+from lightning_interp.core.tca_settings import TCA
+from lightning_interp.posthoc.unfinished_run import analyze_run
 from lightning_interp.store import open_run, resume_run, write_manifest, write_snapshot
 from lightning_interp.store.layout import COMPONENTS, OBSERVATIONS, PHASES, RECORDS, components_file, step_file
 from lightning_interp.store.tensor_file import write_tensors
 from lightning_interp.tca import OnlineTCA
-from lightning_interp.tca_settings import TCA
 
 STEPS = tuple(range(0, 24, 2))
 EVERY = 4

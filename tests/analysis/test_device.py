@@ -4,7 +4,7 @@ import torch
 
 from lightning_interp.analysis import orders
 from lightning_interp.analysis.device import GpuMemory, choose_device, gpu_memory, is_shared, leaves_gpu
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 
 
 def gpus(*shares: float) -> list[GpuMemory]:

@@ -7,10 +7,10 @@ import torch
 
 from lightning_interp.analysis.measuring import is_incomplete, measure_all, short_decimals
 from lightning_interp.analysis.observation import SnapshotObservation, Watched
-from lightning_interp.errors import MeasureSkipped
+from lightning_interp.core.errors import MeasureSkipped
+from lightning_interp.core.records import Record, Snapshot
 from lightning_interp.measures import Measure
-from lightning_interp.records import Record, Snapshot
-from lightning_interp.store.standing import with_non_finite
+from lightning_interp.store.surviving_records import with_non_finite
 
 OBSERVATION = SnapshotObservation(Snapshot(0, 0, {}), Watched((), ()), {})
 

@@ -7,13 +7,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_interp.analysis import observation as under_test
+from lightning_interp.analysis.module_pickle import pack_module, unpack_module
 from lightning_interp.analysis.observation import SnapshotObservation, Watched
-from lightning_interp.analysis.outputs import find_route
+from lightning_interp.analysis.outputs import find_loss_source
 from lightning_interp.analysis.replica import FactorySource, make_replica, swapped_weights
-from lightning_interp.analysis.shipping import pack_module, unpack_module
-from lightning_interp.errors import MeasureSkipped, ProbeError
+from lightning_interp.core.errors import MeasureSkipped, ProbeError
+from lightning_interp.core.records import Probe, ProbeOutputs, ProbeSplit, Snapshot
 from lightning_interp.measures import HeldoutAccuracy, HeldoutLoss, ScoreMargin, WeightNorm, score_margin
-from lightning_interp.records import Probe, ProbeOutputs, ProbeSplit, Snapshot
 
 
 class Net(nn.Module):
@@ -48,7 +48,7 @@ def live() -> Net:
 def observe(live: nn.Module, *, probe: Probe | None = PROBE, layers: tuple[str, ...] = ("act",)):
     weights = {name: tensor.clone() for name, tensor in live.state_dict().items()}
     replica = unpack_module(pack_module(live), weights).eval()
-    route = find_route(replica, PROBE.train.batches[0], probe_step=None)
+    route = find_loss_source(replica, PROBE.train.batches[0], probe_step=None)
     watched = Watched(layers, tuple(weights))
     observation = SnapshotObservation(Snapshot(3, 0, weights), watched, {}, probe=probe, replica=replica, route=route)
     replica.forwards = 0
@@ -254,7 +254,7 @@ def scores_alone(module, batch):
 
 def test_examples_without_labels_have_margins_but_no_loss(live):
     weights = {name: tensor.clone() for name, tensor in live.state_dict().items()}
-    route = find_route(live, PROBE.train.batches[0], probe_step=scores_alone)
+    route = find_loss_source(live, PROBE.train.batches[0], probe_step=scores_alone)
     watched = Watched((), tuple(weights))
     observation = SnapshotObservation(Snapshot(3, 0, weights), watched, {}, probe=PROBE, replica=live.eval(), route=route)
     x = whole(PROBE.heldout)[0]

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_interp.analysis.module_loss import attach_stand_in, validation_loss
-from lightning_interp.analysis.outputs import class_axis, evaluate, find_route, pair_outputs, route_by_name
-from lightning_interp.errors import ProbeError
-from lightning_interp.records import ProbeOutputs
+from lightning_interp.analysis.outputs import class_axis, evaluate, find_loss_source, pair_outputs, route_by_name
+from lightning_interp.core.errors import ProbeError
+from lightning_interp.core.records import ProbeOutputs
 
 X = torch.linspace(-1, 1, 12).view(4, 3)
 LABELS = torch.tensor([0, 1, 1, 0])
@@ -64,7 +64,7 @@ def with_step(step) -> L.LightningModule:
 
 
 def chosen(module: nn.Module, batch: object = (X, LABELS), probe_step=None):
-    return find_route(module.eval(), batch, probe_step=probe_step)
+    return find_loss_source(module.eval(), batch, probe_step=probe_step)
 
 
 def refused(module: nn.Module, batch: object) -> str:

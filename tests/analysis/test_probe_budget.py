@@ -2,7 +2,7 @@
 import torch
 
 from lightning_interp.analysis.probe_budget import PROBE_SECONDS, cut_probe, cut_sizes
-from lightning_interp.records import Probe, ProbeSplit
+from lightning_interp.core.records import Probe, ProbeSplit
 
 
 def split(*sizes: int) -> ProbeSplit:

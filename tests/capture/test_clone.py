@@ -8,7 +8,7 @@ import torch
 from torch import distributed, nn
 
 from lightning_interp.capture import SnapshotBuffers, check_capturable, take_snapshot
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 
 
 def holding(**tensors: torch.Tensor) -> nn.Module:

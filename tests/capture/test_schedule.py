@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_interp.capture import EveryNSteps, LogSpaced, Schedule
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 
 
 class Powers(Schedule):

@@ -5,7 +5,7 @@ from torch import nn
 
 from lightning_interp.capture import select_layers, select_parameters
 from lightning_interp.capture.selection import select_watched
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 
 NAMES = ["net.0.weight", "net.0.bias", "net.1.weight", "head.weight"]
 

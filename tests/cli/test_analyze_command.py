@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_interp import errors
 from lightning_interp.cli import phases
 from lightning_interp.cli.main import main
-from lightning_interp.configuration import MonitorConfig, resolve
-from lightning_interp.records import Probe, ProbeSplit, Snapshot
-from lightning_interp.run_start import new_manifest
+from lightning_interp.config.monitor_config import MonitorConfig, resolve
+from lightning_interp.config.run_directory import new_manifest
+from lightning_interp.core import errors
+from lightning_interp.core.records import Probe, ProbeSplit, Snapshot
 from lightning_interp.store import analyzer_lock, write_manifest, write_probe, write_snapshot
 from lightning_interp.store.layout import SNAPSHOTS
 

@@ -10,8 +10,8 @@ import pytest
 from compared_runs import STARTS, STEPS, activations, timeline, write_run
 
 from lightning_interp.cli.main import main
+from lightning_interp.core.timeline import Phase
 from lightning_interp.dashboards import figures
-from lightning_interp.timeline import Phase
 
 
 @pytest.fixture

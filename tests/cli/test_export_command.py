@@ -11,7 +11,7 @@ import pytest
 import xarray
 
 from lightning_interp.cli.main import main
-from lightning_interp.records import Record
+from lightning_interp.core.records import Record
 from lightning_interp.store import Manifest, append_record, write_manifest
 
 

@@ -12,7 +12,7 @@ import pytest
 from reference_run import append_snapshot, make_hostile_run, make_reference_run
 
 from lightning_interp.cli.main import main
-from lightning_interp.cli.run_summary import sizes_by_part, summary_of
+from lightning_interp.dashboards.run_summary import sizes_by_part, summary_of
 from lightning_interp.dashboards.run_view import view_run
 from lightning_interp.store.jsonl import append_line
 from lightning_interp.store.layout import HEALTH, HEARTBEAT, replace_text

@@ -9,12 +9,13 @@ import sys
 import pytest
 import torch
 
-from lightning_interp.cli import picture, tca_layer
+from lightning_interp.cli import picture
 from lightning_interp.cli.main import main
 from lightning_interp.cli.tca_arguments import parse_ranks
-from lightning_interp.cli.tca_stimuli import stimuli_of
+from lightning_interp.core.records import Probe, ProbeSplit
 from lightning_interp.dashboards import figures
-from lightning_interp.records import Probe, ProbeSplit
+from lightning_interp.posthoc import layer_components
+from lightning_interp.posthoc.stimuli import stimuli_of
 from lightning_interp.store import Manifest, open_run, write_manifest, write_probe
 from lightning_interp.store.layout import ANALYSIS, OBSERVATIONS, step_file
 from lightning_interp.store.tensor_file import write_tensors
@@ -230,7 +231,7 @@ def test_tca_returns_130_when_interrupted(run_dir, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tca_layer, "select_rank", interrupted)
+    monkeypatch.setattr(layer_components, "select_rank", interrupted)
     assert (tca(run_dir), capsys.readouterr().err) == (130, "Interrupted.\n")
 
 
@@ -238,7 +239,7 @@ def test_tca_out_of_memory_is_a_failure_with_a_way_out(run_dir, monkeypatch, cap
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(tca_layer, "select_rank", full)
+    monkeypatch.setattr(layer_components, "select_rank", full)
     assert tca(run_dir, "--layer", "mlp.act") == 1
     assert "out of memory on cpu. Use --device cpu" in capsys.readouterr().err
 

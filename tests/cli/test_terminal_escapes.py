@@ -20,9 +20,9 @@ from reference_run import make_hostile_run
 from lightning_interp.cli import main as program
 from lightning_interp.cli.main import COMMANDS, main
 from lightning_interp.cli.plain_json import print_json
-from lightning_interp.cli.terminal import PlainConsole, shown
-from lightning_interp.errors import ConfigError
-from lightning_interp.inert_output import inert_output
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.inert_output import inert_output
+from lightning_interp.core.terminal import PlainConsole, shown
 from lightning_interp.neutrality.process import LOG, TrainingOrder, _failure
 
 NAMES = sorted(hostile_kit.commands(Path()))

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, NoReturn
 import pytest
 
 from lightning_interp.cli.main import main
-from lightning_interp.dashboards import workspace as workspace_module
-from lightning_interp.dashboards.rows import row_keys
+from lightning_interp.dashboards.loggers import workspace as workspace_module
+from lightning_interp.dashboards.loggers.rows import row_keys
 from lightning_interp.measures import CyclicGroupTask, resolve_measures, scalar_names
 
 TASK = CyclicGroupTask(13, "add", embedding="embedding.weight", unembedding="unembedding.weight", mlp_out="mlp_out.weight")

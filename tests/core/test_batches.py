@@ -3,7 +3,7 @@ from collections import namedtuple
 
 import torch
 
-from lightning_interp.batches import byte_count, example_count, map_tensors, tensors_of, to_cpu
+from lightning_interp.core.batches import byte_count, example_count, map_tensors, tensors_of, to_cpu
 
 Pair = namedtuple("Pair", "x y")
 NESTED = {"x": [torch.zeros(3, 2), "text"], "more": (torch.tensor(1.0), {"y": torch.ones(3, dtype=torch.long)})}

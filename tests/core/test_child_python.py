@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from lightning_interp.child_python import child_environment, module_command, safe_children
+from lightning_interp.core.child_python import child_environment, module_command, safe_children
 
 
 @pytest.fixture

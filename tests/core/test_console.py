@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from lightning_interp import console
+from lightning_interp.core import console
 
 
 class Broken(io.StringIO):

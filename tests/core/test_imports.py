@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from lightning_interp.errors import ConfigError
-from lightning_interp.imports import also_from, folders_needed, import_object, is_found, where_it_is
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.imports import also_from, folders_needed, import_object, is_found, where_it_is
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import warnings
 
 import pytest
 
-from lightning_interp.console import one_line, printable
-from lightning_interp.errors import CheckpointError, ConfigError, InterpError
-from lightning_interp.inert_output import InertStream, inert_output
+from lightning_interp.core.console import one_line, printable
+from lightning_interp.core.errors import CheckpointError, ConfigError, InterpError
+from lightning_interp.core.inert_output import InertStream, inert_output
 
 STEERING = {
     "escape": "\x1b", "bell": "\x07", "backspace": "\b", "carriage return": "\r", "delete": "\x7f", "null": "\0",

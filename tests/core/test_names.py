@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from lightning_interp.names import split_call, strip_wrappers
+from lightning_interp.core.names import split_call, strip_wrappers
 
 
 @pytest.mark.parametrize(

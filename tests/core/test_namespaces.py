@@ -3,7 +3,7 @@ import json.decoder
 
 import pytest
 
-from lightning_interp.namespaces import installed
+from lightning_interp.core.namespaces import installed
 
 
 def test_installed_leaves_out_a_module_whose_package_is_missing():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_interp.randomness import untouched_randomness
+from lightning_interp.core.randomness import untouched_randomness
 
 
 class Holder:

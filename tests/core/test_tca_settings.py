@@ -4,8 +4,8 @@ import json
 import pytest
 
 import lightning_interp
-from lightning_interp.errors import ConfigError
-from lightning_interp.tca_settings import MOST_LOGGED, TCA, checked_ranks, logged_components
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.tca_settings import MOST_LOGGED, TCA, checked_ranks, logged_components
 
 
 @pytest.mark.parametrize(

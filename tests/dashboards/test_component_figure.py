@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_interp.core.errors import ShapeError
+from lightning_interp.core.timeline import Phase, Timeline
 from lightning_interp.dashboards.figures import (
     components_figure,
     rank_selection_figure,
@@ -16,9 +18,7 @@ from lightning_interp.dashboards.figures import (
 )
 from lightning_interp.dashboards.figures.component_panels import COMPONENT_COLORS, NULL_COLOR
 from lightning_interp.dashboards.figures.component_values import stimulus_groups, units_carrying
-from lightning_interp.errors import ShapeError
 from lightning_interp.tca.cp import arranged
-from lightning_interp.timeline import Phase, Timeline
 
 STEPS = [0, 10, 20, 40, 80, 160]
 STIMULI, UNITS = 9, 7

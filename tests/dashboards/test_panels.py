@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from reference_run import ESCAPES, make_hostile_run, make_reference_run
 
+from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.figures import SECTIONS, absent, overlay_panels, panels, standalone
 from lightning_interp.dashboards.figures.catalog import key_of
 from lightning_interp.dashboards.figures.courses import MOST_ROWS
@@ -20,7 +21,6 @@ from lightning_interp.dashboards.run_view import RunView, view_history, view_run
 from lightning_interp.dashboards.theme import LIGHT
 from lightning_interp.phases import detect_phases
 from lightning_interp.store import Attempt
-from lightning_interp.timeline import Timeline
 
 STEPS = list(range(0, 1000, 10))
 

@@ -12,12 +12,12 @@ from html.parser import HTMLParser
 import pytest
 from reference_run import make_hostile_run, make_reference_run, manifest
 
+from lightning_interp.core.errors import ConfigError, RunError
+from lightning_interp.core.timeline import Phase, Timeline
 from lightning_interp.dashboards.report import boundary_changes, report_html, status_words, verdict_sentence, write_report
 from lightning_interp.dashboards.report.page import number
 from lightning_interp.dashboards.run_view import RunView, view_history, view_run
-from lightning_interp.errors import ConfigError, RunError
 from lightning_interp.phases import detect_phases
-from lightning_interp.timeline import Phase, Timeline
 
 
 class Page(HTMLParser):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from reference_run import append_snapshot, make_reference_run, manifest, rows
 
+from lightning_interp.core.errors import RunError
+from lightning_interp.core.records import Record
 from lightning_interp.dashboards.layer_grid import GrowingGrid
 from lightning_interp.dashboards.run_view import RunFollower, training_series, view_run
-from lightning_interp.errors import RunError
-from lightning_interp.records import Record
 from lightning_interp.store import Attempt, append_record, open_run, write_manifest
 from lightning_interp.store.jsonl import append_line
 from lightning_interp.store.layout import HEALTH, RECORDS

@@ -3,8 +3,8 @@
 
 import pytest
 
+from lightning_interp.core.timeline import PHASE_NAMES, STAGE_NAMES, WEIGHT_STAGE_NAMES
 from lightning_interp.dashboards import theme
-from lightning_interp.timeline import PHASE_NAMES, STAGE_NAMES, WEIGHT_STAGE_NAMES
 
 CURVES = {*theme.CURVE_COLORS, theme.TRAIN, theme.HELDOUT, theme.EXCLUDED, theme.RESTRICTED, theme.NEUTRAL, theme.MARK}
 

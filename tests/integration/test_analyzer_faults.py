@@ -14,7 +14,7 @@ import noisy_training
 import pytest
 
 from lightning_interp import open_run
-from lightning_interp.analysis.heartbeat import read_heartbeat
+from lightning_interp.store.heartbeat import read_heartbeat
 from lightning_interp.store.layout import RECORDS, SNAPSHOTS, committed_steps
 
 MAX_STEPS = 100_000

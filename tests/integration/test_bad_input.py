@@ -12,7 +12,7 @@ import torch
 from small_training import Classifier, NeedsTwoInputs, TurnsNaN, fit
 
 from lightning_interp import InterpMonitor, ProbeOutputs, Run, open_run
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 
 
 def run_of(monitor: InterpMonitor) -> Run:

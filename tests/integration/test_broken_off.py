@@ -227,7 +227,7 @@ def test_ctrl_c_while_the_end_of_a_training_waits_leaves_a_closed_run(tmp_path, 
         signal.raise_signal(signal.SIGINT)  # from the keyboard, while the console says how far the analysis is
         return ""
 
-    monkeypatch.setattr("lightning_interp.run_end.waiting_line", interrupted)
+    monkeypatch.setattr("lightning_interp.monitor.run_end.waiting_line", interrupted)
     monitor = Monitor(tmp_path / "run", every_n_steps=1, measures=[Slow(), "losses"])
     with (
         pytest.raises(KeyboardInterrupt),

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lightning_interp import analyze_checkpoints
-from lightning_interp.errors import CheckpointError
+from lightning_interp.core.errors import CheckpointError
 
 
 class Opens:

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from lightning_interp import analyze_checkpoints
-from lightning_interp.errors import CheckpointError, ConfigError
+from lightning_interp.core.errors import CheckpointError, ConfigError
 from lightning_interp.store import open_run
 from lightning_interp.store.layout import CHECKPOINTS, PHASES, RECORDS
 

@@ -9,7 +9,7 @@ from patient_monitor import PATIENT
 from small_training import Classifier, fit
 
 from lightning_interp import InterpMonitor, open_run
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 
 
 @pytest.mark.filterwarnings("ignore")  # fork beside threads, and Lightning's advice on distributed validation

@@ -14,8 +14,8 @@ import faulty_training
 import pytest
 from faulty_training import EVERY, KINDS, QUOTA_STEPS, STEPS
 
-from lightning_interp.analysis.heartbeat import read_heartbeat
 from lightning_interp.capture.recorder import QUEUE_DEPTH
+from lightning_interp.store.heartbeat import read_heartbeat
 
 SNAPSHOTS = STEPS // EVERY + 1
 MANY = 30

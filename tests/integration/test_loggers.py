@@ -16,8 +16,8 @@ from wandb_records import SETTINGS, WandbRecords
 
 from lightning_interp import TCA, CyclicGroupTask, InterpMonitor, PhaseChange, Run, open_run
 from lightning_interp.dashboards.figures import panels
+from lightning_interp.dashboards.loggers.workspace import build_workspace, workspace_json
 from lightning_interp.dashboards.run_view import view_run
-from lightning_interp.dashboards.workspace import build_workspace, workspace_json
 from lightning_interp.store.delivered import read_delivered
 
 FLOAT32_ROUNDING = 1e-6
@@ -61,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         settings = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "LIGHTNING_INTERP_REPORT": "1"}
         for name, value in {**settings, "WANDB_DATA_DIR": str(root / "wandb_data")}.items():
             patch.setenv(name, value)
-        patch.setattr("lightning_interp.dashboards.live_figure.FIRST_S", 0.0)
+        patch.setattr("lightning_interp.dashboards.loggers.live_figure.FIRST_S", 0.0)
         yield Trained(root)
 
 

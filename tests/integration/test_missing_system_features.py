@@ -18,7 +18,7 @@ import lesser_session as session
 import pytest
 import torch
 
-from lightning_interp import system_features as features
+from lightning_interp.core import system_features as features
 
 SUPPORT = Path(session.__file__).parent
 SENTENCE = (
@@ -174,7 +174,7 @@ def test_watch_serves_its_page(folder, trained):
 
 def test_an_orphaned_analyzer_ends_after_its_grace(folder):
     code = (
-        "import time; from lightning_interp.analysis.orphan import DeathWatch, plain_signals\n"
+        "import time; from lightning_interp.analysis.worker.parent_death import DeathWatch, plain_signals\n"
         "plain_signals(); death = DeathWatch(-1); death.listen(); death.grace_s = 0.1; death.training_gone(); time.sleep(60)"
     )
     done = run_lesser(folder, "-c", code)

@@ -18,8 +18,8 @@ from waiting import until_closed
 
 from lightning_interp import InterpMonitor, Run, open_run
 from lightning_interp.analysis.analyzer import Analyzer
-from lightning_interp.dashboards.feed import ResultFeed
-from lightning_interp.delivery import Delivery
+from lightning_interp.dashboards.loggers.result_tailer import ResultTailer
+from lightning_interp.monitor.delivery import Delivery
 
 
 def run_of(monitor: InterpMonitor) -> Run:
@@ -187,7 +187,7 @@ def test_resumed_training_continues_its_directory(tmp_path: Path) -> None:
 
 
 def test_strict_stops_the_training_when_the_analysis_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightning_interp.errors import InterpError
+    from lightning_interp.core.errors import InterpError
 
     def broken(self: Any, step: int) -> None:
         raise RuntimeError("as planned")
@@ -201,7 +201,7 @@ def test_failing_hook_costs_the_monitor_and_not_the_training(tmp_path: Path, mon
     def broken(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("as planned")
 
-    monkeypatch.setattr("lightning_interp.monitor.take_snapshot", broken)
+    monkeypatch.setattr("lightning_interp.monitor.run_monitor.take_snapshot", broken)
     monitor = InterpMonitor()
     assert fit(tmp_path, monitor, max_steps=20).global_step == 20
     assert run_of(monitor).steps == []
@@ -276,7 +276,7 @@ def test_tensor_left_by_validation_does_not_keep_the_monitor_from_starting(tmp_p
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_resume_delivers_rows_that_were_committed_and_never_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkpoint knows of no row that was logged; the second start logs them all."""
-    monkeypatch.setattr(ResultFeed, "_follow", lambda _: None)  # no row comes before the end, however slow the training is
+    monkeypatch.setattr(ResultTailer, "_follow", lambda _: None)  # no row comes before the end, however slow the training is
     checkpoints = {"dirpath": tmp_path / "ckpt", "every_n_train_steps": 10, "save_top_k": -1}
     shared: dict[str, Any] = {"logger": CSVLogger(tmp_path / "first"), "enable_checkpointing": True}
     first = InterpMonitor(every_n_steps=5)
@@ -329,4 +329,4 @@ def deliver_at_every_step(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Delivery, "deliver", read_and_deliver)
     for name in ("LOOK_S", "DRAIN_S"):
-        patch.setattr(f"lightning_interp.monitor.{name}", 0.0)
+        patch.setattr(f"lightning_interp.monitor.run_monitor.{name}", 0.0)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from lightning_interp import InterpMonitor, Monitor, open_run
 from lightning_interp.dashboards.run_view import view_run
-from lightning_interp.trainer_view import snapshot_scalars, training_settings
+from lightning_interp.monitor.trainer_adapter import snapshot_scalars, training_settings
 
 
 class TwoGroups(Classifier):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_interp.errors import MeasureSkipped
+from lightning_interp.core.errors import MeasureSkipped
+from lightning_interp.core.records import History, Probe, ProbeOutputs, ProbeSplit, Snapshot
 from lightning_interp.measures import CyclicGroupTask, cross_entropy
-from lightning_interp.records import History, Probe, ProbeOutputs, ProbeSplit, Snapshot
 
 
 @dataclass

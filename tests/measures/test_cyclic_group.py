@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 from lightning_interp.measures import CyclicGroupTask, exponent_table, tokens_by_exponent
 from lightning_interp.measures.cyclic_group import exponents_by_token, is_prime, primitive_root
 

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from lightning_interp.errors import MeasureSkipped
+from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.measures import (
     CyclicGroupTask,
     ExcludedLoss,

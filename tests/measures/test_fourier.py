@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_interp.errors import ShapeError
+from lightning_interp.core.errors import ShapeError
 from lightning_interp.measures import (
     CyclicGroupTask,
     band_pass,

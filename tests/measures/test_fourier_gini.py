@@ -3,7 +3,7 @@ import pytest
 import torch
 from group_weights import random, weights
 
-from lightning_interp.errors import MeasureSkipped
+from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.measures import CyclicGroupTask, GiniEmbedding, GiniReadout, fourier_gini, gini, tokens_by_exponent
 from lightning_interp.measures.fourier import fourier_basis
 

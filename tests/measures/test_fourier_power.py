@@ -3,7 +3,7 @@ import pytest
 import torch
 from group_weights import random, weights
 
-from lightning_interp.errors import MeasureSkipped
+from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.measures import (
     CyclicGroupTask,
     FourierPowerEmbedding,

@@ -4,7 +4,8 @@ import math
 import pytest
 import torch
 
-from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.records import ProbeOutputs
 from lightning_interp.measures import (
     HeldoutAccuracy,
     HeldoutLoss,
@@ -15,7 +16,6 @@ from lightning_interp.measures import (
     cross_entropy,
 )
 from lightning_interp.measures import losses as losses_module
-from lightning_interp.records import ProbeOutputs
 
 
 @pytest.fixture

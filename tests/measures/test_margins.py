@@ -5,7 +5,7 @@ import statistics
 import pytest
 import torch
 
-from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.errors import MeasureSkipped, ShapeError
 from lightning_interp.measures import ScoreMargin, score_margin
 from lightning_interp.measures import margins as margins_module
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.errors import MeasureSkipped, ShapeError
 from lightning_interp.measures import WeightNorm, WeightNormSlope, l2_norm, log_log_slope, theil_sen_slope
 
 

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from lightning_interp.errors import MeasureSkipped
+from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.measures import CyclicGroupTask, pair_table, tokens_by_exponent
 
 

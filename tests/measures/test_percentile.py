@@ -4,7 +4,8 @@ import math
 import pytest
 import torch
 
-from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.records import ProbeOutputs
 from lightning_interp.measures import (
     CyclicGroupTask,
     HeldoutPercentile,
@@ -13,7 +14,6 @@ from lightning_interp.measures import (
     never_seen_candidates,
 )
 from lightning_interp.measures import percentile as percentile_module
-from lightning_interp.records import ProbeOutputs
 
 
 def random_case(examples=60, classes=7, seed=0, dtype=torch.float64):

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import pytest
 
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.records import Observation
 from lightning_interp.measures import CyclicGroupTask, Measure, TrainLoss, resolve_measures, scalar_names
 from lightning_interp.measures import registry as registry_module
-from lightning_interp.records import Observation
 
 TASK = CyclicGroupTask(23, "add")
 GENERIC = [

@@ -6,7 +6,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from lightning_interp.errors import ShapeError
+from lightning_interp.core.errors import ShapeError
 from lightning_interp.measures.similarity import linear_cka, procrustes_distance
 
 FUNCTIONS = [linear_cka, procrustes_distance]

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_interp.errors import MeasureSkipped, ShapeError
+from lightning_interp.core.errors import MeasureSkipped, ShapeError
 from lightning_interp.measures import ActivationSparsity, gini, hoyer, near_zero_share
 
 amounts = st.lists(st.floats(0, 1e6), min_size=1, max_size=30)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_interp.errors import MeasureSkipped
+from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.measures import WeightSketch, sketch
 from lightning_interp.measures.weight_sketch import DRAWN_TOGETHER, ENTRIES, PLACES, ROWS
 

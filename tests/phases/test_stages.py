@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
+from lightning_interp.core.timeline import STAGE_NAMES
 from lightning_interp.phases.stages import stages
-from lightning_interp.timeline import STAGE_NAMES
 
 
 def fall(step, at, width=0.2):

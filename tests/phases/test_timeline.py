@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_interp import phases as package
-from lightning_interp.errors import MetricsError
+from lightning_interp.core.errors import MetricsError
 from lightning_interp.phases import ALARM_NAMES, PHASE_NAMES, STAGE_NAMES, VERDICTS, Timeline, detect_phases
 
 steps = st.integers(0, 10**9)

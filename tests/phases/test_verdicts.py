@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from lightning_interp.errors import MetricsError
+from lightning_interp.core.errors import MetricsError
 from lightning_interp.phases import detect_phases
 
 KINDS = {

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_interp.errors import CorruptSnapshotError, RunError
+from lightning_interp.core.errors import CorruptSnapshotError, RunError
 from lightning_interp.store import (
     FollowState,
     StoredComponents,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_interp.errors import RunError
-from lightning_interp.records import Record
+from lightning_interp.core.errors import RunError
+from lightning_interp.core.records import Record
 from lightning_interp.store import append_record
 from lightning_interp.store.delivered import Delivered, WandbTarget, late_steps, read_delivered, write_delivered
 from lightning_interp.store.layout import RECORDS

@@ -12,10 +12,10 @@ import pyarrow.parquet
 import pytest
 import xarray
 
-from lightning_interp.errors import ConfigError, RunError
-from lightning_interp.records import Record
+from lightning_interp.core.errors import ConfigError, RunError
+from lightning_interp.core.records import Record
 from lightning_interp.store import append_record, open_run, write_manifest
-from lightning_interp.store.export import FORMATS, export_run, layer_table, scalar_table
+from lightning_interp.store.export import FORMATS, layer_table, scalar_table
 
 ODD_LAYERS = ("blocks.0,mlp", 'a "quoted" name', "path/to/act", "two\nlines", "crlf\r\nname", "λ;\ttab", "../up", "null")
 ODD_NAMES = (
@@ -110,20 +110,20 @@ READERS = {"zarr": read_zarr, "parquet": read_parquet, "csv": read_csv}
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_export_has_every_number_of_the_records_bit_by_bit(run, tmp_path, format):
-    export_run(run, tmp_path / "out", format=format)
+    run.export(tmp_path / "out", format=format)
     scalars, layers = READERS[format](tmp_path / "out")
     assert (scalars, layers) == (scalars_of(run), layers_of(run))
     assert (len(scalars), len(layers)) == (3 * 7, 3 * 7 + 1)
 
 
 def test_tables_have_a_row_for_a_step_without_values(run, tmp_path):
-    export_run(run, tmp_path / "out", format="parquet")
+    run.export(tmp_path / "out", format="parquet")
     row = pyarrow.parquet.read_table(tmp_path / "out" / "scalars.parquet").to_pylist()[-1]
     assert (row.pop("step"), set(row.values())) == (500, {None})
 
 
 def test_parquet_columns_are_whole_numbers_floats_and_texts(run, tmp_path):
-    export_run(run, tmp_path / "out", format="parquet")
+    run.export(tmp_path / "out", format="parquet")
     scalars, layers = (pyarrow.parquet.read_schema(tmp_path / "out" / f"{name}.parquet") for name in ("scalars", "layers"))
     assert [str(kind) for kind in scalars.types] == ["int64"] + ["double"] * len(ODD_NAMES)
     assert dict(zip(layers.names, map(str, layers.types), strict=True)) == {
@@ -148,12 +148,12 @@ def test_to_zarr_returns_where_it_wrote(run, tmp_path):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_empty_run_is_exported_without_rows(run_dir, tmp_path, format):
-    export_run(open_run(run_dir), tmp_path / "out", format=format)
+    open_run(run_dir).export(tmp_path / "out", format=format)
     assert READERS[format](tmp_path / "out") == ({}, {})
 
 
 def test_an_empty_run_keeps_the_columns_there_always_are(run_dir, tmp_path):
-    export_run(open_run(run_dir), tmp_path / "out", format="csv")
+    open_run(run_dir).export(tmp_path / "out", format="csv")
     texts = [(tmp_path / "out" / f"{name}.csv").read_text().strip() for name in ("scalars", "layers")]
     assert texts == ["step", "step,measure,layer,value"]
 
@@ -162,7 +162,7 @@ def test_rows_that_a_resume_took_back_are_left_out(run_dir, manifest, tmp_path):
     for step, attempt in ((0, 0), (10, 0), (20, 0), (15, 1)):
         append_record(run_dir, Record(step, attempt, {"x": float(attempt)}))
     write_manifest(run_dir, manifest.resumed(10))
-    export_run(open_run(run_dir), tmp_path / "out", format="csv")
+    open_run(run_dir).export(tmp_path / "out", format="csv")
     assert [step for step, _ in read_csv(tmp_path / "out")[0]] == [0, 10, 15]
 
 
@@ -172,13 +172,13 @@ def test_rows_that_a_resume_took_back_are_left_out(run_dir, manifest, tmp_path):
 )
 def test_the_format_is_known_by_the_target_s_suffix(run, tmp_path, format, written):
     target = tmp_path / f"out.{format}"
-    assert list(export_run(run, target)) == [target / name for name in written]
+    assert list(run.export(target)) == [target / name for name in written]
 
 
 @pytest.mark.parametrize(("target", "format", "found"), [("out", None, "a target named 'out'"), ("out", "hdf5", "'hdf5'")])
 def test_an_unknown_format_is_refused(run, tmp_path, target, format, found):
     with pytest.raises(ConfigError, match=f"one of zarr, parquet, csv, or the target's suffix; got {found}"):
-        export_run(run, tmp_path / target, format=format)
+        run.export(tmp_path / target, format=format)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -186,16 +186,16 @@ def test_an_existing_target_is_refused_and_left_as_it_is(run, tmp_path, format):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "scalars.csv").write_text("mine")
     with pytest.raises(ConfigError, match=r"exists already.*--overwrite"):
-        export_run(run, tmp_path / "out", format=format)
+        run.export(tmp_path / "out", format=format)
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize("before", FORMATS)
 @pytest.mark.parametrize("format", FORMATS)
 def test_overwrite_replaces_an_export_as_a_whole(run, tmp_path, before, format):
-    export_run(run, tmp_path / "out", format=before)
+    run.export(tmp_path / "out", format=before)
     append_record(run.path, Record(900, 0, {"train_loss": 7.0}))
-    export_run(run, tmp_path / "out", format=format, overwrite=True)
+    run.export(tmp_path / "out", format=format, overwrite=True)
     assert READERS[format](tmp_path / "out")[0] == scalars_of(run)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
     assert before == format or not list((tmp_path / "out").glob({"zarr": ".z*"}.get(before, f"*.{before}")))
@@ -203,31 +203,31 @@ def test_overwrite_replaces_an_export_as_a_whole(run, tmp_path, before, format):
 
 def test_overwrite_refuses_what_is_no_export(run, tmp_path):
     (tmp_path / "file").write_text("mine")
-    export_run(run, tmp_path / "notes", format="csv")
-    export_run(run, tmp_path / "store", format="zarr")
+    run.export(tmp_path / "notes", format="csv")
+    run.export(tmp_path / "store", format="zarr")
     for name in ("notes", "store"):
         (tmp_path / name / "notes.txt").write_text("mine")
     for name in ("file", "notes", "store"):
         with pytest.raises(ConfigError, match="is not an export, so it is not replaced"):
-            export_run(run, tmp_path / name, format="csv", overwrite=True)
+            run.export(tmp_path / name, format="csv", overwrite=True)
     assert (tmp_path / "file").read_text() == (tmp_path / "notes" / "notes.txt").read_text() == "mine"
 
 
 def test_the_run_s_own_folder_is_refused(run, tmp_path):
     for target in (run.path, tmp_path, run.path / "snapshots" / ".."):
         with pytest.raises(ConfigError, match="holds the run itself"):
-            export_run(run, target, format="csv", overwrite=True)
+            run.export(target, format="csv", overwrite=True)
 
 
 def test_a_folder_that_is_missing_is_named(run, tmp_path):
     with pytest.raises(ConfigError, match=r"there is no folder .*nowhere to write it in"):
-        export_run(run, tmp_path / "nowhere" / "out", format="csv")
+        run.export(tmp_path / "nowhere" / "out", format="csv")
 
 
 def test_a_link_to_an_export_is_followed(run, tmp_path):
-    export_run(run, tmp_path / "out", format="csv")
+    run.export(tmp_path / "out", format="csv")
     (tmp_path / "link").symlink_to(tmp_path / "out")
-    export_run(run, tmp_path / "link", format="parquet", overwrite=True)
+    run.export(tmp_path / "link", format="parquet", overwrite=True)
     assert (tmp_path / "link").is_symlink() and read_parquet(tmp_path / "out")[0] == scalars_of(run)
 
 
@@ -240,13 +240,13 @@ def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch, format):
     monkeypatch.setattr("xarray.Dataset.to_zarr", broken)
     monkeypatch.setattr("lightning_interp.store.export._file", broken)
     with pytest.raises(ConfigError, match=r"out: cannot be written \(No space left on device\)"):
-        export_run(run, tmp_path / "out", format=format)
+        run.export(tmp_path / "out", format=format)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize("failing", ["writing", "moving"])
 def test_a_failed_overwrite_keeps_what_was_there(run, tmp_path, monkeypatch, failing):
-    export_run(run, tmp_path / "out", format="csv")
+    run.export(tmp_path / "out", format="csv")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     moves = os.rename
 
@@ -258,14 +258,14 @@ def test_a_failed_overwrite_keeps_what_was_there(run, tmp_path, monkeypatch, fai
     else:
         monkeypatch.setattr("csv.writer", broken)
     with pytest.raises(ConfigError, match="cannot be written"):
-        export_run(run, tmp_path / "out", format="csv", overwrite=True)
+        run.export(tmp_path / "out", format="csv", overwrite=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 
 
 def test_others_may_read_an_export_as_they_may_any_new_folder(run, tmp_path):
     (tmp_path / "plain").mkdir()
-    export_run(run, tmp_path / "out", format="csv")
+    run.export(tmp_path / "out", format="csv")
     assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
@@ -273,14 +273,14 @@ def test_others_may_read_an_export_as_they_may_any_new_folder(run, tmp_path):
 def test_a_missing_package_is_named_with_its_extra(run, tmp_path, monkeypatch, format, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError, match=rf"{format} needs the package {package} .*'lightning-interp\[export\]'"):
-        export_run(run, tmp_path / "out", format=format)
+        run.export(tmp_path / "out", format=format)
 
 
 @pytest.mark.parametrize(("format", "name"), [("zarr", "layer"), ("zarr", "step"), ("parquet", "step"), ("csv", "step")])
 def test_a_record_with_the_name_of_an_axis_is_refused(run_dir, tmp_path, format, name):
     append_record(run_dir, Record(0, 0, {name: 1.0}))
     with pytest.raises(RunError, match=f"a record is called '{name}'"):
-        export_run(open_run(run_dir), tmp_path / "out", format=format)
+        open_run(run_dir).export(tmp_path / "out", format=format)
 
 
 def test_scalar_table_has_a_row_per_step_and_a_column_per_name():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_interp.errors import RunError
+from lightning_interp.core.errors import RunError
 from lightning_interp.store import analyzer_lock, lock
 
 TAKE = {

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from lightning_interp.errors import RunError
+from lightning_interp.core.errors import RunError
 from lightning_interp.store import Attempt, holds_run, read_manifest, write_manifest
 from lightning_interp.store.layout import MANIFEST
 

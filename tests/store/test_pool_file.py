@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from lightning_interp.errors import MetricsError
+from lightning_interp.core.errors import MetricsError
 from lightning_interp.store.pool_file import read_index, read_pool
 
 FACTS = {"part": "calibration", "classes": 5, "weight_decay": 1.0, "answers_shuffled": 0.0, "cross_entropy": True}

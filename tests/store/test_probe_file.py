@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_interp.errors import ProbeError
-from lightning_interp.records import Probe, ProbeSplit
+from lightning_interp.core.errors import ProbeError
+from lightning_interp.core.records import Probe, ProbeSplit
 from lightning_interp.store import read_probe, write_probe
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import torch
 
-from lightning_interp.records import Record, Snapshot
+from lightning_interp.core.records import Record, Snapshot
 from lightning_interp.store import (
     append_record,
     open_run,

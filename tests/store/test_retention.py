@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 from lightning_interp.store.layout import OBSERVATIONS, SNAPSHOTS, step_file
 from lightning_interp.store.retention import (
     Retention,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_interp.errors import RunError
-from lightning_interp.records import Probe, ProbeSplit, Record, Snapshot
+from lightning_interp.core.errors import RunError
+from lightning_interp.core.records import Probe, ProbeSplit, Record, Snapshot
 from lightning_interp.store import append_record, open_run, write_probe, write_snapshot
 from lightning_interp.store.layout import ANALYSIS, OBSERVATIONS, PHASES, step_file
 from lightning_interp.store.tensor_file import write_tensors

@@ -4,8 +4,8 @@ import math
 import pytest
 import torch
 
-from lightning_interp.errors import CorruptSnapshotError, RunError
-from lightning_interp.records import Snapshot
+from lightning_interp.core.errors import CorruptSnapshotError, RunError
+from lightning_interp.core.records import Snapshot
 from lightning_interp.store import read_snapshot, snapshot_steps, write_snapshot
 from lightning_interp.store.layout import SNAPSHOTS
 

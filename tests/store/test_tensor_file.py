@@ -4,7 +4,7 @@ import threading
 import pytest
 import torch
 
-from lightning_interp.errors import CorruptSnapshotError
+from lightning_interp.core.errors import CorruptSnapshotError
 from lightning_interp.store.tensor_file import checksum, read_metadata, read_tensors, write_tensors
 
 DTYPES = [

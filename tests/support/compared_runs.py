@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_interp.records import Record
+from lightning_interp.core.records import Record
+from lightning_interp.core.timeline import Phase, Timeline
 from lightning_interp.store import Manifest, append_record, write_manifest
 from lightning_interp.store.layout import OBSERVATIONS, PHASES, replace_text, step_file
 from lightning_interp.store.tensor_file import write_tensors
-from lightning_interp.timeline import Phase, Timeline
 
 STIMULI, UNITS = 12, 5
 STEPS = (0, 1, 5, 10, 50, 100, 500, 1000, 2000, 3000, 4000, 5000, 8000)

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader
 
 from lightning_interp import InterpMonitor, Measure, Run, open_run
 from lightning_interp.capture.recorder import BEHIND
-from lightning_interp.errors import RunError
+from lightning_interp.core.errors import RunError
 
 STEPS, EVERY = 240, 8
 STEP_S = 0.01

@@ -14,9 +14,9 @@ from compared_runs import STEPS, activations, timeline, write_run
 from reference_run import ESCAPES, HOSTILE_NAME, make_hostile_run
 from torch.utils.tensorboard import SummaryWriter
 
+from lightning_interp.core.timeline import Phase
 from lightning_interp.store import read_manifest, write_manifest
 from lightning_interp.store.delivered import Delivered, WandbTarget, write_delivered
-from lightning_interp.timeline import Phase
 
 FORGED = "verdict: grokking"
 EVIL = (

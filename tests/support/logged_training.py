@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from wandb_records import SETTINGS
 
 from lightning_interp import InterpMonitor
-from lightning_interp.dashboards import live_figure
+from lightning_interp.dashboards.loggers import live_figure
 
 
 def train(root: Path, callbacks: list[Any]) -> str:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.capture import recorder
-from lightning_interp.configuration import MonitorConfig
-from lightning_interp.monitor import RunMonitor
+from lightning_interp.config.monitor_config import MonitorConfig
+from lightning_interp.monitor.run_monitor import RunMonitor
 
 if TYPE_CHECKING:
     import pytest

@@ -13,16 +13,16 @@ from typing import Any
 
 import torch
 
-from lightning_interp.analysis.state import AnalysisState
+from lightning_interp.core.records import Record
+from lightning_interp.core.timeline import Alarm, Phase, Timeline
 from lightning_interp.phases import detect_phases
-from lightning_interp.records import Record
+from lightning_interp.sources.metrics.metrics_file import read_metrics
+from lightning_interp.store.analysis_state import AnalysisState
 from lightning_interp.store.components_file import FollowState, StoredComponents, write_components
 from lightning_interp.store.jsonl import append_line
 from lightning_interp.store.layout import HEALTH, PHASES, replace_text
 from lightning_interp.store.manifest import Manifest, read_manifest, write_manifest
-from lightning_interp.store.metrics_file import read_metrics
 from lightning_interp.store.recordlog import append_record, read_records
-from lightning_interp.timeline import Alarm, Phase, Timeline
 
 REFERENCE = Path(__file__).parents[1] / "data" / "modular_addition_p113.csv"
 LAST_STEP = 16_000

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lightning_interp.closing import wait_until_closed
+from lightning_interp.monitor.closing import wait_until_closed
 
 LONGEST_S = 90.0
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_interp.errors import ConfigError, ShapeError
+from lightning_interp.core.errors import ConfigError, ShapeError
 from lightning_interp.tca.checks import (
     check_activations,
     check_choice,

@@ -5,7 +5,7 @@ import pytest
 import tensorly
 import torch
 
-from lightning_interp.errors import ShapeError
+from lightning_interp.core.errors import ShapeError
 from lightning_interp.tca import CPFit, fit_cp
 from lightning_interp.tca.cp import arranged, khatri_rao
 

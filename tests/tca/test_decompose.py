@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_interp.errors import ConfigError, ShapeError
+from lightning_interp.core.errors import ConfigError, ShapeError
 from lightning_interp.tca import fit_cp, match_components, select_rank, source
 
 SMALL = (10, 12, 14)

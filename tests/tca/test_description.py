@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from lightning_interp.errors import ConfigError, ShapeError
+from lightning_interp.core.errors import ConfigError, ShapeError
+from lightning_interp.core.timeline import Phase
 from lightning_interp.tca.cp import CPFit, arranged
 from lightning_interp.tca.description import describe_components
-from lightning_interp.timeline import Phase
 
 STEPS = sorted({0, 1, 2, 5, *(round(10 ** (1 + 3 * i / 50)) for i in range(51))})
 CLOCK = torch.tensor(STEPS, dtype=torch.float64).log1p()

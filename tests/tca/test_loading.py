@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_interp import measures
-from lightning_interp.errors import ShapeError
+from lightning_interp.core.errors import ShapeError
 from lightning_interp.tca.loading import carriers, class_loadings, gini, split_loadings, strongest
 
 REPETITIONS = 400

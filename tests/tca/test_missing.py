@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from lightning_interp.errors import ConfigError, ShapeError
+from lightning_interp.core.errors import ConfigError, ShapeError
 from lightning_interp.tca import fit_cp, select_rank
 from lightning_interp.tca.missing import one_snapshot
 

@@ -4,7 +4,7 @@ from itertools import permutations as all_orders
 import pytest
 import torch
 
-from lightning_interp.errors import ConfigError, ShapeError
+from lightning_interp.core.errors import ConfigError, ShapeError
 from lightning_interp.tca.null import adjusted_p_values, group_loadings, shuffle_units
 
 

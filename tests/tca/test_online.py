@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from lightning_interp.errors import ConfigError, ShapeError
+from lightning_interp.core.errors import ConfigError, ShapeError
 from lightning_interp.tca import ComponentChange, OnlineTCA, select_rank
 from lightning_interp.tca.cp import CPFit
 from lightning_interp.tca.identity import first_seen, followed

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from lightning_interp.errors import ConfigError, ShapeError
+from lightning_interp.core.errors import ConfigError, ShapeError
 from lightning_interp.tca.preprocess import preprocess
 
 

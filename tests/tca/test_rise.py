@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.timeline import Phase
 from lightning_interp.tca.rise import describe_rise, share_of_rise
-from lightning_interp.timeline import Phase
 
 STEPS = sorted({0, 1, 2, 5, *(round(10 ** (1 + 3 * i / 50)) for i in range(51))})
 CLOCK = torch.tensor(STEPS, dtype=torch.float64).log1p()

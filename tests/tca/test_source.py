@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from lightning_interp.errors import ConfigError, ShapeError
+from lightning_interp.core.errors import ConfigError, ShapeError
 from lightning_interp.tca import SnapshotSource, fit_cp, source
 from lightning_interp.tca.source import Data, as_double_gram, check_device, squared_norm
 

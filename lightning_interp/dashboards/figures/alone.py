@@ -3,9 +3,9 @@
 
 import plotly.graph_objects as go
 
+from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.time_axis import add_buttons, phase_key
-from lightning_interp.timeline import Timeline
 
 _ABOVE, _BELOW = 66, 66
 _LINE_PX, _LETTERS = 18, 150

@@ -11,13 +11,13 @@ from lightning_interp.dashboards.figures.alone import stand_alone
 from lightning_interp.dashboards.figures.component_figure import stored_components_figure
 from lightning_interp.dashboards.figures.courses import courses_figure
 from lightning_interp.dashboards.figures.health import health_figure
+from lightning_interp.dashboards.figures.labels import COMPONENT_PREFIX, OUTCOMES, PROGRESS, SPARSITY, WEIGHTS, label_for
 from lightning_interp.dashboards.figures.layers import fourier_figure, layers_figure
 from lightning_interp.dashboards.figures.losses import CURVE_STYLES, ERROR_STYLES, losses_figure
 from lightning_interp.dashboards.figures.overlay import overlay_figure
 from lightning_interp.dashboards.figures.panel import Panel
 from lightning_interp.dashboards.figures.timeline import timeline_figure
 from lightning_interp.dashboards.figures.trajectory import FEWEST_POINTS, SKETCH, trajectory_figure
-from lightning_interp.dashboards.figures.words import COMPONENT_PREFIX, OUTCOMES, PROGRESS, SPARSITY, WEIGHTS, words_for
 from lightning_interp.dashboards.run_view import LOGGED_PREFIX, SETTINGS, RunView
 
 FOURIER = {"fourier_power_embedding": "embedding", "fourier_power_readout": "readout"}
@@ -106,7 +106,7 @@ def _layers(run: RunView) -> list[Panel]:
     found = []
     several = [measure for measure, grid in run.by_layer.items() if len(grid.layers) > 1]  # of one, the scalar says it all
     for measure in several[:MOST_LAYER_MEASURES]:
-        label = words_for(measure).label
+        label = label_for(measure).label
         caption = f"{label[:1].upper()}{label[1:]} of each layer or parameter as a share of its own largest value."
         title = f"{label[:1].upper()}{label[1:]} by layer"
         found.append(Panel(f"layers-{key_of(measure)}", title, caption, "layers", partial(layers_figure, run, measure)))

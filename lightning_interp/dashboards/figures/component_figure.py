@@ -8,6 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lightning_interp.core.errors import ShapeError
+from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.figures.alone import stand_alone
 from lightning_interp.dashboards.figures.component_axes import label_axes
 from lightning_interp.dashboards.figures.component_panels import (
@@ -24,10 +26,8 @@ from lightning_interp.dashboards.figures.component_values import ComponentModel,
 from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
 from lightning_interp.dashboards.theme import LIGHT
-from lightning_interp.errors import ShapeError
 from lightning_interp.store.components_file import StoredComponents
 from lightning_interp.tca import CPFit, describe_components
-from lightning_interp.timeline import Timeline
 
 _TOP, _BOTTOM, _SENTENCE_WIDTH = 46, 64, 172
 _MIN_WIDTH = 820

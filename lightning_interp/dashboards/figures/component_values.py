@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_interp.errors import ShapeError
+from lightning_interp.core.errors import ShapeError
 
 Matrix = NDArray[np.float64]
 

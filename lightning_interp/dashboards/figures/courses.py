@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lightning_interp.dashboards.figures.escaping import as_text
+from lightning_interp.dashboards.figures.labels import KNOWN, MEANING_COLORS, NATS, axis_title, label_for, loss_unit
 from lightning_interp.dashboards.figures.thinning import thin
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
-from lightning_interp.dashboards.figures.words import KNOWN, MEANING_COLORS, NATS, axis_title, loss_unit, words_for
 from lightning_interp.dashboards.run_view import RunView, Series
 from lightning_interp.dashboards.theme import CURVE_COLORS, LIGHT
 
@@ -46,7 +46,7 @@ def courses_figure(run: RunView, series: Series, names: Sequence[str]) -> go.Fig
     )
     figure.update_yaxes(nticks=4, exponentformat="power")
     figure.update_xaxes(title_text="optimizer step", row=len(shown), col=1)
-    logarithmic = [_axis(row) for row, name in enumerate(shown) if words_for(name).log and _is_positive(series[name][1])]
+    logarithmic = [_axis(row) for row, name in enumerate(shown) if label_for(name).log and _is_positive(series[name][1])]
     times = [f"xaxis{'' if row == 0 else row + 1}" for row in range(len(shown))]
     note_axes(figure, axis, time_axes=times, value_axes=logarithmic)
     return figure
@@ -68,7 +68,7 @@ def _is_positive(values: Sequence[float]) -> bool:
 def _heading(name: str, run: RunView, row: int) -> dict[str, object]:
     text = axis_title(name)
     if name in KNOWN and KNOWN[name].unit == NATS and loss_unit(run) != NATS:
-        text = f"{words_for(name).label} (own unit)"
+        text = f"{label_for(name).label} (own unit)"
     place = {
         "xref": "x domain" if row == 0 else f"x{row + 1} domain",
         "yref": "y domain" if row == 0 else f"y{row + 1} domain",
@@ -87,6 +87,6 @@ def _course(points: tuple[list[int], list[float]], name: str, row: int, axis: Ti
         customdata=steps,
         mode="lines" if len(steps) > 1 else "markers",
         line={"color": color, "width": 2},
-        name=as_text(words_for(name).label),
+        name=as_text(label_for(name).label),
         hovertemplate="step %{customdata:,}: %{y:.5g}<extra></extra>",
     )

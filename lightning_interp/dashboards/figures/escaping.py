@@ -3,7 +3,7 @@
 
 from html import escape
 
-from lightning_interp.console import printable
+from lightning_interp.core.console import printable
 
 
 def as_text(text: str) -> str:

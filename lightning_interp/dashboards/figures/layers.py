@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from lightning_interp.dashboards.figures.escaping import as_text
+from lightning_interp.dashboards.figures.labels import label_for
 from lightning_interp.dashboards.figures.thinning import MAX_COLUMNS, kept_places
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, last_of, note_axes, step_offset
-from lightning_interp.dashboards.figures.words import words_for
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.dashboards.theme import LIGHT, phase_color
 
@@ -35,7 +35,7 @@ def layers_figure(run: RunView, measure: str) -> go.Figure:
     bar = {"title": {"text": "share of the layer's largest", "side": "right", "font": {"size": 12}}}
     axis = TimeAxis(step_offset(run.series), run.last_step)
     names = list(grid.layers)
-    label = words_for(measure).label
+    label = label_for(measure).label
     hover = f"%{{y}}<br>step %{{customdata[0]:,}}: {as_text(label)} %{{customdata[1]:.5g}}<extra></extra>"
     figure = _heat_map(steps, shares, values, axis, names=names, hover=hover, limits=(low, 1.0), bar=bar)
     every = -(-len(names) // _MOST_NAMES)

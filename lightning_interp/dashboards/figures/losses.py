@@ -7,7 +7,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lightning_interp.core.timeline import INTENSITY_NAMES, Timeline
 from lightning_interp.dashboards.figures.escaping import as_text
+from lightning_interp.dashboards.figures.labels import NATS, loss_unit
 from lightning_interp.dashboards.figures.thinning import thin
 from lightning_interp.dashboards.figures.time_axis import (
     TimeAxis,
@@ -16,10 +18,8 @@ from lightning_interp.dashboards.figures.time_axis import (
     shade_phases,
     step_offset,
 )
-from lightning_interp.dashboards.figures.words import NATS, loss_unit
 from lightning_interp.dashboards.run_view import RunView, Series, view_history
 from lightning_interp.dashboards.theme import EXCLUDED, HELDOUT, LIGHT, NEUTRAL, PHASE_COLORS, RESTRICTED, TRAIN
-from lightning_interp.timeline import INTENSITY_NAMES, Timeline
 
 CURVE_STYLES = {
     "train_loss": ("train loss", TRAIN, "dash"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from lightning_interp.dashboards.figures.comparison import RunCurves, runs_figure
-from lightning_interp.dashboards.figures.words import loss_unit
+from lightning_interp.dashboards.figures.labels import loss_unit
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.phases.alignment import align
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from lightning_interp.core.timeline import Phase
 from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.theme import BAND, MARK, phase_color
-from lightning_interp.timeline import Phase
 
 MOST_TICKS = 14
 _LINEAR_TICKS = 7

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from lightning_interp.core.timeline import Phase, Stage, Timeline
 from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, last_of, note_axes, step_offset
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.dashboards.theme import LIGHT, MARK, NEUTRAL, STAGE_COLORS, contrast, phase_color
-from lightning_interp.timeline import Phase, Stage, Timeline
 
 _PHASES, _STAGES, _ALARMS = 0, 1, 2
 _ROWS = {_PHASES: "phase", _STAGES: "shape of the loss", _ALARMS: "alarm"}

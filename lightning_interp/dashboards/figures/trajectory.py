@@ -5,11 +5,11 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from lightning_interp.core.timeline import Phase, Timeline
 from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.thinning import MAX_COLUMNS, kept_places
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.dashboards.theme import LIGHT, NEUTRAL, PHASE_COLORS
-from lightning_interp.timeline import Phase, Timeline
 
 SKETCH = "weight_sketch"
 FEWEST_POINTS = 4

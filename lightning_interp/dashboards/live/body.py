@@ -8,11 +8,11 @@ from typing import Any
 
 from dash import dcc, html
 
-from lightning_interp.console import printable
+from lightning_interp.core.console import printable
 from lightning_interp.dashboards.figures import SECTIONS, Panel, absent, overlay_panels, panels
 from lightning_interp.dashboards.live.aria import aria
-from lightning_interp.dashboards.live.drawn import Drawings, Drawn, in_settings, token
 from lightning_interp.dashboards.live.known_runs import Look
+from lightning_interp.dashboards.live.rendered_figure import Drawings, RenderedFigure, in_settings, token
 from lightning_interp.dashboards.live.settings import Settings
 
 CONFIG: Any = {
@@ -39,7 +39,7 @@ class Cell:
 
     key: str
     run: str
-    drawn: Drawn | None
+    drawn: RenderedFigure | None
     beside: int
 
 
@@ -177,5 +177,5 @@ def figure_token(cell: Cell, settings: Settings) -> str:
     return "" if cell.drawn is None else token(cell.drawn, settings, cell.beside)
 
 
-def _outline(drawn: Drawn | None) -> tuple[Any, ...]:
+def _outline(drawn: RenderedFigure | None) -> tuple[Any, ...]:
     return (None,) if drawn is None else (drawn.height, drawn.width, drawn.problem)

@@ -7,7 +7,8 @@ from typing import Any
 
 from dash import html
 
-from lightning_interp.console import printable
+from lightning_interp.core.console import printable
+from lightning_interp.core.timeline import Phase
 from lightning_interp.dashboards.figures import step_offset
 from lightning_interp.dashboards.live.aria import aria
 from lightning_interp.dashboards.live.known_runs import Look
@@ -16,7 +17,6 @@ from lightning_interp.dashboards.live.settings import Settings
 from lightning_interp.dashboards.report import verdict_sentence
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.dashboards.theme import phase_color
-from lightning_interp.timeline import Phase
 
 Children = list[Any]
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_interp.console import printable
+from lightning_interp.core.console import printable
+from lightning_interp.core.errors import RunError
 from lightning_interp.dashboards.run_view import RunFollower, RunView
-from lightning_interp.errors import RunError
 from lightning_interp.store.layout import MANIFEST
 from lightning_interp.store.manifest import holds_run
 

@@ -15,7 +15,7 @@ import dash
 from flask import Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
-from lightning_interp.console import printable, warn
+from lightning_interp.core.console import printable, warn
 
 _CALLBACK = "/_dash-update-component"
 _ANSWERED = {

@@ -12,7 +12,7 @@ import waitress
 from waitress import wasyncore
 from waitress.server import BaseWSGIServer
 
-from lightning_interp.errors import ConfigError
+from lightning_interp.core.errors import ConfigError
 
 PORTS_TRIED = 100
 _THREADS = 8

@@ -14,12 +14,12 @@ from typing import Any
 from dash import html
 from plotly.io.json import to_json_plotly
 
-from lightning_interp.console import printable
+from lightning_interp.core.console import printable
 from lightning_interp.dashboards.live.aria import aria
 from lightning_interp.dashboards.live.body import Body, body_of, figure_id, figure_token, section_view
-from lightning_interp.dashboards.live.drawn import Drawings, in_settings
 from lightning_interp.dashboards.live.head import heads, phase_name
 from lightning_interp.dashboards.live.known_runs import KnownRun, KnownRuns, Look
+from lightning_interp.dashboards.live.rendered_figure import Drawings, in_settings
 from lightning_interp.dashboards.live.settings import MOST_PICKED, Settings
 
 NAMED_AT_FIRST = 4

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from lightning_interp.dashboards.figures.words import COMPONENT_PREFIX, NATS, loss_unit, words_for
+from lightning_interp.core.timeline import Interval, Phase
+from lightning_interp.dashboards.figures.labels import COMPONENT_PREFIX, NATS, label_for, loss_unit
 from lightning_interp.dashboards.run_view import RunView
-from lightning_interp.timeline import Interval, Phase
 
 MOST_MOVES = 6
 LEAST_SHARE = 0.05
@@ -104,7 +104,7 @@ def _move(points: tuple[Sequence[int], Sequence[float]], name: str, at: tuple[in
     places = [bisect_left(steps, step) for step in at]
     if any(place == len(steps) or steps[place] != step for place, step in zip(places, at, strict=True)):
         return None  # not recorded there, as a number that was not finite: an older value would be another step's
-    words = words_for(name)
+    words = label_for(name)
     scaled = _logarithms(values) if words.log and min(values) > 0 else list(values)
     span = max(scaled) - min(scaled)
     first, second = (scaled[places[1]] - scaled[places[0]], scaled[places[2]] - scaled[places[1]])

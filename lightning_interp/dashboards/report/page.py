@@ -11,7 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from lightning_interp.console import printable
+from lightning_interp.core.console import printable
+from lightning_interp.core.errors import ConfigError, InterpError, RunError
 from lightning_interp.dashboards.figures import SECTIONS, Panel, absent, overlay_panels, panels
 from lightning_interp.dashboards.figures.component_figure import described
 from lightning_interp.dashboards.report import embedding, facts
@@ -19,7 +20,6 @@ from lightning_interp.dashboards.report.boundaries import boundary_changes
 from lightning_interp.dashboards.report.sentences import status_words, verdict_sentence
 from lightning_interp.dashboards.run_view import RunView, view_run
 from lightning_interp.dashboards.theme import PHASE_COLORS, THEMES, contrast
-from lightning_interp.errors import ConfigError, InterpError, RunError
 from lightning_interp.store.layout import replace_text
 
 REPORT = "report.html"

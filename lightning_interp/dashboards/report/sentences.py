@@ -3,10 +3,10 @@
 
 from collections.abc import Sequence
 
-from lightning_interp.dashboards.figures.words import NATS, loss_unit
+from lightning_interp.core.timeline import Stage
+from lightning_interp.dashboards.figures.labels import NATS, loss_unit
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.phases import SENTENCES
-from lightning_interp.timeline import Stage
 
 _STATUS = {
     "training": "in training",

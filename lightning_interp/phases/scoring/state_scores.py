@@ -3,10 +3,10 @@
 
 import numpy as np
 
+from lightning_interp.phases.history_table import rows_of
 from lightning_interp.phases.latent_states import FEATURES, StateModel, latent_states
 from lightning_interp.phases.scoring.courses import Course
 from lightning_interp.phases.scoring.runs import ScoredRun
-from lightning_interp.phases.table import rows_of
 
 
 def state_course(run: ScoredRun, model: StateModel) -> Course:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from lightning_interp.core.timeline import Timeline
 from lightning_interp.phases.detector import follow
 from lightning_interp.phases.scoring.labels import Label
 from lightning_interp.phases.scoring.runs import ScoredRun
 from lightning_interp.phases.scoring.statistics import Estimate, share
-from lightning_interp.timeline import Timeline
 
 BOUNDARIES = {"memorization": "t_mem", "circuit_formation": "t_formation", "cleanup": "t_cleanup"}
 """Phases whose start has a label, and the label's name."""

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the user asked for, checked against the module before anything changes."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import nn
+
+from lightning_interp.analysis.device import check_device
+from lightning_interp.analysis.worker.engines import Background
+from lightning_interp.capture.clone import check_capturable, state_tensors
+from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
+from lightning_interp.capture.selection import Pattern, select_layers, select_parameters, select_watched
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.imports import import_object
+from lightning_interp.core.names import strip_wrappers
+from lightning_interp.core.records import Probe, ProbeStep
+from lightning_interp.core.tca_settings import TCA, checked_ranks, logged_components
+from lightning_interp.core.timeline import INTENSITY_NAMES
+from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec, resolve_measures, scalar_names
+from lightning_interp.store import read_probe
+from lightning_interp.store.retention import parse_retention, parse_size
+
+SWITCH = "LIGHTNING_INTERP"
+"""Environment variable; "0" switches every monitor off."""
+
+_MOST_IN_A_ROW = 40
+_NOT_MEASURED = len(INTENSITY_NAMES) + 2
+"""What a row for loggers has beside measures and components: intensities, phase, step."""
+
+
+@dataclass(frozen=True)
+class MonitorConfig:
+    """Arguments of `InterpMonitor`, which documents them; nothing is checked yet."""
+
+    dirpath: str | os.PathLike[str] | None = None
+    every_n_steps: int | None = None
+    schedule: Schedule | None = None
+    parameters: Pattern = "*"
+    layers: Pattern | None = None
+    measures: MeasureSpec | Sequence[MeasureSpec] = "standard"
+    task: CyclicGroupTask | None = None
+    tca: TCA | bool | None = None
+    probe: Probe | str | Callable[[], Probe] | None = None
+    probe_step: ProbeStep | str | None = None
+    module: Callable[[], nn.Module] | str | None = None
+    background: Background = "process"
+    device: str = "auto"
+    max_overhead: float = 0.02
+    max_disk: str | int | None = "5GB"
+    retention: str = "log"
+    close_timeout: float = 60.0
+    save_probe: bool = True
+    report: bool = True
+    strict: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """The configuration in values JSON can hold, for run.json."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        task = None if self.task is None else {**vars(self.task), "operands": list(self.task.operands)}
+        settings = tca_settings(self.tca)
+        tca = None if settings is None else settings.plain()
+        return {name: _plain(value) for name, value in values.items()} | {"task": task, "tca": tca}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A configuration that fits the module.
+
+    Attributes:
+        parameters: Selected parameter names, tied ones once.
+        layers: Selected activation layers.
+        matrices: Selected parameters of two axes or more.
+        measures: Measure objects.
+        names: Scalar names loggers get.
+        probe: A probe the user brought, None to build one.
+        probe_step: The user's way to outputs.
+        tca: Tensor component analysis with its layers named, None where there is none.
+        notes: Lines for the user.
+    """
+
+    parameters: tuple[str, ...]
+    layers: tuple[str, ...]
+    matrices: tuple[str, ...]
+    measures: tuple[Measure, ...]
+    names: tuple[str, ...]
+    probe: Probe | None
+    probe_step: ProbeStep | None
+    tca: TCA | None = None
+    notes: tuple[str, ...] = ()
+
+
+def switched_off() -> bool:
+    """Whether the environment says that no monitor runs."""
+    return os.environ.get(SWITCH, "").strip() == "0"
+
+
+def resolve(config: MonitorConfig, module: nn.Module) -> Resolved:
+    """Check every argument against the module.
+
+    Raises:
+        ConfigError: An argument cannot be honoured; the message names it and the fix.
+    """
+    check_arguments(config)
+    check_capturable(module)
+    shapes = {name: tuple(tensor.shape) for name, tensor in state_tensors(module).items()}
+    trainable = {strip_wrappers(name) for name, _ in module.named_parameters()}
+    parameters = select_parameters(config.parameters, [name for name in shapes if name in trainable])
+    layers = select_layers(config.layers, module)
+    task = None if config.task is None else config.task.resolve(shapes)
+    measures = resolve_measures(config.measures, task=task)
+    names = scalar_names(measures)
+    tca = resolve_tca(tca_settings(config.tca), layers)
+    components = _logged(tca, room=_MOST_IN_A_ROW - _NOT_MEASURED - len(names))
+    notes = () if layers else ("no layer to watch: the module has no submodules; pass layers=",)
+    return Resolved(
+        parameters=parameters,
+        layers=layers,
+        matrices=tuple(name for name in parameters if len(shapes[name]) > 1 and name not in layers),
+        measures=measures,
+        names=names + components,
+        probe=users_probe(config.probe),
+        probe_step=_users_probe_step(config.probe_step),
+        tca=tca,
+        notes=notes + (() if tca is None else (_describe(tca, components),)),
+    )
+
+
+def tca_settings(tca: TCA | bool | None) -> TCA | None:
+    """What the argument `tca` asks for; True stands for the defaults.
+
+    Raises:
+        ConfigError: It is something else, or a value in it cannot be honoured.
+    """
+    if tca is None or tca is False:
+        return None
+    if tca is True:
+        return TCA().checked()
+    if not isinstance(tca, TCA):
+        raise ConfigError(f"tca: expected TCA(...), true for its defaults, or nothing, got a {type(tca).__name__}.")
+    return tca.checked()
+
+
+def resolve_tca(settings: TCA | None, layers: Sequence[str]) -> TCA | None:
+    """The settings with the names of their layers.
+
+    Args:
+        settings: From `tca_settings`.
+        layers: Activation layers the run watches.
+
+    Raises:
+        ConfigError: No layer is watched, or a pattern matches none that is.
+    """
+    if settings is None:
+        return None
+    return replace(settings, layers=select_watched(settings.layers, layers, argument="tca.layers"))
+
+
+def _logged(tca: TCA | None, *, room: int) -> tuple[str, ...]:
+    return () if tca is None else logged_components(tuple(tca.layers or ()), checked_ranks(tca.ranks), room=room)
+
+
+def _describe(tca: TCA, logged: tuple[str, ...]) -> str:
+    """What will come of the settings, in a line for the user."""
+    ranks, layers = checked_ranks(tca.ranks), tuple(tca.layers or ())
+    shown = max((int(name.rpartition("/")[2]) + 1 for name in logged), default=0)
+    return (
+        f"components of {', '.join(layers)}: ranks {ranks[0]} to {ranks[-1]}, fitted every {tca.every} snapshots; loggers "
+        f"get the first {shown} of each layer as interp/component/<layer>/<number>, the run directory has all"
+    )
+
+
+def make_schedule(config: MonitorConfig, max_steps: int | None) -> Schedule:
+    """The schedule asked for, or the default for a run of this length."""
+    if config.schedule is not None:
+        return config.schedule
+    return LogSpaced(max_steps) if config.every_n_steps is None else EveryNSteps(config.every_n_steps)
+
+
+def check_arguments(config: MonitorConfig) -> None:
+    """Check what can be checked without the module.
+
+    Raises:
+        ConfigError: An argument cannot be honoured; the message names it and the fix.
+    """
+    if config.every_n_steps is not None and config.schedule is not None:
+        raise ConfigError("every_n_steps and schedule: give one of them, not both.")
+    if config.schedule is not None and not isinstance(config.schedule, Schedule):
+        raise ConfigError(f"schedule: expected a Schedule, got a {type(config.schedule).__name__}; see capture.schedule.")
+    make_schedule(config, None)
+    if config.background not in get_args(Background):
+        raise ConfigError(f"background: expected one of {', '.join(get_args(Background))}, got {config.background!r}.")
+    if config.task is not None and not isinstance(config.task, CyclicGroupTask):
+        raise ConfigError(f"task: expected a CyclicGroupTask(p, op), got a {type(config.task).__name__}.")
+    if not config.close_timeout >= 0:
+        raise ConfigError(f"close_timeout: expected seconds, 0 or more, got {config.close_timeout!r}.")
+    share = config.max_overhead
+    if isinstance(share, bool) or not isinstance(share, int | float) or not share > 0:
+        raise ConfigError(f"max_overhead: expected a share of wall time over 0, such as 0.02 for 2 %, got {share!r}.")
+    parse_size(config.max_disk, argument="max_disk")
+    parse_retention(config.retention)
+    tca_settings(config.tca)
+    check_device(config.device, count=torch.cuda.device_count())
+    if isinstance(config.module, str):
+        import_object(config.module, argument="module")
+    elif config.module is not None and not callable(config.module):
+        raise ConfigError("module: expected a factory without arguments, or 'pkg.mod:name' of one.")
+    if config.dirpath is not None:
+        check_writable(Path(config.dirpath))
+
+
+def check_writable(directory: Path) -> None:
+    """Refuse a directory that cannot be written, before training starts.
+
+    Raises:
+        ConfigError: The directory, or the nearest one above that exists, is read-only or is a file.
+    """
+    nearest = next((path for path in (directory, *directory.absolute().parents) if path.exists()), Path("/"))
+    if not nearest.is_dir():
+        raise ConfigError(f"dirpath: {nearest} is a file, expected a directory.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(f"dirpath: {nearest} is read-only; choose a dirpath you can write to.")
+
+
+def users_probe(probe: Probe | str | Callable[[], Probe] | None) -> Probe | None:
+    """The user's probe: given, read from a run directory, or made by a function.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    if probe is None or isinstance(probe, Probe):
+        return probe
+    if isinstance(probe, str) and ":" not in probe:
+        stored = read_probe(Path(probe))
+        if stored is None:
+            raise ConfigError(f"probe: {probe} holds no probe.safetensors; give a run directory, or 'pkg.mod:function'.")
+        return stored
+    make = import_object(probe, argument="probe") if isinstance(probe, str) else probe
+    made = make() if callable(make) else make
+    if not isinstance(made, Probe):
+        raise ConfigError(f"probe: expected a Probe, got a {type(made).__name__}.")
+    return made
+
+
+def _users_probe_step(probe_step: ProbeStep | str | None) -> ProbeStep | None:
+    found = import_object(probe_step, argument="probe_step") if isinstance(probe_step, str) else probe_step
+    if found is not None and not callable(found):
+        raise ConfigError(f"probe_step: expected a function (module, batch) -> ProbeOutputs, got {found!r}.")
+    return found
+
+
+def _plain(value: object) -> Any:
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Measure):
+        return value.name
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}:{value.__qualname__}"
+    return repr(value) if isinstance(value, Schedule) else f"<{type(value).__name__}>"

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the phase detector says about a run: phases, alarms, intensities, verdict and the evidence for them. Plain values."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lightning_interp.core.errors import MetricsError
+
+SCHEMA = 1
+"""Version of the JSON layout that `Timeline.to_dict` writes."""
+
+PHASE_NAMES = ("warm_up", "fitting", "memorization", "circuit_formation", "cleanup", "converged", "collapse")
+"""Every name a phase can have, in the order a grokking run meets them."""
+
+ALARM_NAMES = ("early_warning", "phase_began", "collapse", "divergence")
+"""Every name an alarm can have."""
+
+INTENSITY_NAMES = ("memorization", "circuit_formation", "cleanup", "generalization")
+"""What gets an intensity in [0, 1]: three processes, which may overlap, and the score that generalization is forming."""
+
+VERDICTS = (
+    "diverged",
+    "not_fitted",
+    "collapse",
+    "early_generalization",
+    "grokking",
+    "partial_generalization",
+    "memorization_only",
+    "unknown",
+)
+"""Every verdict on a whole history, in the order they are tried."""
+
+STAGE_NAMES = ("warm_up", "descent", "plateau", "breakthrough", "saturation", "instability", "collapse")
+"""Every name a stage of a loss curve can have."""
+WEIGHT_STAGE_NAMES = ("norm_growing", "norm_shrinking", "norm_at_rest")
+"""Every name a stage of a weight norm can have, where no loss is known."""
+
+Interval = tuple[int, int]
+"""First and last optimizer step between which a boundary can lie, both included."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with one name.
+
+    Attributes:
+        name: One of `PHASE_NAMES`.
+        start: Optimizer step of the first record of the phase, back-dated to where the raw series turned or crossed.
+        end: Start of the next phase, None while the phase is open.
+        confidence: Score in [0, 1], the highest that the evidence reached while the phase was open; a score of rules, no
+            probability.
+        start_interval: Steps between which the start can lie: at least the neighbouring records, widened to the
+            stretch where the deciding series stays within two noise deviations of its turning point or threshold.
+        end_interval: Start interval of the next phase, None while the phase is open.
+    """
+
+    name: str
+    start: int
+    end: int | None
+    confidence: float
+    start_interval: Interval
+    end_interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of a loss curve with one shape.
+
+    Attributes:
+        name: One of `STAGE_NAMES`, or of `WEIGHT_STAGE_NAMES` where no loss is known.
+        start: First optimizer step.
+        end: Start of the next stage, None while the stage is open.
+        slope: Change of the log loss per e-fold of steps.
+    """
+
+    name: str
+    start: int
+    end: int | None
+    slope: float
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something worth telling at the moment it became known.
+
+    Attributes:
+        name: One of `ALARM_NAMES`.
+        step: Optimizer step at which the detector knew, which is later than the boundary it reports.
+    """
+
+    name: str
+    step: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The detector's account of a history.
+
+    Attributes:
+        verdict: One of `VERDICTS`, about the history so far.
+        phases: Contiguous, in order; only the last can be open.
+        alarms: In the order they were raised.
+        intensities: By process, (optimizer step, value in [0, 1]) wherever it was judged anew; a value holds until the next.
+            The last point is that of the last update.
+        evidence: Why, in plain values: chance level and its source, the steps that decided, clauses, series present.
+        stages: Shape of the train loss (of the held-out loss where there is none, else of the weight norm), which needs no
+            held-out data. Found in the whole curve at once: empty until the history is finished.
+    """
+
+    verdict: str
+    phases: tuple[Phase, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    intensities: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def current(self) -> str | None:
+        """Name of the last phase, None before there is one."""
+        return self.phases[-1].name if self.phases else None
+
+    @property
+    def grokking_step(self) -> int | None:
+        """First of three held-out evaluations with accuracy of at least .95, in optimizer steps; None if there is none."""
+        step = self.evidence.get("grokking_step")
+        return step if isinstance(step, int) else None
+
+    def intensity(self, name: str, step: int) -> float:
+        """A process's intensity at an optimizer step, in [0, 1]; NaN before the first one and for a name that has none."""
+        points = self.intensities.get(name, ())
+        at = bisect_right(points, step, key=lambda point: point[0])
+        return points[at - 1][1] if at else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """The timeline as plain JSON values: what phases.json holds."""
+        return {
+            "schema": SCHEMA,
+            "verdict": self.verdict,
+            "phases": [_phase_to_dict(phase) for phase in self.phases],
+            "alarms": [{"name": alarm.name, "step": alarm.step} for alarm in self.alarms],
+            "intensities": {name: [[s, v] for s, v in points] for name, points in self.intensities.items()},
+            "evidence": dict(self.evidence),
+            "stages": [asdict(stage) for stage in self.stages],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Timeline":
+        """Rebuild a timeline from the values that `to_dict` gives.
+
+        Args:
+            data: A decoded phases.json.
+
+        Raises:
+            MetricsError: Another schema version, or keys missing.
+        """
+        if data.get("schema") != SCHEMA:
+            raise MetricsError(
+                f"Timeline: expected schema {SCHEMA}, got {data.get('schema')!r}. "
+                "Read it with the version that wrote it, or detect the phases again."
+            )
+        try:
+            return cls(
+                verdict=data["verdict"],
+                phases=tuple(_phase_from_dict(phase) for phase in data["phases"]),
+                alarms=tuple(Alarm(alarm["name"], alarm["step"]) for alarm in data["alarms"]),
+                intensities={name: tuple((s, v) for s, v in points) for name, points in data["intensities"].items()},
+                evidence=dict(data["evidence"]),
+                stages=tuple(Stage(**stage) for stage in data.get("stages", ())),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            raise MetricsError(f"Timeline: not a phases.json ({err!r}). Detect the phases again.") from err
+
+
+def _phase_to_dict(phase: Phase) -> dict[str, Any]:
+    return {
+        "name": phase.name,
+        "start": phase.start,
+        "end": phase.end,
+        "confidence": phase.confidence,
+        "start_interval": list(phase.start_interval),
+        "end_interval": None if phase.end_interval is None else list(phase.end_interval),
+    }
+
+
+def _phase_from_dict(data: Mapping[str, Any]) -> Phase:
+    end_interval = data["end_interval"]
+    return Phase(
+        name=data["name"],
+        start=data["start"],
+        end=data["end"],
+        confidence=data["confidence"],
+        start_interval=(data["start_interval"][0], data["start_interval"][1]),
+        end_interval=None if end_interval is None else (end_interval[0], end_interval[1]),
+    )

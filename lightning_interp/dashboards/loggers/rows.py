@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One snapshot's results as loggers take them: few keys, the same in every row, and the snapshot's own step."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightning_interp.core.records import Record
+from lightning_interp.core.timeline import INTENSITY_NAMES, PHASE_NAMES, Timeline
+
+PREFIX = "interp/"
+STEP_KEY = "interp/step"
+PHASE_KEY = "interp/phase"
+"""Number of the phase in `PHASE_NAMES`, so that every logger can draw it."""
+MOST_KEYS = 40
+"""Scalar keys a row has at most; boards freeze on hundreds."""
+_NOT_MEASURED = len(INTENSITY_NAMES) + 2
+
+
+@dataclass(frozen=True)
+class Row:
+    """One snapshot's results: the same keys in every row, NaN where there is no value."""
+
+    step: int
+    metrics: dict[str, float]
+
+
+def row_keys(names: Sequence[str]) -> tuple[str, ...]:
+    """Keys of every row, the step among them.
+
+    Args:
+        names: Record names that loggers get.
+    """
+    return (*(PREFIX + name for name in names), *_INTENSITIES.values(), PHASE_KEY, STEP_KEY)
+
+
+def row_of(record: Record, timeline: Timeline, names: Sequence[str]) -> Row:
+    """The row of a record.
+
+    Args:
+        record: What was computed from the snapshot.
+        timeline: Phases as they are known now.
+        names: Record names that loggers get; a value outside them stays in the run directory.
+    """
+    metrics = {PREFIX + name: record.values.get(name, math.nan) for name in names}
+    metrics |= {key: timeline.intensity(name, record.step) for name, key in _INTENSITIES.items()}
+    return Row(record.step, {**metrics, PHASE_KEY: _phase_code(timeline, record.step), STEP_KEY: float(record.step)})
+
+
+def covered_step(timeline: Timeline) -> int:
+    """Latest optimizer step that the timeline has judged, -1 for none; it is committed after the record of that step."""
+    return max((series[-1][0] for series in timeline.intensities.values() if series), default=-1)
+
+
+def names_of(records: Sequence[Record]) -> tuple[str, ...]:
+    """Record names that loggers would get of a run that had none: in the order they came, as many as a row has room for."""
+    names = dict.fromkeys(name for record in records for name in record.values)
+    return tuple(names)[: MOST_KEYS - _NOT_MEASURED]
+
+
+_INTENSITIES = {name: f"{PREFIX}intensity_{name}" for name in INTENSITY_NAMES}
+
+
+def _phase_code(timeline: Timeline, step: int) -> float:
+    names = [phase.name for phase in timeline.phases if phase.start <= step]
+    return float(PHASE_NAMES.index(names[-1])) if names else math.nan

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run directory in a few numbers: what ``lightning-interp status`` shows and prints as JSON."""
+
+import os
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_interp.dashboards.figures.labels import COMPONENT_PREFIX, NATS, OUTCOMES, label_for, loss_unit
+from lightning_interp.dashboards.live.run_state import heartbeat_age_s, state_of
+from lightning_interp.dashboards.report import verdict_sentence
+from lightning_interp.dashboards.run_view import LOGGED_PREFIX, RunView
+from lightning_interp.store.layout import COMPONENTS, OBSERVATIONS, SNAPSHOTS
+
+_FOLDERS = (SNAPSHOTS, OBSERVATIONS, COMPONENTS)
+_COSTS = ("hook_share", "writer_share", "share", "contention")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The latest value of a record.
+
+    Attributes:
+        name: Record name.
+        step: Optimizer step of the value.
+        value: The value.
+        unit: Its unit, empty where it has none.
+        change: What it changed by since the current phase began, None where that is not known.
+    """
+
+    name: str
+    step: int
+    value: float
+    unit: str
+    change: float | None
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the monitor did and what it costs.
+
+    Attributes:
+        snapshots: Snapshots written.
+        removed: Of these, removed again to stay within the disk cap.
+        dropped: Snapshots never written, by reason.
+        thinned: Times the schedule was thinned to stay within its budget.
+        costs: Latest shares of the wall time by name: in hooks, in the writer, in all; and how much slower steps are while
+            the analyzer works.
+        seconds_per_snapshot: What one observation takes, None where it is not known.
+        pending: Snapshots still to be observed, as the analyzer last said.
+        heartbeat_age_s: Seconds since the analyzer gave a sign of life, None where it never did.
+        notices: What analyzer and monitor had to say.
+    """
+
+    snapshots: int
+    removed: int
+    dropped: Mapping[str, int]
+    thinned: int
+    costs: Mapping[str, float]
+    seconds_per_snapshot: float | None
+    pending: int | None
+    heartbeat_age_s: float | None
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run in a few numbers.
+
+    Attributes:
+        run: Its name.
+        verdict: One of the detector's verdicts, and the same as a sentence.
+        sentence: The verdict in words.
+        training: Where the training stands, a sentence.
+        analyzer: Where the analyzer stands, a sentence.
+        warnings: What seems to have died.
+        ended: Whether nothing more is to come.
+        phases: Phases as in phases.json.
+        measures: Latest values, losses and accuracies first.
+        settings: Latest learning rate, weight decay and batch size.
+        health: What the monitor did.
+        disk: Bytes by part of the run directory.
+    """
+
+    run: str
+    verdict: str
+    sentence: str
+    training: str
+    analyzer: str
+    warnings: tuple[str, ...]
+    ended: bool
+    phases: tuple[Mapping[str, Any], ...]
+    measures: tuple[Measured, ...]
+    settings: Mapping[str, float]
+    health: Health
+    disk: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def summary_of(run: RunView, *, now: float) -> RunSummary:
+    """Sum up a run.
+
+    Args:
+        run: A run directory as it is now.
+        now: Seconds since 1970.
+    """
+    state = state_of(run, now=now)
+    return RunSummary(
+        run=run.name,
+        verdict=run.timeline.verdict,
+        sentence=verdict_sentence(run),
+        training=state.training,
+        analyzer=state.analyzer,
+        warnings=state.warnings,
+        ended=state.ended,
+        phases=tuple(run.timeline.to_dict()["phases"]),
+        measures=tuple(_measured(run)),
+        settings={name: values[-1] for name, (_, values) in run.training.items() if not name.startswith(LOGGED_PREFIX)},
+        health=_health(run, now),
+        disk=sizes_by_part(run.path) if run.path is not None else {},
+    )
+
+
+def sizes_by_part(run_dir: Path) -> dict[str, int]:
+    """Bytes of each folder that the monitor makes, and of each file; of anything else together."""
+    sizes = dict.fromkeys(_FOLDERS, 0)
+    for folder, _, names in os.walk(run_dir):
+        parts = Path(folder).relative_to(run_dir).parts
+        for name in names:
+            part = parts[0] if parts else name
+            known = part in _FOLDERS or (not parts and not name.startswith("."))
+            sizes[part if known else "other"] = sizes.get(part if known else "other", 0) + _size(Path(folder) / name)
+    return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:  # removed meanwhile
+        return 0
+
+
+def _measured(run: RunView) -> list[Measured]:
+    began = run.timeline.phases[-1].start if run.timeline.phases else None
+    names = [name for name in run.series if not name.startswith(COMPONENT_PREFIX)]
+    ordered = sorted(names, key=lambda name: OUTCOMES.index(name) if name in OUTCOMES else len(OUTCOMES))
+    return [
+        Measured(name, steps[-1], values[-1], _unit(run, name), _change(steps, values, began))
+        for name, (steps, values) in ((name, run.series[name]) for name in ordered)
+        if steps
+    ]
+
+
+def _unit(run: RunView, name: str) -> str:
+    unit = label_for(name).unit
+    return loss_unit(run) if unit == NATS else unit
+
+
+def _change(steps: Sequence[int], values: Sequence[float], began: int | None) -> float | None:
+    """Change since the first value at or after a step; None where that is the latest one."""
+    at = len(steps) if began is None else bisect_left(steps, began)
+    return values[-1] - values[at] if at < len(steps) - 1 else None
+
+
+def _health(run: RunView, now: float) -> Health:
+    events = Counter(str(row.get("event")) for row in run.health)
+    costs: dict[str, float] = {}
+    for row in run.health:
+        costs |= {name: float(row[name]) for name in _COSTS if isinstance(row.get(name), int | float)}
+    told = [str(notice) for notice in run.analysis.get("notices", ())]
+    told += [str(row[key]) for row in run.health for key in ("text", "reason") if _is_word(row) and key in row]
+    pace, pending = run.analysis.get("seconds_per_snapshot"), run.analysis.get("pending")
+    return Health(
+        snapshots=events["snapshot"],
+        removed=events["removed"],
+        dropped=dict(Counter(str(row.get("reason")) for row in run.health if row.get("event") == "dropped")),
+        thinned=events["thinned"],
+        costs=costs,
+        seconds_per_snapshot=float(pace) if isinstance(pace, int | float) else None,
+        pending=pending if isinstance(pending, int) else None,
+        heartbeat_age_s=None if run.path is None else heartbeat_age_s(run.path, now=now),
+        notices=tuple(dict.fromkeys(told)),
+    )
+
+
+def _is_word(row: Mapping[str, Any]) -> bool:
+    return row.get("event") in ("analyzer", "analyzer_failed")

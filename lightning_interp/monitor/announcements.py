@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the monitor tells the user at the start and at the end of a training, as lines of text."""
+
+from itertools import islice
+from pathlib import Path
+
+from lightning_interp.capture import Recorder, Schedule
+from lightning_interp.config.monitor_config import Resolved
+from lightning_interp.monitor.training_context import TrainingContext
+from lightning_interp.store.layout import MANIFEST
+
+_MOST_COUNTED = 100_000
+
+
+def plan_lines(
+    resolved: Resolved, schedule: Schedule, training: TrainingContext, *, snapshot_bytes: int, max_disk: object
+) -> list[str]:
+    """What will be watched, when, and what it takes on disk.
+
+    Args:
+        resolved: The checked configuration.
+        schedule: When snapshots are taken.
+        training: The training as it starts.
+        snapshot_bytes: Size of one snapshot.
+        max_disk: The cap as the user gave it.
+    """
+    lines = [f"layers {', '.join(resolved.layers) or 'none'}; {len(resolved.parameters)} parameters; {schedule!r}"]
+    if training.max_steps is not None:
+        lines.append(_disk_line(schedule, training.max_steps, snapshot_bytes, max_disk))
+    lines += resolved.notes
+    if training.heldout_data is None and resolved.probe is None:
+        lines.append("no validation data: phases end at memorization; give the trainer a validation loader, or pass probe=")
+    return lines
+
+
+def waiting_line(reached: int, last_step: int) -> str:
+    """How far the analysis is while the end of the training waits for it."""
+    return f"waiting for the analysis: {f'at step {reached:,} of {last_step:,}' if reached >= 0 else 'starting'}"
+
+
+def finish_words(run_dir: Path) -> str:
+    """How an analysis that has not finished can be finished."""
+    if not (run_dir / MANIFEST).exists():
+        return f"{run_dir} is gone, and with it every snapshot so far"
+    return f"snapshots are kept, finish the analysis with `lightning-interp analyze {run_dir} --module pkg.mod:build`"
+
+
+def left_words(run_dir: Path, *, to_sync: bool) -> str:
+    """How an analysis that outlives its training is followed.
+
+    Args:
+        run_dir: Run directory.
+        to_sync: Whether there is a W&B run that can be sent what comes late.
+    """
+    sync = f"; `lightning-interp sync {run_dir}` sends its late rows to W&B" if to_sync else ""
+    return f"the analysis goes on in the background; `lightning-interp status {run_dir}` shows it{sync}"
+
+
+def result_line(recorder: Recorder, *, cost: str, after_s: float | None) -> str:
+    """What was captured and what it cost.
+
+    Args:
+        recorder: The writer at the end.
+        cost: From `Pace.summary`.
+        after_s: Seconds the analyzer went on after the training, None where it has not finished.
+    """
+    written = f"monitor: {recorder.written:,} snapshots, {cost}"
+    analyzer = "analyzer unfinished" if after_s is None else f"analyzer finished {after_s:.0f} s after training"
+    dropped = f", {len(recorder.dropped)} dropped" if recorder.dropped else ""
+    return f"{written}, {analyzer}, {size_text(recorder.bytes_written)}{dropped}"
+
+
+def size_text(count: int) -> str:
+    """Bytes for people, in powers of ten.
+
+    >>> size_text(1_234_000_000)
+    '1.2 GB'
+    """
+    for unit, scale in (("GB", 10**9), ("MB", 10**6)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB"
+
+
+def _disk_line(schedule: Schedule, max_steps: int, snapshot_bytes: int, max_disk: object) -> str:
+    count = 1 + sum(1 for _ in islice(schedule.steps_until(max_steps - 1), _MOST_COUNTED))
+    most = "at most" if count <= _MOST_COUNTED else "more than"
+    cap = f" (max_disk {max_disk})" if max_disk is not None else ""
+    return f"{most} {count:,} snapshots of {size_text(snapshot_bytes)} = {size_text(count * snapshot_bytes)} on disk{cap}"

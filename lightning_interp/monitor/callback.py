@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: Apache-2.0
+"""InterpMonitor: Lightning's hooks around `Monitor`. No mathematics and no files here."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lightning_interp.analysis.worker.engines import Background
+from lightning_interp.capture import is_map_style
+from lightning_interp.capture.schedule import Schedule
+from lightning_interp.capture.selection import Pattern
+from lightning_interp.config.monitor_config import MonitorConfig, check_arguments, resolve, switched_off
+from lightning_interp.config.run_directory import Progress, choose_directory, state_of_run
+from lightning_interp.core.batches import to_cpu
+from lightning_interp.core.console import warn
+from lightning_interp.core.errors import ConfigError, InterpError
+from lightning_interp.core.records import Batch, Probe, ProbeStep, Split
+from lightning_interp.core.tca_settings import TCA
+from lightning_interp.core.timeline import PHASE_NAMES, Timeline
+from lightning_interp.measures import CyclicGroupTask, MeasureSpec
+from lightning_interp.monitor.delivery import PhaseCallback
+from lightning_interp.monitor.loop import Monitor
+from lightning_interp.monitor.trainer_adapter import (
+    SANITY_BATCHES,
+    built_later,
+    check_strategy,
+    first_loader,
+    sanity_was_whole,
+    snapshot_scalars,
+    training_of,
+)
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+else:
+    from lightning_interp.monitor.lightning_types import Callback, LightningModule, Trainer
+
+
+def _shielded(hook: Callable[..., None]) -> Callable[..., None]:
+    """A hook whose failure ends the monitor, never the training; `strict` is the user's wish for the opposite."""
+
+    @functools.wraps(hook)
+    def shielded(self: "InterpMonitor", *args: Any, **kwargs: Any) -> None:
+        try:
+            hook(self, *args, **kwargs)
+        except Exception as err:
+            if self.config.strict:
+                raise
+            self._give_up(f"the monitor failed in {hook.__name__.lstrip('_')} ({type(err).__name__}: {err})")
+
+    return shielded
+
+
+class InterpMonitor(Callback):
+    """Watches how a network learns: snapshots in, phases of learning out, the training untouched.
+
+    Logged to every logger of the Trainer, x-axis ``interp/step`` (the snapshot's optimizer step): probe losses (nats) and
+    accuracies (share), weight norm (L2) and its log-slope, spectra and sparsity (dimensionless), held-out percentile
+    (share; z in standard deviations), intensities of the phases (0 to 1), number of the current phase; with `tca`, loadings
+    of components (of activations scaled to root mean square 1).
+
+    Args:
+        dirpath: Run directory; a new one under ``<default_root_dir>/interp_runs/`` where None.
+        every_n_steps: A snapshot every so many optimizer steps, in place of the log-spaced default.
+        schedule: A schedule of your own.
+        parameters: Parameters to measure: glob, ``re:`` expression, or a list of these.
+        layers: Layers whose activations are measured: glob, ``re:`` expression, type, ``type:Name``, a list; ``name#1``
+            is the second call in a forward. None takes up to eight activations and block outputs.
+        measures: ``"standard"``, names, measure objects, ``pkg.mod:Name``, or a list of these.
+        task: Declares modular arithmetic, which adds the Fourier measures and takes the whole data set as probe.
+        tca: Tensor component analysis of stored activations: `TCA(...)`, or true for its defaults.
+        probe: A `Probe`, a run directory to take one from, or a function that makes one; built from the data where None.
+        probe_step: ``fn(module, batch) -> ProbeOutputs`` where the loss cannot be found by itself, or ``pkg.mod:fn``.
+        module: Factory of the module, or ``pkg.mod:fn``, used where the module cannot be pickled.
+        background: ``"process"``; ``"thread"`` and ``"inline"`` are for debugging and not bitwise neutral.
+        device: Where to analyze: ``"auto"``, ``"cpu"``, ``"cuda:1"``.
+        max_overhead: Most of the wall time the monitor may take, as a share: time in its hooks, and what writing and
+            analyzing take from the training's cores as far as that can be measured. Over it, the analyzer is halted at
+            times and the schedule thinned in log(step).
+        max_disk: Most that snapshots and stored activations may take on disk: ``"5GB"``, bytes, None for no limit.
+        retention: Which observed snapshots stay: ``"log"`` as many as `max_disk` allows, evenly in log(step); ``"all"``;
+            ``"last:20"``. The first and the latest stay in any case, as do all records.
+        close_timeout: Seconds the end of training waits for the analysis.
+        save_probe: Whether the probe is written into the run directory.
+        report: Whether the end of training writes ``report.html`` into the run directory.
+        strict: Let a failed analysis stop the training.
+
+    Raises:
+        ConfigError: In `setup`, before anything changes, where an argument cannot be honoured.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument for each thing a user may set; all but the first by keyword
+        self,
+        dirpath: str | PathLike[str] | None = None,
+        *,
+        every_n_steps: int | None = None,
+        schedule: Schedule | None = None,
+        parameters: Pattern = "*",
+        layers: Pattern | None = None,
+        measures: MeasureSpec | Sequence[MeasureSpec] = "standard",
+        task: CyclicGroupTask | None = None,
+        tca: TCA | bool | None = None,
+        probe: Probe | str | Callable[[], Probe] | None = None,
+        probe_step: ProbeStep | str | None = None,
+        module: Callable[[], nn.Module] | str | None = None,
+        background: Background = "process",
+        device: str = "auto",
+        max_overhead: float = 0.02,
+        max_disk: str | int | None = "5GB",
+        retention: str = "log",
+        close_timeout: float = 60.0,
+        save_probe: bool = True,
+        report: bool = True,
+        strict: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config = MonitorConfig(
+            dirpath=dirpath,
+            every_n_steps=every_n_steps,
+            schedule=schedule,
+            parameters=parameters,
+            layers=layers,
+            measures=measures,
+            task=task,
+            tca=tca,
+            probe=probe,
+            probe_step=probe_step,
+            module=module,
+            background=background,
+            device=device,
+            max_overhead=max_overhead,
+            max_disk=max_disk,
+            retention=retention,
+            close_timeout=close_timeout,
+            save_probe=save_probe,
+            report=report,
+            strict=strict,
+        )
+        self._on_phase: dict[str, list[PhaseCallback]] = {}
+        self._monitor: Monitor | None = None
+        self._left: Monitor | None = None  # of a training that broke off: it may still learn more
+        self._progress: Progress | None = None
+        self._timeline: Timeline | None = None
+        self._directory: Path | None = None
+        self._resumes = False
+        self._sanity: list[Batch] = []
+
+    @property
+    def run_dir(self) -> Path | None:
+        """Directory of the latest run, None before training started."""
+        return self._directory
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """Phases found so far, None before the first record."""
+        monitor = self._monitor or self._left
+        return monitor.timeline if monitor is not None else self._timeline
+
+    def on_phase(self, name: str, fn: PhaseCallback) -> None:
+        """Call `fn` on the training thread when a phase begins.
+
+        Args:
+            name: One of the phase names.
+            fn: Gets the `PhaseChange`.
+
+        Raises:
+            ConfigError: There is no such phase.
+        """
+        if name not in PHASE_NAMES:
+            raise ConfigError(f"on_phase: no phase {name!r}; there are {', '.join(PHASE_NAMES)}.")
+        self._on_phase.setdefault(name, []).append(fn)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the whole configuration; nothing is written yet."""
+        self._sanity.clear()  # of a fit that broke off in its sanity check
+        if stage == "fit" and not self._inactive(trainer):
+            check_strategy(trainer)
+            check_arguments(self.config)
+            if not built_later(pl_module):
+                resolve(self.config, pl_module)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check layers and parameters of a module that is only now complete."""
+        if not self._inactive(trainer) and built_later(pl_module):
+            resolve(self.config, pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open or resume the run directory and start the analyzer."""
+        if self._inactive(trainer):
+            return
+        root = Path(trainer.default_root_dir)
+        # A second fit of this callback continues its run only where the training itself goes on.
+        progress = self._progress if self._resumes or trainer.global_step > 0 else None
+        self._resumes = False
+        chosen = choose_directory(self.config, root, progress) if trainer.is_global_zero else None
+        failure = self._start(trainer, pl_module, chosen, progress) if chosen is not None else None
+        # Every rank learns the directory, and stops where rank 0 cannot go on: alone they would wait for it for ever.
+        directory, reason = trainer.strategy.broadcast((str(chosen), str(failure) if failure is not None else ""))
+        self._directory = Path(directory)
+        if reason:
+            raise failure if failure is not None else InterpError(reason)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Let the first batches of data that cannot be indexed pass by the probe."""
+        if self._monitor is not None and self._monitor.probe.collects:
+            self._offer("train", batch)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take a snapshot if one is due; fires more often than the optimizer steps, and mostly there is nothing to do."""
+        monitor = self._monitor
+        if monitor is None:
+            return
+        entered = time.perf_counter()
+        step = trainer.global_step
+        if step >= monitor.next_step or entered >= monitor.next_look:
+            self._after_step(trainer, pl_module, step, entered, batch)
+
+    @_shielded
+    def _after_step(self, trainer: Trainer, pl_module: LightningModule, step: int, entered: float, batch: Batch) -> None:
+        assert self._monitor is not None, "the hook looked"
+        scalars = functools.partial(snapshot_scalars, trainer, batch)
+        self._monitor.after_step(pl_module, step=step, epoch=trainer.current_epoch, scalars=scalars, entered=entered)
+        self._publish(trainer, self._monitor)
+
+    @_shielded
+    def _offer(self, split: Split, batch: Any) -> None:
+        assert self._monitor is not None, "the hook looked"
+        self._monitor.probe.offer(split, batch)
+
+    @_shielded
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Let validation batches of data that cannot be indexed pass by the probe; the sanity check comes before start."""
+        if dataloader_idx != 0:
+            return
+        if self._monitor is not None:
+            self._monitor.probe.offer("heldout", batch)
+        elif self._wants_sanity(trainer):
+            self._sanity.append(to_cpu(batch))
+
+    @_shielded
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that all validation batches have passed."""
+        if self._monitor is not None:
+            self._monitor.probe.ended("heldout")
+
+    @_shielded
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that all training batches have passed."""
+        if self._monitor is not None:
+            self._monitor.probe.ended("train")
+
+    @_shielded
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the last snapshot."""
+        if self._monitor is not None:
+            self._monitor.last_snapshot(
+                pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=snapshot_scalars(trainer, None)
+            )
+
+    @_shielded
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Finish the analysis within `close_timeout` and deliver what is left."""
+        if stage == "fit":
+            self._close(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """After a crash or Ctrl-C, which skip `teardown`: only mark it; checkpoints of the user's are made after this."""
+        monitor, self._monitor = self._monitor, None
+        if monitor is None:
+            return
+        self._left = monitor
+        try:
+            self._progress = monitor.progress(wait_s=0.0)
+            monitor.leave("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
+        except Exception as err:  # also under `strict`: what the user has to know is the exception that is on its way
+            warn(f"the run in {self._directory} was not closed ({type(err).__name__}: {err})")
+
+    @property
+    def state_key(self) -> str:
+        """Name in checkpoints: monitors of one trainer, each with a `dirpath` of its own, are told apart by it."""
+        name = type(self).__qualname__
+        return name if self.config.dirpath is None else f"{name}({str(self.config.dirpath)!r})"
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """A run that had another `dirpath` when the checkpoint was made: known by its directory, or as the only one."""
+        states = checkpoint.get("callbacks") or {}
+        if self.state_key not in states and not self._inactive(trainer):
+            alone = sum(isinstance(callback, InterpMonitor) for callback in getattr(trainer, "callbacks", ())) == 1
+            self.load_state_dict(state_of_run(states, self.config.dirpath, alone=alone))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run is and how far it was captured, in plain values."""
+        if self._monitor is not None:
+            self._progress = self._monitor.progress()
+        return {} if self._progress is None else self._progress.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the run a checkpoint belongs to."""
+        self._progress = Progress.from_state(state_dict)
+        self._resumes = self._progress is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the running monitor: threads and pipes cannot travel."""
+        return {**self.__dict__, "_monitor": None, "_left": None, "_timeline": self.timeline}
+
+    def _start(
+        self, trainer: Trainer, module: LightningModule, directory: Path, progress: Progress | None
+    ) -> Exception | None:
+        """Start the monitor; returns what must stop the training: bad configuration, under `strict` anything."""
+        self._directory = directory
+        monitor = Monitor(config=self.config, on_phase=self._on_phase)
+        try:
+            monitor.start(module, training_of(trainer, module), directory=directory, progress=progress)
+        except Exception as err:
+            monitor.abandon()
+            if self.config.strict or isinstance(err, InterpError):
+                return err
+            warn(f"the monitor could not start ({type(err).__name__}: {err}). Training goes on without it.")
+            return None
+        except BaseException:  # Ctrl-C
+            monitor.abandon()
+            raise
+        self._monitor, self._left = monitor, None
+        monitor.probe.offer_sanity(self._sanity, whole=sanity_was_whole(trainer, len(self._sanity)))
+        self._sanity.clear()
+        return None
+
+    def _give_up(self, reason: str) -> None:
+        """Let go of the monitor; the training goes on without it."""
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            self._timeline = monitor.timeline
+            monitor.abandon()
+        warn(f"{reason}. Training goes on without the monitor; what was written is in {self._directory}.")
+
+    def _publish(self, trainer: Trainer, monitor: Monitor) -> None:
+        """Latest results where early stopping, checkpoints and tuners look for metrics."""
+        latest = monitor.take_latest()
+        if latest:
+            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in latest.items()})
+
+    def _close(self, trainer: Trainer, module: LightningModule) -> None:
+        if self._monitor is None:
+            return
+        monitor, self._monitor = self._monitor, None
+        self._progress = monitor.progress()
+        monitor.close(status="finished", module=module)
+        self._publish(trainer, monitor)
+        self._timeline = monitor.timeline
+
+    def _wants_sanity(self, trainer: Trainer) -> bool:
+        """Whether the sanity check shows batches that may become the probe: the first ones, where none can be indexed."""
+        wanted = trainer.sanity_checking and trainer.is_global_zero and len(self._sanity) < SANITY_BATCHES
+        return wanted and not self._inactive(trainer) and not is_map_style(first_loader(trainer.val_dataloaders))
+
+    def _inactive(self, trainer: Trainer) -> bool:
+        return switched_off() or bool(getattr(trainer, "fast_dev_run", False))

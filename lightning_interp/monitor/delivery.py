@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finished results on their way to people: rows to loggers, phase changes to alerts, console and callbacks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lightning_interp.config.run_directory import Progress
+from lightning_interp.core.console import say, warn
+from lightning_interp.core.errors import RunError
+from lightning_interp.core.timeline import Phase, Timeline
+from lightning_interp.dashboards.loggers.logger_set import LightningLogger, LoggerSet
+from lightning_interp.dashboards.loggers.outcome import Outcome
+from lightning_interp.dashboards.loggers.result_tailer import ResultTailer
+from lightning_interp.dashboards.loggers.rows import row_keys
+from lightning_interp.phases import PhaseChange, describe, phase_changes
+from lightning_interp.store.delivered import Delivered, WandbTarget, read_delivered, write_delivered
+from lightning_interp.store.manifest import read_manifest
+
+PhaseCallback = Callable[[PhaseChange], None]
+
+
+class Delivery:
+    """Carries results from a run directory to loggers and users; every call but the feed's own is on the training thread.
+
+    Args:
+        run_dir: Run directory.
+        names: Scalar names loggers get.
+        loggers: Lightning loggers.
+        on_phase: Callbacks by phase name.
+        strict: Pass on what a callback raises.
+        progress: What an earlier start delivered and announced; it is not told again.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        names: tuple[str, ...],
+        loggers: Sequence[LightningLogger],
+        *,
+        on_phase: Mapping[str, Sequence[PhaseCallback]],
+        strict: bool,
+        progress: Progress | None = None,
+    ) -> None:
+        self.timeline: Timeline | None = None
+        self.latest: dict[str, float] = {}
+        self._step = progress.delivered_step if progress is not None else -1
+        self._announced = _announced(progress)
+        self._on_phase, self._strict = on_phase, strict
+        self._run_dir, self._names, self._before = run_dir, names, self._step
+        self._noted: Delivered | None = None
+        self._notes_fail = False
+        self._earlier = _supplied_before(run_dir)
+        self._delivers = True
+        self._loggers = LoggerSet(loggers, row_keys(names), earlier=self._earlier)
+        self._note(0)
+        self._feed = ResultTailer(
+            run_dir,
+            names,
+            delivered_step=self._step,
+            make_figure=self._loggers.draw if self._loggers.takes_figures else None,
+            on_read=self._note,
+        )
+
+    @property
+    def step(self) -> int:
+        """Optimizer step of the latest row delivered, -1 for none."""
+        return self._step
+
+    @property
+    def has_wandb(self) -> bool:
+        """Whether a W&B run is supplied, which `lightning-interp sync` can go on with."""
+        return bool(self._noted and self._noted.wandb)
+
+    def deliver(self) -> None:
+        """Hand over everything that is ready. Reads no file."""
+        update = self._feed.take()
+        for notice in update.notices:
+            say(notice)
+        for row in update.rows:
+            self._loggers.log(row)
+            self.latest = row.metrics
+            self._step = row.step
+        if update.figure is not None:
+            step, drawn = update.figure
+            self._loggers.show(drawn, step)
+        if update.timeline is not None and update.timeline is not self.timeline:
+            self.timeline = update.timeline
+            for change in phase_changes(self._announced, update.timeline):
+                self._tell(change)
+            self._announced = update.timeline
+
+    @property
+    def announced(self) -> tuple[tuple[str, int, int | None], ...]:
+        """Phases told so far: (name, start, end or None)."""
+        return tuple((phase.name, phase.start, phase.end) for phase in self._announced.phases) if self._announced else ()
+
+    def finish(self) -> None:
+        """Read what the analyzer committed last, deliver it, and put the outcome into summaries."""
+        self.stop()
+        self._feed.read_now()
+        self.deliver()
+        if self.timeline is not None:
+            self._loggers.summarize(self.timeline, self._step)
+        self._note(self._feed.read_bytes)
+
+    def leave(self, timeout_s: float) -> None:
+        """The training broke off: read what there is, and give loggers nothing more.
+
+        Args:
+            timeout_s: Longest to wait for the helper thread.
+        """
+        self._feed.stop(timeout_s)
+        self._feed.read_now()
+        self.timeline = self._feed.take().timeline or self.timeline
+        self.end()
+
+    def publish(self, run_id: str, report: Path | None, *, figures: bool) -> None:
+        """Send figures and files to the dashboards that take them, after `finish`.
+
+        Args:
+            run_id: The run's own id.
+            report: Its report, None where there is none.
+            figures: Whether there is time for figures; without them `sync` sends them later.
+        """
+        if self._step >= 0:
+            self._loggers.publish(Outcome(self._run_dir, run_id, self.timeline, self._step, report), figures=figures)
+        self.end()
+
+    def end(self) -> None:
+        """Note that nothing more is delivered from here."""
+        self._delivers = False
+        self._note(self._feed.read_bytes)
+
+    def stop(self) -> None:
+        """End the helper thread that reads."""
+        self._feed.stop()
+
+    def _note(self, read_bytes: int) -> None:
+        """Write down what was delivered, so that `sync` knows what was not; a full disk costs that and one warning."""
+        targets = self._loggers.wandb_targets(before=self._before, read_bytes=read_bytes)
+        others = tuple(known for known in self._earlier if not any(known.is_same_run(target) for target in targets))
+        delivered = Delivered(self._step, self._names, (*others, *targets), delivers=self._delivers)
+        if delivered == self._noted:
+            return
+        self._noted = delivered
+        try:
+            write_delivered(self._run_dir, delivered)
+        except OSError as err:
+            if not self._notes_fail:
+                self._notes_fail = True
+                warn(f"what was delivered cannot be noted ({err}); `lightning-interp sync` may send rows once more")
+
+    def _tell(self, change: PhaseChange) -> None:
+        text = describe(change)
+        say(text)
+        self._loggers.alert(f"{change.name} {change.kind}", text)
+        if change.kind == "began":
+            for call in self._on_phase.get(change.name, ()):
+                self._call(call, change)
+
+    def _call(self, call: PhaseCallback, change: PhaseChange) -> None:
+        """Run a user's callback; what it raises is reported, not passed on."""
+        try:
+            call(change)
+        except Exception as err:
+            if self._strict:
+                raise
+            warn(f"on_phase callback for {change.name} failed ({type(err).__name__}: {err})")
+
+
+def _supplied_before(run_dir: Path) -> tuple[WandbTarget, ...]:
+    """W&B runs that earlier starts of the training supplied, as far as what they got still stands."""
+    try:
+        delivered, resumed_at = read_delivered(run_dir), read_manifest(run_dir).attempts[-1].resumed_at
+    except RunError:  # of a version that is not known here
+        return ()
+    if delivered is None or resumed_at is None:
+        return ()
+    return tuple(replace(target, step=min(target.step, resumed_at)) for target in delivered.wandb)
+
+
+def _announced(progress: Progress | None) -> Timeline | None:
+    """The phases a checkpoint knows to have been told, in the shape that changes are counted from."""
+    if progress is None or not progress.announced:
+        return None
+    phases = tuple(Phase(name, start, end, 0.0, (start, start)) for name, start, end in progress.announced)
+    return Timeline("unknown", phases)

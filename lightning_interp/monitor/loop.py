@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The monitor for a training loop of one's own: plain PyTorch, Fabric, or anything else that takes optimizer steps."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_interp.config.monitor_config import switched_off
+from lightning_interp.config.run_directory import Progress
+from lightning_interp.core.console import warn
+from lightning_interp.core.errors import InterpError
+from lightning_interp.dashboards.loggers.logger_set import LightningLogger
+from lightning_interp.monitor.run_monitor import RunMonitor
+from lightning_interp.monitor.training_context import TrainingContext, unwrapped
+from lightning_interp.store.manifest import Status
+
+
+class Monitor(RunMonitor):
+    """Watches a training without a Trainer; options and results are those of `InterpMonitor`, which is built on it.
+
+    Example:
+        >>> monitor = Monitor("runs/mine", every_n_steps=10)
+        >>> with monitor.watch(model, train_data=train_loader, heldout_data=heldout_loader):  # doctest: +SKIP
+        ...     for batch in train_loader:
+        ...         loss = train_on(batch)
+        ...         monitor.step(train_loss=loss)
+    """
+
+    _module: nn.Module
+    _step = 0
+    _left_at: Progress | None = None
+
+    @contextmanager
+    def watch(
+        self,
+        module: nn.Module,
+        *,
+        train_data: object = None,
+        heldout_data: object = None,
+        max_steps: int | None = None,
+        loggers: Sequence[LightningLogger] = (),
+        step: int = 0,
+        resume: Mapping[str, Any] | None = None,
+    ) -> Iterator["Monitor"]:
+        """Watch a loop of one's own: starts here, ends with the block, however that ends.
+
+        The end of the block waits for results up to `close_timeout`; an exception passes on at once.
+
+        Args:
+            module: The module in training, also as Fabric, DDP or `torch.compile` wrapped it; only read.
+            train_data: Training loader, for the probe.
+            heldout_data: Validation loader, for the probe; without it phases end at memorization.
+            max_steps: Length of the training in optimizer steps, where it is known.
+            loggers: Lightning or Fabric loggers that get the results.
+            step: Optimizer step the training goes on from.
+            resume: What `state_dict` gave when the checkpoint was made that the training goes on from.
+
+        Raises:
+            ConfigError: The configuration does not fit; nothing was changed.
+        """
+        self._module, self._step, self._left_at = unwrapped(module), step, None
+        if not switched_off():
+            device = next((str(parameter.device) for parameter in self._module.parameters()), "cpu")
+            training = TrainingContext(
+                root=Path.cwd(),
+                step=step,
+                max_steps=max_steps,
+                device=device,
+                train_data=train_data,
+                heldout_data=heldout_data,
+                loggers=loggers,
+            )
+            self._start_shielded(training, Progress.from_state(resume) if resume else None)
+        status: Status = "failed"
+        try:
+            yield self
+            status = "finished"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            self._end_shielded(status)
+
+    def step(self, step: int | None = None, *, epoch: int = 0, **scalars: Tensor | float) -> None:
+        """After each optimizer step of a loop under `watch`. A failure in here ends the monitor, never the training.
+
+        Args:
+            step: Optimizer step, counted from 1; the next one where None.
+            epoch: Epoch it belongs to.
+            **scalars: What to keep with a snapshot, e.g. the loss; tensors are copied, not read.
+        """
+        entered = time.perf_counter()
+        self._step = self._step + 1 if step is None else step
+        if self._closed or (self._step < self.next_step and entered < self.next_look):
+            return
+        try:
+            self.after_step(self._module, step=self._step, epoch=epoch, scalars=lambda: scalars, entered=entered)
+        except Exception as err:
+            self._give_up("in step", err)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold for `watch(resume=...)`, in plain values; empty where nothing runs.
+
+        After an exception that ended `watch` it is what it was then: for a checkpoint made in an ``except`` clause.
+        """
+        if self._closed:
+            return {} if self._left_at is None else self._left_at.state_dict()
+        return self.progress().state_dict()
+
+    def _start_shielded(self, training: TrainingContext, progress: Progress | None) -> None:
+        try:
+            self.start(self._module, training, progress=progress)
+        except InterpError:
+            raise
+        except Exception as err:
+            self._give_up("at its start", err)
+
+    def _end_shielded(self, status: Status) -> None:
+        try:
+            if status == "finished" and not self._closed:
+                self.last_snapshot(self._module, step=self._step, epoch=0, scalars={})
+            if status == "finished":
+                self.close(status=status, module=self._module)
+            elif not self._closed:
+                self._left_at = self.progress(wait_s=0.0)
+                self.leave(status)
+        except Exception as err:
+            self._give_up("at its end", err)
+
+    def _give_up(self, where: str, err: Exception) -> None:
+        """Let go of everything; the training goes on without. `strict` is the user's wish for the opposite."""
+        if self.config.strict:
+            raise err
+        self.abandon()
+        warn(f"the monitor failed {where} ({type(err).__name__}: {err}). Training goes on without it.")

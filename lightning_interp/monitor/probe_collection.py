@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the probe of a run comes from and where it goes: built, given, or collected; stored, or sent to the analyzer."""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_interp.capture import StreamedProbe, as_loaded, build_probe, is_map_style, shared_examples
+from lightning_interp.core.batches import example_count
+from lightning_interp.core.console import say, warn
+from lightning_interp.core.errors import ProbeError
+from lightning_interp.core.records import Batch, Probe, ProbeSplit, Split
+from lightning_interp.monitor.training_context import TrainingContext
+from lightning_interp.store import Manifest, write_manifest, write_probe
+
+
+class ProbeCollection:
+    """Looks after the probe of one run.
+
+    Args:
+        run_dir: Run directory.
+        manifest: Its manifest; `manifest` is this with the probe's entry, on disk as soon as it is known.
+        save: Whether the probe is written into the directory.
+        send: Hands a probe that is not written to a running analyzer; called on a helper thread.
+    """
+
+    def __init__(self, run_dir: Path, manifest: Manifest, *, save: bool, send: Callable[[Probe], None]) -> None:
+        self.manifest = manifest
+        self.travels: Probe | None = None
+        self._run_dir, self._save, self._send = run_dir, save, send
+        self._passing: StreamedProbe | None = None
+        self._committing: threading.Thread | None = None
+        self._turn = threading.Lock()  # manifest and run.json change together
+        self._too_late = False
+
+    def prepare(self, training: TrainingContext, *, given: Probe | None, resumed: bool) -> None:
+        """Build the probe or start collecting it; afterwards `travels` is what the analyzer must be sent at its start."""
+        if resumed and self.manifest.probe.get("status") == "ready":
+            return
+        data = [loader for loader in (training.train_data, training.heldout_data) if loader is not None]
+        if given is not None:
+            self.travels = self._keep(given)
+        elif training.train_data is not None and not all(is_map_style(loader) for loader in data):
+            self._passing = StreamedProbe(heldout=training.heldout_data is not None)
+            say("which examples the loaders draw cannot be told: the probe is made of the first batches that pass")
+        else:
+            self.travels = self._keep(_built(training) if data else None)
+
+    @property
+    def collects(self) -> bool:
+        """Whether batches that pass are wanted."""
+        return self._passing is not None
+
+    def offer(self, split: Split, batch: Batch) -> None:
+        """A batch passes; it is kept where the data cannot be indexed and the probe still wants it."""
+        if self._passing is not None:
+            self._passing.offer(split, batch)
+            if self._passing.complete:
+                self.commit()
+
+    def offer_sanity(self, batches: Sequence[Batch], *, whole: bool) -> None:
+        """Validation batches of the sanity check, which comes before the training; `whole` if they are all there are."""
+        if self._passing is not None and batches:
+            self._passing.offer_sanity(batches, whole=whole)
+
+    def ended(self, split: Split) -> None:
+        """A whole pass over a split is over."""
+        if self._passing is not None:
+            self._passing.ended(split)
+            if self._passing.complete:
+                self.commit()
+
+    def commit(self) -> None:
+        """Make the probe of what has passed so far, where it is being collected; `finish` waits for it. Idempotent."""
+        if self._passing is not None:
+            passing, self._passing = self._passing, None
+            # The batches were cloned on this thread's stream; the helper has a stream of its own.
+            cloned = torch.cuda.current_stream().record_event() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+            self._committing = threading.Thread(
+                target=self._commit, args=(passing, cloned), name="interp-probe", daemon=True
+            )
+            self._committing.start()
+
+    def finish(self, timeout_s: float) -> None:
+        """Commit and wait; afterwards `manifest` says what became of the probe, and nobody here writes run.json."""
+        self.commit()
+        if self._committing is None:
+            return
+        self._committing.join(timeout_s)
+        with self._turn:
+            if self._committing.is_alive():
+                self._too_late = True
+                self.manifest = replace(self.manifest, probe={"status": "none", "reason": "not written in time"})
+                warn(f"the probe was not written within {timeout_s:.0f} s; this run has none")
+        self._committing = None
+
+    def _commit(self, passing: StreamedProbe, cloned: Any) -> None:
+        """On the helper thread: copy to the CPU, write, tell the analyzer."""
+        try:
+            if cloned is not None:
+                cloned.synchronize()
+            probe = self._keep(passing.probe())
+            if probe is not None:
+                self._send(probe)
+        except Exception as err:  # a full disk, a device error: the training must not depend on it
+            reason = f"{type(err).__name__}: {err}"
+            warn(f"the probe could not be kept ({reason})")
+            with suppress(OSError):
+                self._settle({"status": "none", "reason": reason})
+
+    def _keep(self, probe: Probe | None) -> Probe | None:
+        """Write the probe and its entry in run.json; returns it where it stays in memory."""
+        entry: dict[str, Any] = {"status": "none"}
+        travels = None
+        if probe is not None:
+            entry = {"examples": {"train": _examples(probe.train), "heldout": _examples(probe.heldout)}}
+            try:
+                if not self._save:
+                    raise ProbeError("save_probe=False")
+                entry |= {"status": "ready", "hash": write_probe(self._run_dir, probe)}
+            except (ProbeError, OSError) as err:
+                travels = probe
+                entry |= {"status": "memory", "reason": str(err)}
+                if self._save:
+                    warn(f"the probe stays out of the run directory: {err}")
+        return travels if self._settle(entry) else None
+
+    def _settle(self, entry: dict[str, Any]) -> bool:
+        """Put the probe's entry into run.json, unless `finish` has stopped waiting for it."""
+        with self._turn:
+            if not self._too_late:
+                self.manifest = replace(self.manifest, probe=entry)
+                write_manifest(self._run_dir, self.manifest)
+            return not self._too_late
+
+
+def _built(training: TrainingContext) -> Probe | None:
+    try:
+        probe = _read(training)
+        if training.heldout_data is not None and probe.heldout is not None:
+            _warn_of_shared(training, probe.heldout)
+    except Exception as err:  # the user's data set or collate function; training must not depend on it
+        warn(f"no probe could be read from the training data ({type(err).__name__}: {err}); pass probe=")
+        return None
+    return probe
+
+
+def _read(training: TrainingContext) -> Probe:
+    train: Any = training.train_data
+    heldout: Any = training.heldout_data
+    try:
+        return build_probe(train, heldout, transfer=training.transfer, most_batches=training.most_batches)
+    except ProbeError as err:
+        warn(f"{err}; the probe holds batches as the loader gives them")
+        return build_probe(train, heldout, transfer=as_loaded, most_batches=training.most_batches)
+
+
+def _warn_of_shared(training: TrainingContext, heldout: ProbeSplit) -> None:
+    """Say so where the held-out loss is a training loss: every phase after memorization rests on their difference."""
+    train: Any = training.train_data
+    shared = shared_examples(train, training.heldout_data, heldout)  # type: ignore[arg-type]
+    if shared:
+        warn(f"{shared} of {len(heldout.indices)} held-out examples of the probe are also drawn in training")
+
+
+def _examples(split: ProbeSplit | None) -> int:
+    return 0 if split is None else sum(example_count(batch) for batch in split.batches)

@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The monitor of one training: recorder, probe, analyzer and delivery around a run directory. Knows no Trainer.
+
+`InterpMonitor` drives it from Lightning's hooks; loops of one's own, or Fabric's, have `loop.Monitor`.
+"""
+
+import atexit
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_interp.analysis.worker.engines import Engine, start_engine
+from lightning_interp.capture import Recorder, mark_plain_tensors, take_snapshot
+from lightning_interp.capture.disk_budget import DiskBudget
+from lightning_interp.capture.recorder import BEHIND
+from lightning_interp.config.monitor_config import MonitorConfig, Resolved, make_schedule, resolve
+from lightning_interp.config.run_directory import Progress, choose_directory, new_manifest, open_directory
+from lightning_interp.core.console import say, warn
+from lightning_interp.core.errors import ConfigError, InterpError
+from lightning_interp.core.timeline import Timeline
+from lightning_interp.monitor.announcements import finish_words, plan_lines
+from lightning_interp.monitor.budget import Contention, SnapshotThrottle
+from lightning_interp.monitor.closing import close_at_exit, close_beside, wait_until_closed
+from lightning_interp.monitor.delivery import Delivery, PhaseCallback
+from lightning_interp.monitor.probe_collection import ProbeCollection
+from lightning_interp.monitor.run_end import RunEnd, Stages
+from lightning_interp.monitor.start_order import start_order
+from lightning_interp.monitor.training_context import TrainingContext
+from lightning_interp.store import snapshot_steps
+from lightning_interp.store.manifest import Status
+from lightning_interp.store.retention import parse_retention, parse_size
+
+LOOK_S, DRAIN_S = 0.5, 2.0
+"""Shortest time between two looks at the budget, and between two deliveries of results, on the training thread."""
+CHECKPOINT_WAIT_S = 2.0
+"""Longest a checkpoint waits for snapshots that are still being written."""
+CLOSED_WITHIN_S = 10.0
+"""Longest a start waits for a monitor of this process that is still closing the same run directory."""
+
+
+class RunMonitor:
+    """Watches one training from start to close.
+
+    The training thread calls `after_step` once per optimizer step; everything slow happens elsewhere.
+
+    Args:
+        dirpath: As for `InterpMonitor`.
+        config: All options in one, in place of the others.
+        on_phase: Callbacks for phase changes by phase name.
+        **options: As for `InterpMonitor`.
+    """
+
+    probe: ProbeCollection
+    """Takes the batches that pass, where the probe is made of them."""
+    next_step: int = 0
+    next_look: float = 0.0
+    """`after_step` has nothing to do at an optimizer step under `next_step` as long as `time.perf_counter()` is under
+    `next_look`: looked up by the caller, since most steps are such and a call costs more than the look."""
+
+    def __init__(
+        self,
+        dirpath: str | PathLike[str] | None = None,
+        *,
+        config: MonitorConfig | None = None,
+        on_phase: Mapping[str, Sequence[PhaseCallback]] | None = None,
+        **options: Any,
+    ) -> None:
+        self.config = config or MonitorConfig(dirpath=dirpath, **options)
+        self._on_phase = on_phase or {}
+        self._open = ExitStack()  # what must be let go, in reverse order of opening
+        self._closed = True
+        self._analysis_failed = False
+        self._next_drain = 0.0
+
+    @property
+    def run_dir(self) -> Path:
+        """Directory everything is written to."""
+        return self._start.run_dir
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """Phases found so far."""
+        return self._delivery.timeline
+
+    def take_latest(self) -> dict[str, float]:
+        """Metrics of the latest row delivered since the last call; empty where there is none."""
+        latest, self._delivery.latest = self._delivery.latest, {}
+        return latest
+
+    def start(
+        self,
+        module: nn.Module,
+        training: TrainingContext,
+        *,
+        directory: Path | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Open the run directory, choose the probe, start writer, analyzer and delivery, take the first snapshot.
+
+        Args:
+            module: The module in training; only read.
+            training: What is around it.
+            directory: Chosen directory, None to choose here.
+            progress: What a checkpoint remembers.
+
+        Raises:
+            ConfigError: The configuration does not fit, or the directory cannot be used.
+        """
+        resolved = resolve(self.config, module)
+        directory = directory or choose_directory(self.config, training.root, progress)
+        if not wait_until_closed(directory, CLOSED_WITHIN_S):
+            raise ConfigError(f"dirpath: the run in {directory} is still being closed. Wait a little, or choose another.")
+        self._start = open_directory(
+            directory, new_manifest(self.config, resolved, module), step=training.step, progress=progress
+        )
+        self._plain_tensors = mark_plain_tensors(module)
+        with ExitStack() as opened:  # what an error further down leaves behind is let go
+            opened.push(self._open)
+            self._open_stages(module, training, resolved, progress if self._start.resumed else None)
+            opened.pop_all()
+        stages = Stages(self._recorder, self._delivery, self.probe, self._engine, self._pace, self._open)
+        self._end = RunEnd(self.run_dir, stages, self.config, self._plain_tensors)
+        self._closed = False
+        self.next_step, self.next_look = 0, 0.0
+        atexit.register(self._close_at_exit)
+        self._announce(module, resolved, training)
+        if not self._start.resumed:
+            self.snapshot(module, step=training.step, epoch=training.epoch, scalars={})
+
+    def after_step(
+        self,
+        module: nn.Module,
+        *,
+        step: int,
+        epoch: int,
+        scalars: Callable[[], Mapping[str, Tensor | float]],
+        entered: float | None = None,
+    ) -> None:
+        """Called when the optimizer step has changed: copy the weights if a snapshot is due, deliver finished results.
+
+        Args:
+            module: The module in training.
+            step: Optimizer step.
+            epoch: Epoch the step belongs to.
+            scalars: Gives what the user's code logged.
+            entered: `time.perf_counter()` when the training reached the hook, so that all of it is counted.
+
+        Raises:
+            InterpError: Under `strict`, when the analysis failed.
+        """
+        started = time.perf_counter()
+        if step >= self._pace.next_step:
+            if self._pace.may_take(step, waiting=self._recorder.waiting):
+                self.snapshot(module, step=step, epoch=epoch, scalars=scalars())
+            else:
+                self._recorder.drop(step, "max_overhead: the monitor takes more of the wall time than it may")
+        if started >= self.next_look:
+            self._look(step, check_s=started - (started if entered is None else entered))
+        self.next_step = self._pace.next_step
+        self._pace.overhead.spend(time.perf_counter() - started)
+
+    def snapshot(self, module: nn.Module, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]) -> None:
+        """Copy the weights now and hand them to the writer."""
+        started = time.perf_counter()
+        self._pace.move_on(step)
+        raw = take_snapshot(module, self._recorder.buffers, step=step, epoch=epoch, scalars=scalars)
+        if raw is None:
+            self._recorder.drop(step, BEHIND)
+            return
+        self._recorder.submit(raw)
+        self._pace.captured(step)
+        self._pace.overhead.note_snapshot(time.perf_counter() - started)
+        self._engine.snapshot_taken()
+
+    def last_snapshot(self, module: nn.Module, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]) -> None:
+        """The snapshot of the last step, if it is not there already: also where it was due and given up."""
+        if step > self._pace.last_captured:
+            self.snapshot(module, step=step, epoch=epoch, scalars=scalars)
+
+    def progress(self, *, wait_s: float = CHECKPOINT_WAIT_S) -> Progress:
+        """What a checkpoint must remember.
+
+        Args:
+            wait_s: Longest to wait for snapshots that are being written.
+        """
+        self._recorder.flush(wait_s)
+        lost = sorted({*self._recorder.dropped, *self._recorder.unwritten})
+        manifest = self._start.manifest
+        return Progress(
+            run_dir=str(self.run_dir),
+            run_id=manifest.run_id,
+            last_step=self._pace.last_step,
+            attempt=manifest.attempt,
+            dropped=tuple(lost),
+            delivered_step=self._delivery.step,
+            announced=self._delivery.announced,
+        )
+
+    def close(
+        self, *, timeout: float | None = None, status: Status = "interrupted", module: nn.Module | None = None
+    ) -> None:
+        """Write what is queued, let the analyzer finish within the timeout, deliver its results, report. Idempotent.
+
+        Args:
+            timeout: Seconds to wait, None for the configured `close_timeout`.
+            status: How the training ended.
+            module: The module, to check for tensors outside its state_dict that changed.
+
+        Raises:
+            InterpError: Under `strict`, when the analysis failed.
+        """
+        if self._closed:
+            return
+        self._mark_closed()
+        timeout = self.config.close_timeout if timeout is None else timeout
+        self._end.close(timeout, status, module, watch=self._watch_engine)
+
+    def leave(self, status: Status) -> None:
+        """The training broke off: end the run beside whatever comes next, and return at once. Idempotent.
+
+        Args:
+            status: How the training ended.
+        """
+        if not self._closed:
+            self._mark_closed()
+            self._commit_probe()
+            close_beside(self.run_dir, partial(self._end.leave, status))
+
+    def abandon(self) -> None:
+        """Let go of writer, analyzer and feed without waiting; what is committed stays. For when the monitor fails."""
+        if not self._closed:
+            self._mark_closed()
+            self._end.abandon()
+
+    def _mark_closed(self) -> None:
+        self._closed = True
+        atexit.unregister(self._close_at_exit)
+
+    def _close_at_exit(self) -> None:
+        """For a process that ends before anybody closed."""
+        if not self._closed:
+            self._mark_closed()
+            self._commit_probe()
+            close_at_exit(self.run_dir, partial(self._end.leave, "interrupted"))
+
+    def _commit_probe(self) -> None:
+        """Here, since the batches that passed were cloned on this thread's stream."""
+        try:
+            self.probe.commit()
+        except Exception as err:  # a device that failed, or no more threads: the run is closed without a probe
+            warn(f"the probe could not be kept ({type(err).__name__}: {err})")
+
+    def _open_stages(
+        self, module: nn.Module, training: TrainingContext, resolved: Resolved, progress: Progress | None
+    ) -> None:
+        """Open writer, probe, analyzer and delivery; each is let go again if a later one fails."""
+        manifest = self._start.manifest
+        disk = DiskBudget(
+            self.run_dir,
+            retention=parse_retention(self.config.retention),
+            cap=parse_size(self.config.max_disk, argument="max_disk"),
+            observed_until=lambda: self._delivery.step,
+        )
+        try:
+            self._recorder = Recorder(self.run_dir, attempt=manifest.attempt, warn=warn, disk=disk)
+        except OSError as err:
+            raise ConfigError(f"dirpath: {self.run_dir} cannot be written ({err}). Free space, or choose another.") from err
+        self._open.callback(self._recorder.close, 5.0)
+        self._record_lost(progress)
+        self._delivery = Delivery(
+            self.run_dir,
+            resolved.names,
+            training.loggers,
+            on_phase=self._on_phase,
+            strict=self.config.strict,
+            progress=progress,
+        )
+        self._open.callback(self._delivery.stop)
+        self.probe = ProbeCollection(
+            self.run_dir, manifest, save=self.config.save_probe, send=lambda probe: self._engine.give_probe(probe)
+        )
+        self.probe.prepare(training, given=resolved.probe, resumed=self._start.resumed)
+        order = start_order(self.config, module, resolved, training, probe=self.probe.travels)
+        self._engine: Engine = start_engine(
+            self.config.background, self.run_dir, order, flush=lambda: self._recorder.flush(30.0)
+        )
+        self._open.callback(self._engine.let_go)
+        self._pace = SnapshotThrottle(
+            make_schedule(self.config, training.max_steps),
+            limit=math.inf if self.config.background == "inline" else self.config.max_overhead,  # slow because asked for
+            last_step=self._start.last_step,
+            contention=Contention(self._engine.pause, self._engine.resume),
+            note=self._recorder.note,
+            writer=self._recorder.cost,
+        )
+        self._open.callback(self._pace.stop)
+        for step in snapshot_steps(self.run_dir):
+            if step > self._delivery.step:
+                self._pace.captured(step)  # of an earlier start, and still to be analyzed
+
+    def _record_lost(self, progress: Progress | None) -> None:
+        """Snapshots the checkpoint knew to be unwritten and that never reached the disk count as dropped."""
+        present = set(snapshot_steps(self.run_dir))
+        for step in progress.dropped if progress is not None else ():
+            if step not in present:
+                self._recorder.note("dropped", step=step, reason="not written when the checkpoint was made")
+
+    def _look(self, step: int, *, check_s: float) -> None:
+        """Every half second: what the monitor costs; every two: results to loggers."""
+        now = time.perf_counter()
+        self.next_look = now + LOOK_S
+        if now >= self._next_drain:
+            self._next_drain = now + DRAIN_S
+            self._delivery.deliver()
+            self._watch_engine()
+        # Only what can be halted can be measured; and nothing waits for an analyzer that is no more.
+        is_beside = self.config.background == "process" and not self._analysis_failed
+        observed = self._delivery.step if is_beside else step
+        self._pace.look(step, check_s=check_s, observed=observed, waiting=self._recorder.waiting)
+
+    def _watch_engine(self) -> None:
+        for notice in self._engine.take_notices():
+            warn(notice)
+            self._recorder.note("analyzer", text=notice)
+        failure = None if self._analysis_failed else self._engine.failure
+        if failure is None:
+            return
+        self._analysis_failed = True
+        self._recorder.note("analyzer_failed", reason=failure)
+        if self.config.strict:
+            raise InterpError(f"strict: {failure}")
+        warn(f"{failure}. Training goes on; {finish_words(self.run_dir)}.")
+
+    def _announce(self, module: nn.Module, resolved: Resolved, training: TrainingContext) -> None:
+        size = sum(t.numel() * t.element_size() for t in module.state_dict().values() if isinstance(t, Tensor))
+        again = f", continuing from step {training.step}" if self._start.resumed else ""
+        say(f"run directory {self.run_dir}{again}")
+        for line in plan_lines(resolved, self._pace.schedule, training, snapshot_bytes=size, max_disk=self.config.max_disk):
+            say(line)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report at the end of a training: written unless it is switched off, and never a reason for the training to fail."""
+
+import os
+from pathlib import Path
+
+from lightning_interp.core.console import say, warn
+
+SWITCH = "LIGHTNING_INTERP_REPORT"
+"""Environment variable; "0" means that no training writes a report."""
+
+
+def report_switched_off() -> bool:
+    """Whether the environment says that nothing writes a report by itself."""
+    return os.environ.get(SWITCH, "").strip() == "0"
+
+
+def write_run_report(run_dir: Path, *, partial: bool, strict: bool) -> Path | None:
+    """Write the report of a run and say where it is.
+
+    Args:
+        run_dir: Run directory.
+        partial: The analysis has not finished, so that a later report has more.
+        strict: Raise what goes wrong, in place of a warning.
+
+    Returns:
+        The report, None where it could not be written.
+    """
+    renew = f"`lightning-interp report {run_dir}`"
+    try:
+        from lightning_interp.dashboards.report import write_report
+
+        report = write_report([run_dir])
+    except KeyboardInterrupt:
+        say(f"no report: interrupted; {renew} writes it")
+        raise
+    except Exception as err:  # whatever a disk, a stranger's numbers or plotly do
+        if strict:
+            raise
+        warn(f"the report could not be written ({type(err).__name__}: {err}); {renew} tries again")
+        return None
+    say(f"report {report}")
+    if partial:
+        say(f"the report shows what is analyzed so far; {renew} renews it")
+    return report

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the callback reads from a Lightning Trainer; nothing is changed there."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from lightning_interp.core.batches import tensors_of
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.names import SETTINGS_PREFIX
+from lightning_interp.core.namespaces import is_overridden
+from lightning_interp.core.records import Batch
+from lightning_interp.monitor.batch_transfer import batch_transfer
+from lightning_interp.monitor.training_context import TrainingContext
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+else:
+    from lightning_interp.monitor.lightning_types import LightningModule, Trainer
+
+SANITY_BATCHES = 8
+"""Batches of the sanity check that may become the probe."""
+MOST_GROUPS = 4
+"""Most values of one setting that are kept of a training with many parameter groups."""
+_SHARDING = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}
+
+
+def check_strategy(trainer: Trainer) -> None:
+    """Refuse strategies that split parameters over processes; by name, so that none of them is imported."""
+    sharding = {base.__name__ for base in type(trainer.strategy).__mro__} & _SHARDING
+    if sharding:
+        raise ConfigError(
+            f"InterpMonitor: {sharding.pop()} shards parameters, which this version does not capture. "
+            "Remove the monitor from this run, or train with one device or DDP."
+        )
+
+
+def built_later(module: LightningModule) -> bool:
+    """Whether the module may make its layers in hooks that come after the callbacks' `setup`."""
+    return is_overridden("setup", module) or is_overridden("configure_model", module)
+
+
+def training_of(trainer: Trainer, module: LightningModule) -> TrainingContext:
+    """The training as it starts."""
+    steps = trainer.estimated_stepping_batches
+    heldout = trainer.val_dataloaders
+    return TrainingContext(
+        root=Path(trainer.default_root_dir),
+        step=trainer.global_step,
+        epoch=trainer.current_epoch,
+        max_steps=int(steps) if steps != float("inf") else None,
+        device=str(module.device),
+        train_data=first_loader(trainer.train_dataloader),
+        heldout_data=first_loader(heldout) if trainer.enable_validation else None,
+        transfer=batch_transfer(trainer, module),
+        loggers=trainer.loggers,
+        most_batches={
+            "train": trainer.num_training_batches,
+            "heldout": next(iter(trainer.num_val_batches), float("inf")),
+        },
+    )
+
+
+def sanity_was_whole(trainer: Trainer, seen: int) -> bool:
+    """Whether the sanity check showed every validation batch: as many as there are, or fewer than it would have taken."""
+    if not 0 < seen <= SANITY_BATCHES:
+        return False
+    ran_out = seen < min(trainer.num_sanity_val_batches[0], SANITY_BATCHES)
+    return ran_out or seen == trainer.num_val_batches[0]
+
+
+def first_loader(loaders: Any) -> Any:
+    """The loader, or the first of several."""
+    if isinstance(loaders, Mapping):
+        loaders = list(loaders.values())
+    return next(iter(loaders), None) if isinstance(loaders, list | tuple) else loaders
+
+
+class _NumbersStayOnTheGpu(TorchFunctionMode):
+    """Nothing on a GPU is read as a number of python's; NaN stands for it.
+
+    Lightning makes such numbers of what the progress bar shows whenever it is asked for logged values of whatever kind
+    (2.6, `_ResultCollection.metrics`), and each of them waits for the device. They go nowhere when it is not asked for those
+    of the progress bar.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.item and args[0].device.type != "cpu":
+            return math.nan
+        return func(*args, **(kwargs or {}))
+
+
+def logged_values(trainer: Trainer, *, wait: bool = True) -> dict[str, Tensor | float]:
+    """What the user's code logged, without our own names.
+
+    Args:
+        trainer: The trainer.
+        wait: Whether values may be computed and waited for, which is so at the end of a training. Between steps Lightning
+            only hands out what was logged.
+    """
+    with nullcontext() if wait else _NumbersStayOnTheGpu():
+        logged = trainer.callback_metrics
+    return {name: value for name, value in logged.items() if not name.startswith("interp/")}
+
+
+def snapshot_scalars(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor | float]:
+    """What to keep with a snapshot: what the user's code logged, under its own names, and what the training is set to.
+
+    Settings come first: where only some can be shown, these are.
+
+    Args:
+        trainer: The trainer.
+        batch: The latest batch, None at the end of the training.
+    """
+    return {**training_settings(trainer, batch), **logged_values(trainer, wait=batch is None)}
+
+
+def training_settings(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor | float]:
+    """What the training is set to after this step, by names that no logged value has; nothing where it cannot be read.
+
+    ``interp/lr`` and ``interp/weight_decay`` of the optimizers' parameter groups: where they differ, ``interp/lr/1``
+    and so on are the other values in their order, four at most. ``interp/batch_size`` is the number of examples of a
+    whole optimizer step over all processes, by the length of the first tensor of this batch.
+
+    Args:
+        trainer: The trainer; no tensor on a GPU is read, a learning rate that is one is copied as logged values are.
+        batch: The latest batch, None where there is none at hand.
+    """
+    try:
+        settings = dict(_group_settings(trainer))
+        first = next((tensor for tensor in tensors_of(batch) if tensor.ndim), None)
+        if first is not None:
+            examples = len(first) * trainer.accumulate_grad_batches * trainer.world_size
+            settings[f"{SETTINGS_PREFIX}batch_size"] = float(examples)
+    except Exception:  # an optimizer of the user's own may hold anything; a figure without it is no reason to stop
+        return {}
+    return settings
+
+
+def _group_settings(trainer: Trainer) -> Iterator[tuple[str, Tensor | float]]:
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    for name in ("lr", "weight_decay"):
+        values: list[Tensor | float] = []
+        for value in (_readable(group[name]) for group in groups if group.get(name) is not None):
+            if not any(_is_same(value, known) for known in values):
+                values.append(value)
+            if len(values) == MOST_GROUPS:  # a group for each parameter would be thousands to compare
+                break
+        for index, value in enumerate(values):
+            yield f"{SETTINGS_PREFIX}{name}/{index}" if index else f"{SETTINGS_PREFIX}{name}", value
+
+
+def _readable(value: Tensor | float) -> Tensor | float:
+    """The number, except on a GPU, which would have to be waited for."""
+    return value if isinstance(value, Tensor) and value.device.type != "cpu" else float(value)
+
+
+def _is_same(value: Tensor | float, other: Tensor | float) -> bool:
+    if isinstance(value, Tensor) or isinstance(other, Tensor):
+        return value is other
+    return value == other

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the monitor must know of the training around it, whatever framework runs it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from lightning_interp.capture import Transfer, as_loaded
+from lightning_interp.core.records import Split
+from lightning_interp.dashboards.loggers.logger_set import LightningLogger
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """A training as it starts.
+
+    Attributes:
+        root: Where a run directory is made when none is named.
+        step: Optimizer step it starts from.
+        epoch: Epoch it starts from.
+        max_steps: Length in optimizer steps, None where it is open.
+        device: Device of the module.
+        train_data: Training loader, or any other iterable.
+        heldout_data: First validation loader, None where there is none.
+        most_batches: Batches taken of one pass over a split, where that is limited (``overfit_batches``).
+        transfer: What the training does to a batch between loader and step.
+        loggers: Lightning loggers.
+    """
+
+    root: Path
+    step: int = 0
+    epoch: int = 0
+    max_steps: int | None = None
+    device: str = "cpu"
+    train_data: object = None
+    heldout_data: object = None
+    most_batches: Mapping[Split, float] = field(default_factory=dict)
+    transfer: Transfer = as_loaded
+    loggers: Sequence[LightningLogger] = ()
+
+
+_WRAPPERS = {"_FabricModule": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+"""Attribute that holds what a wrapper wraps, by the wrapper's class name: none of them need be imported here."""
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The user's own module inside what Fabric, DDP and `torch.compile` put around it; its tensors are the same."""
+    while (name := next((base.__name__ for base in type(module).__mro__ if base.__name__ in _WRAPPERS), None)) is not None:
+        module = getattr(module, _WRAPPERS[name])
+    return module

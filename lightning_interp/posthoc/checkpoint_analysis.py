@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of a training that is over, or was somebody else's: the live path without a training.
+
+Each checkpoint becomes a snapshot and is measured by the code that measures live ones; what comes out is a run directory
+without snapshots. Checkpoints are looked over first, by their headers, then read one at a time.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from lightning_interp.analysis.device import check_device
+from lightning_interp.analysis.orders import analyzer_for
+from lightning_interp.analysis.worker.pipe import StartOrder
+from lightning_interp.capture.selection import DEFAULT_LAYERS, Pattern, select_parameters, spread
+from lightning_interp.config.monitor_config import MonitorConfig, resolve, resolve_tca, tca_settings, users_probe
+from lightning_interp.config.run_directory import default_directory, package_versions
+from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.imports import where_it_is
+from lightning_interp.core.records import Probe, ProbeStep
+from lightning_interp.core.tca_settings import TCA
+from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec
+from lightning_interp.posthoc.checkpoint_intake import Taking
+from lightning_interp.posthoc.checkpoint_mapping import MapOrder, Mapped, Mapper
+from lightning_interp.posthoc.checkpoint_survey import Survey
+from lightning_interp.posthoc.map_engines import map_inline, map_local, map_ray
+from lightning_interp.posthoc.unfinished_run import imported, order_for
+from lightning_interp.sources.checkpoints.integrity import Finding, Inspected
+from lightning_interp.store import (
+    Manifest,
+    Run,
+    analyzer_lock,
+    holds_run,
+    open_run,
+    read_manifest,
+    write_manifest,
+    write_probe,
+)
+from lightning_interp.store.analysis_state import AnalysisState, read_state
+
+EngineName = Literal["local", "ray"]
+
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+"""Endings of state_dict names that are no parameters; without the module nothing else tells."""
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """How checkpoints are analyzed.
+
+    Attributes:
+        out: Run directory to write; None for a new one under ``interp_runs/``. One that was begun is gone on with.
+        module: Factory of the module, or ``pkg.mod:build``; None for weights alone.
+        probe: A run directory, whose probe, layers, measures and task are taken over; or a `Probe`, a function that makes
+            one, or ``pkg.mod:function``.
+        probe_step: The user's way to outputs, or ``pkg.mod:fn``.
+        task: Group task of the training.
+        measures: As for `InterpMonitor`; with `probe` a run directory, measures beside the run's own.
+        tca: As for `InterpMonitor`.
+        parameters: The same.
+        layers: The same.
+        device: Where to compute.
+        engine: ``local`` or ``ray``.
+        workers: Processes that map checkpoints; 1 works in this one.
+        threads: Torch threads of each. Another number can change the last bits.
+        strict: Let a failing measure end the analysis.
+    """
+
+    out: str | PathLike[str] | None = None
+    module: Callable[[], nn.Module] | str | None = None
+    probe: Probe | str | Callable[[], Probe] | None = None
+    probe_step: ProbeStep | str | None = None
+    task: CyclicGroupTask | None = None
+    measures: MeasureSpec | Sequence[MeasureSpec] = "standard"
+    tca: TCA | bool | None = None
+    parameters: Pattern = "*"
+    layers: Pattern | None = None
+    device: str = "auto"
+    engine: EngineName = "local"
+    workers: int = 1
+    threads: int = 1
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class CheckpointAnalysis:
+    """What an analysis of checkpoints did.
+
+    Attributes:
+        run: The run directory, to read results from.
+        observed: Steps observed now.
+        findings: Everything there is to say about the checkpoints.
+        notices: Lines for the user.
+        pending: Names of measures that need a replica or a probe and had none.
+    """
+
+    run: Run
+    observed: tuple[int, ...]
+    findings: tuple[Finding, ...]
+    notices: tuple[str, ...]
+    pending: tuple[str, ...]
+
+
+def analyze_checkpoints(
+    sources: str | PathLike[str] | Sequence[str | PathLike[str]],
+    options: CheckpointOptions | None = None,
+    *,
+    step_pattern: str | None = None,
+    on_survey: Callable[[Survey], None] = lambda _: None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    **changes: Any,
+) -> CheckpointAnalysis:
+    """Analyze checkpoints as a live monitor would have.
+
+    Args:
+        sources: Files, folders, run directories or fsspec URLs. Nothing in them is resolved, imported or called.
+        options: How; fields of `CheckpointOptions` can also be given by name.
+        step_pattern: Regular expression with one group, where names say the step and checkpoints do not.
+        on_survey: Told what was found, with the step of each checkpoint, before work starts.
+        on_progress: Told how many are done, and of how many.
+        **changes: Fields of `CheckpointOptions`.
+
+    Raises:
+        ConfigError: An option cannot be honoured, or a source is not there.
+        CheckpointError: None of the checkpoints can be analyzed.
+
+    Example:
+        ``analyze_checkpoints("checkpoints", module="project.model:build", probe="interp_runs/1").run.timeline.verdict``
+    """
+    chosen = replace(options or CheckpointOptions(), **_known(changes))
+    listed = [sources] if isinstance(sources, str | PathLike) else list(sources)
+    survey = Survey.of([fspath(source) for source in listed], step_pattern=step_pattern)
+    on_survey(survey)
+    return analyze_survey(survey, chosen, on_progress=on_progress)
+
+
+def analyze_survey(
+    survey: Survey, options: CheckpointOptions, *, on_progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> CheckpointAnalysis:
+    """Analyze what a survey found; see `analyze_checkpoints`."""
+    _check(options)
+    survey.require_some()
+    out = Path(options.out) if options.out is not None else default_directory(Path.cwd())
+    manifest = _open(out, survey, options)
+    order, _ = order_for(
+        manifest,
+        options.module,
+        probe_step=options.probe_step,
+        measures=_named_measures(options),
+        probe=None,
+        device=options.device,
+    )
+    with analyzer_lock(out, wait_s=1.0), _threads(options.threads):
+        taking = Taking(analyzer_for(out, replace(order, strict=options.strict)), survey)
+        observed = _observe(taking, order, options, on_progress)
+    pending = tuple(m.name for m in order.measures if taking.lacks_outputs(m))
+    return CheckpointAnalysis(open_run(out), observed, taking.findings, tuple(taking.notices), pending)
+
+
+def _observe(
+    taking: Taking, order: StartOrder, options: CheckpointOptions, on_progress: Callable[[int, int], None]
+) -> tuple[int, ...]:
+    """Map what lacks values and take it in, in order of steps."""
+    items = taking.lacking()
+    total, done = len(items), 0
+    on_progress(0, total)
+    taking.begin()
+    try:
+        for mapped in _mapped(taking, items, order, options):
+            taking.take(mapped)
+            done += 1
+            on_progress(done, total)
+    except BaseException:
+        taking.end("stopped")
+        raise
+    taking.end("finished")
+    return taking.observed
+
+
+def _mapped(taking: Taking, items: list[Inspected], order: StartOrder, options: CheckpointOptions) -> Iterator[Mapped]:
+    """Results as they come. Before workers take over, one checkpoint must have shown here how outputs are found."""
+    mapper = Mapper(taking.analyzer.observer)
+    if options.workers == 1 and options.engine == "local":
+        yield from map_inline(mapper, items)
+        return
+    first = 0
+    while first < len(items) and taking.analyzer.observer.chooses:
+        yield mapper(items[first])
+        first += 1
+    rest, packed = items[first:], _map_order(taking, order, options)
+    if options.engine == "ray":
+        yield from map_ray(packed, rest, workers=options.workers)
+    else:
+        yield from map_local(packed, rest, workers=options.workers)
+
+
+def _map_order(taking: Taking, order: StartOrder, options: CheckpointOptions) -> MapOrder:
+    analyzer = taking.analyzer
+    return MapOrder(
+        factory=options.module,
+        measures=order.measures,
+        probe_step=order.probe_step,
+        probe=analyzer.observer.probe,
+        device=analyzer.state.device,
+        layers=analyzer.manifest.layers,
+        watched=analyzer.watched,
+        route=analyzer.state.route,
+        probe_cut=analyzer.state.probe_cut,
+        threads=options.threads,
+        strict=options.strict,
+    )
+
+
+def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
+    """The run directory to write, new or begun."""
+    if holds_run(out):
+        known = read_manifest(out)
+        if known.configuration.get("checkpoints") is None:
+            raise ConfigError(
+                f"out: {out} holds the run of a training. Choose another directory, or leave it out for a new one."
+            )
+        _check_same_means(out, known, options)
+        return known
+    base, factory = _probe_run(options), imported(options.module, "module")
+    probe = users_probe(options.probe)
+    manifest = _taken_over(base, options) if base is not None else _manifest(options, survey, factory)
+    plain = {"checkpoints": list(survey.sources), "threads": options.threads}
+    manifest = replace(manifest, configuration={**manifest.configuration, **plain})
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        entry = {"status": "none"} if probe is None else {"status": "ready", "hash": write_probe(out, probe)}
+        if base is not None:  # the choices of the run's first snapshot hold here, too
+            state = read_state(Path(str(options.probe)))
+            AnalysisState(route=state.route, probe_cut=state.probe_cut, n_classes=state.n_classes).write(out)
+        write_manifest(out, replace(manifest, probe=entry))
+    except OSError as err:
+        raise ConfigError(f"out: {out} cannot be written ({err.strerror or err}). Choose another directory.") from err
+    return read_manifest(out)
+
+
+def _check_same_means(out: Path, known: Manifest, options: CheckpointOptions) -> None:
+    """Refuse to go on with more than an analysis was begun with: its layers and its probe are those of the whole run."""
+    if known.probe.get("status") == "none" and options.probe is not None:
+        raise ConfigError(
+            f"out: {out} was begun without a probe, with the weights alone. Choose another directory to measure more."
+        )
+
+
+def _probe_run(options: CheckpointOptions) -> Manifest | None:
+    """The run whose probe is taken, None where it is not a run's."""
+    probe = options.probe
+    return read_manifest(Path(probe)) if isinstance(probe, str) and holds_run(Path(probe)) else None
+
+
+def _named_measures(options: CheckpointOptions) -> list[MeasureSpec]:
+    """Measures to add to those that a manifest can hold, which are built-in ones by name."""
+    given = options.measures
+    if isinstance(given, str) and given == "standard":
+        return []
+    return [given] if isinstance(given, str | Measure | type) else list(given)
+
+
+def _taken_over(base: Manifest, options: CheckpointOptions) -> Manifest:
+    """A manifest that watches what another run watched."""
+    configuration = dict(base.configuration)
+    plain = MonitorConfig(task=options.task, tca=options.tca, parameters=options.parameters).plain()
+    configuration |= {name: plain[name] for name in ("task", "tca") if getattr(options, name) is not None}
+    fresh = {"run_id": secrets.token_hex(6), "created": _now(), "versions": package_versions(), "status": "finished"}
+    return replace(base, configuration=configuration, attempts=base.attempts[:1], **fresh)  # type: ignore[arg-type]
+
+
+def _manifest(options: CheckpointOptions, survey: Survey, factory: Callable[[], nn.Module] | None) -> Manifest:
+    """A manifest for checkpoints nobody watched in training."""
+    names = ("parameters", "layers", "measures", "task", "tca", "probe_step", "module", "device", "strict")
+    config = MonitorConfig(**{name: getattr(options, name) for name in names})
+    if factory is not None:
+        module = _built(factory)
+        resolved = resolve(config, module)
+        layers, parameters, matrices = resolved.layers, resolved.parameters, resolved.matrices
+        title = f"{type(module).__module__}.{type(module).__qualname__}"
+    else:
+        shapes = survey.shapes
+        trained = [name for name in shapes if not name.endswith(_BUFFERS)]
+        parameters, title = select_parameters(options.parameters, trained), ""
+        matrices = tuple(name for name in parameters if len(shapes[name]) > 1)
+        layers = spread(matrices, DEFAULT_LAYERS) if options.tca else ()
+        resolve_tca(tca_settings(options.tca), layers)
+        matrices = tuple(name for name in matrices if name not in layers)
+    return Manifest(
+        run_id=secrets.token_hex(6),
+        created=_now(),
+        layers=layers + matrices,
+        activation_layers=layers,
+        parameters=parameters,
+        module_class=title,
+        configuration=config.plain() | ({"weight_layers": list(layers)} if factory is None else {}),
+        versions=package_versions(),
+        status="finished",
+    )
+
+
+def _built(factory: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        return factory()
+    except Exception as err:  # the user's code may raise anything
+        raise ConfigError(f"module: the factory failed ({type(err).__name__}: {err}).{where_it_is(err)}") from err
+
+
+def _known(changes: dict[str, Any]) -> dict[str, Any]:
+    unknown = [name for name in changes if name not in CheckpointOptions.__dataclass_fields__]
+    if unknown:
+        raise ConfigError(
+            f"analyze_checkpoints: no option {unknown[0]!r}; there are {', '.join(CheckpointOptions.__dataclass_fields__)}."
+        )
+    return changes
+
+
+def _check(options: CheckpointOptions) -> None:
+    check_device(options.device, count=torch.cuda.device_count())
+    for name in ("workers", "threads"):
+        value = getattr(options, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(f"{name}: expected a whole number from 1 on, got {value!r}.")
+    if options.engine not in ("local", "ray"):
+        raise ConfigError(f"engine: expected local or ray, got {options.engine!r}.")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looking over checkpoints before any of their tensors is read: which there are, under which steps, and what is odd."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lightning_interp.core.errors import CheckpointError
+from lightning_interp.sources.checkpoints.found import Found, find_checkpoints
+from lightning_interp.sources.checkpoints.integrity import Finding, Inspected, check_headers, check_holes
+from lightning_interp.sources.checkpoints.reading import read_header
+
+Stamp = tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Checkpoints in order of their steps, one for each step.
+
+    Attributes:
+        sources: What was looked through.
+        kept: Checkpoints to analyze.
+        findings: What headers alone tell.
+        headers: Every checkpoint with a readable header, with its file's identity, for a later look at a growing folder.
+    """
+
+    sources: tuple[str, ...]
+    kept: tuple[Inspected, ...]
+    findings: tuple[Finding, ...]
+    headers: Mapping[str, tuple[Stamp, Inspected]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, sources: Sequence[str], *, step_pattern: str | None = None, earlier: "Survey | None" = None) -> "Survey":
+        """Look through sources.
+
+        Args:
+            sources: Files, folders, run directories or URLs.
+            step_pattern: See `find_checkpoints`.
+            earlier: An earlier look: files that have not changed since are not opened again.
+
+        Raises:
+            ConfigError: A source is not there.
+            CheckpointError: A source holds no checkpoint.
+        """
+        findings: list[Finding] = []
+        headers: dict[str, tuple[Stamp, Inspected]] = {}
+        for found in find_checkpoints(sources, step_pattern=step_pattern):
+            stamp = _stamp(found)
+            known = earlier.headers.get(found.where) if earlier is not None else None
+            if known is not None and known[0] == stamp is not None:
+                headers[found.where] = known
+                continue
+            inspected = _inspected(found)
+            if isinstance(inspected, Finding):
+                findings.append(inspected)
+            else:
+                headers[found.where] = stamp, inspected
+        kept, more = check_headers([inspected for _, inspected in headers.values()])
+        steps = [finding.step for finding in findings if finding.step is not None]
+        holes = check_holes([*steps, *(inspected.step for _, inspected in headers.values())], ", ".join(sources))
+        return cls(tuple(sources), tuple(kept), (*findings, *more, *holes), headers)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each tensor by name; the checkpoints that are kept all have the same."""
+        return self.kept[0].header.shapes if self.kept else {}
+
+    def require_some(self) -> None:
+        """Refuse a survey that has nothing to analyze.
+
+        Raises:
+            CheckpointError: With the first reasons why.
+        """
+        if not self.kept:
+            reasons = "; ".join(f"{finding.where}: {finding.text}" for finding in self.findings[:3])
+            raise CheckpointError(f"{', '.join(self.sources)}: none of the checkpoints can be analyzed. {reasons}")
+
+
+def _inspected(found: Found) -> Inspected | Finding:
+    try:
+        header = read_header(found)
+    except CheckpointError as err:
+        return Finding(found.where, found.named_step, "damaged", _reason(err, found), left_out=True)
+    step = header.step if header.step is not None else found.named_step
+    if step is None:
+        text = "neither the checkpoint nor its name says the step: pass --step-pattern (step_pattern=); left out"
+        return Finding(found.where, None, "no_step", text, left_out=True)
+    return Inspected(found, header, step)
+
+
+def _reason(err: CheckpointError, found: Found) -> str:
+    """What is wrong, without the name of the checkpoint, which is shown before it."""
+    return f"{str(err).removeprefix(f'{found.where}: ').rstrip('.')}; left out"
+
+
+def plain_stamp(found: Found) -> list[int] | None:
+    """What changes when a checkpoint's files do, as JSON has it; None for what cannot be asked, such as a URL."""
+    stamp = _stamp(found)
+    return None if stamp is None else list(stamp)
+
+
+def _stamp(found: Found) -> Stamp:
+    """What changes when a file does; None for what cannot be asked."""
+    try:
+        states = [Path(file).stat() for file in found.files]
+    except OSError:
+        return None
+    return sum(state.st_size for state in states), max(state.st_mtime_ns for state in states)

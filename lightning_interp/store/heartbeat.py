@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""heartbeat.json: that the analyzer process lives, also while it is idle or inside a long observation.
+
+A file of its own, so that the thread that writes it and the one that observes never write the same file.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lightning_interp.store.layout import HEARTBEAT, replace_text
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """A sign of life of an analyzer process.
+
+    Attributes:
+        pid: Its process id on its host.
+        host: Name of the machine it runs on.
+        start_id: Which start of an analyzer it is, as in analysis.json.
+        at: When it was alive, in seconds since 1970.
+    """
+
+    pid: int
+    host: str
+    start_id: str
+    at: float
+
+
+def read_heartbeat(run_dir: Path) -> Heartbeat | None:
+    """Latest sign of life, None where no analyzer process ever gave one."""
+    try:
+        content = json.loads((run_dir / HEARTBEAT).read_text(encoding="utf-8"))
+        return Heartbeat(**{name: content[name] for name in Heartbeat.__dataclass_fields__})
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_heartbeat(run_dir: Path, beat: Heartbeat) -> None:
+    """Replace the sign of life; an OSError is the caller's business."""
+    replace_text(run_dir / HEARTBEAT, json.dumps(asdict(beat)))

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_interp.core.records import Probe
+from lightning_interp.monitor import probe_collection
+from lightning_interp.monitor.probe_collection import ProbeCollection
+from lightning_interp.monitor.training_context import TrainingContext
+from lightning_interp.store import Manifest, read_manifest, write_manifest
+
+BATCH = torch.zeros(512, 2)
+
+
+@pytest.fixture
+def sent() -> list[Probe]:
+    return []
+
+
+def collecting(run_dir: Path, sent: list[Probe], *, save: bool = True) -> ProbeCollection:
+    """A keeper that collects training batches of a stream."""
+    manifest = Manifest("run", "now", (), (), (), "Net", {}, {}, probe={"status": "pending"})
+    write_manifest(run_dir, manifest)
+    keeper = ProbeCollection(run_dir, manifest, save=save, send=sent.append)
+    keeper.prepare(TrainingContext(run_dir, train_data=iter([])), given=None, resumed=False)
+    return keeper
+
+
+def test_finish_leaves_manifest_and_file_alike(tmp_path: Path, sent: list[Probe]) -> None:
+    keeper = collecting(tmp_path, sent)
+    keeper.offer("train", BATCH)
+    keeper.finish(30.0)
+    assert keeper.manifest == read_manifest(tmp_path)
+    assert keeper.manifest.probe["status"] == "ready"
+
+
+def test_commit_writes_off_the_training_thread(tmp_path: Path, sent: list[Probe], monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[Any] = []
+    monkeypatch.setattr(probe_collection, "write_probe", lambda *_: threads.append(threading.current_thread()))
+    keeper = collecting(tmp_path, sent)
+    keeper.offer("train", BATCH)
+    keeper.commit(), keeper.commit(), keeper.finish(30.0), keeper.finish(30.0)
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
+
+
+def test_probe_kept_out_of_the_directory_is_sent(tmp_path: Path, sent: list[Probe]) -> None:
+    keeper = collecting(tmp_path, sent, save=False)
+    keeper.offer("train", BATCH)
+    keeper.finish(30.0)
+    assert len(sent) == 1
+    assert keeper.manifest.probe["status"] == "memory"
+
+
+def test_probe_that_comes_too_late_changes_nothing_any_more(
+    tmp_path: Path, sent: list[Probe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(probe_collection, "write_probe", lambda *_: go_on.wait(30.0))
+    keeper = collecting(tmp_path, sent)
+    keeper.offer("train", BATCH)
+    helper = keeper._committing
+    keeper.finish(0.01)
+    before = read_manifest(tmp_path)
+    go_on.set()
+    assert helper is not None
+    helper.join(30.0)
+    assert keeper.manifest.probe == {"status": "none", "reason": "not written in time"}
+    assert read_manifest(tmp_path) == before
+
+
+def test_probe_that_cannot_be_kept_is_a_warning(
+    tmp_path: Path, sent: list[Probe], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("as planned")
+
+    monkeypatch.setattr(probe_collection, "write_probe", broken)
+    keeper = collecting(tmp_path, sent)
+    keeper.offer("train", BATCH)
+    keeper.finish(30.0)
+    assert "the probe could not be kept (RuntimeError: as planned)" in caplog.text
+    assert read_manifest(tmp_path).probe == {"status": "none", "reason": "RuntimeError: as planned"}

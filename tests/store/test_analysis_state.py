@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+from lightning_interp.store.analysis_state import AnalysisState, read_state
+from lightning_interp.store.layout import ANALYSIS
+
+
+def test_read_state_begins_anew_where_the_file_is_damaged(tmp_path):
+    (tmp_path / ANALYSIS).write_text("{")
+    assert read_state(tmp_path) == AnalysisState()
+
+
+def test_state_says_each_thing_once(tmp_path):
+    state = AnalysisState()
+    state.notice("a"), state.notice("b"), state.notice("a")
+    state.write(tmp_path)
+    assert read_state(tmp_path).notices == ["a", "b"]
+
+
+def test_state_takes_back_what_is_no_longer_so():
+    state = AnalysisState(notices=["only weights are measured: no module", "b"])
+    state.drop("only weights are measured")
+    assert state.notices == ["b"]
