@@ -11,12 +11,25 @@ if TYPE_CHECKING:
     from lightning_interp.capture import EveryNSteps as EveryNSteps
     from lightning_interp.capture import LogSpaced as LogSpaced
     from lightning_interp.capture import Schedule as Schedule
+    from lightning_interp.core.errors import CheckpointError as CheckpointError
+    from lightning_interp.core.errors import ConfigError as ConfigError
+    from lightning_interp.core.errors import CorruptSnapshotError as CorruptSnapshotError
+    from lightning_interp.core.errors import InterpError as InterpError
+    from lightning_interp.core.errors import MeasureSkipped as MeasureSkipped
+    from lightning_interp.core.errors import MetricsError as MetricsError
+    from lightning_interp.core.errors import ProbeError as ProbeError
+    from lightning_interp.core.errors import RunError as RunError
+    from lightning_interp.core.errors import ShapeError as ShapeError
+    from lightning_interp.core.records import Observation as Observation
     from lightning_interp.core.records import Probe as Probe
     from lightning_interp.core.records import ProbeOutputs as ProbeOutputs
     from lightning_interp.core.records import ProbeSplit as ProbeSplit
+    from lightning_interp.core.records import Record as Record
     from lightning_interp.core.records import Snapshot as Snapshot
     from lightning_interp.core.tca_settings import TCA as TCA
+    from lightning_interp.core.timeline import Alarm as Alarm
     from lightning_interp.core.timeline import Phase as Phase
+    from lightning_interp.core.timeline import Stage as Stage
     from lightning_interp.core.timeline import Timeline as Timeline
     from lightning_interp.measures import CyclicGroupTask as CyclicGroupTask
     from lightning_interp.measures import Measure as Measure
@@ -26,6 +39,8 @@ if TYPE_CHECKING:
     from lightning_interp.phases import PhaseChange as PhaseChange
     from lightning_interp.phases import detect_phases as detect_phases
     from lightning_interp.posthoc.checkpoint_analysis import analyze_checkpoints as analyze_checkpoints
+    from lightning_interp.posthoc.comparison import Comparison as Comparison
+    from lightning_interp.posthoc.comparison import compare_runs as compare_runs
     from lightning_interp.posthoc.unfinished_run import analyze_run as analyze_run
     from lightning_interp.store import Run as Run
     from lightning_interp.store import open_run as open_run
@@ -34,48 +49,78 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "InterpMonitor": "monitor.callback",
+    "Monitor": "monitor.loop",
     "EveryNSteps": "capture",
     "LogSpaced": "capture",
     "Schedule": "capture",
     "CyclicGroupTask": "measures",
     "Measure": "measures",
     "check_neutral": "neutrality",
-    "Monitor": "monitor.loop",
     "PhaseChange": "phases",
     "detect_phases": "phases",
     "analyze_checkpoints": "posthoc.checkpoint_analysis",
     "analyze_run": "posthoc.unfinished_run",
+    "Comparison": "posthoc.comparison",
+    "compare_runs": "posthoc.comparison",
+    "Observation": "core.records",
     "Probe": "core.records",
     "ProbeOutputs": "core.records",
     "ProbeSplit": "core.records",
+    "Record": "core.records",
     "Snapshot": "core.records",
     "Run": "store",
     "open_run": "store",
     "TCA": "core.tca_settings",
+    "Alarm": "core.timeline",
     "Phase": "core.timeline",
+    "Stage": "core.timeline",
     "Timeline": "core.timeline",
+    "CheckpointError": "core.errors",
+    "ConfigError": "core.errors",
+    "CorruptSnapshotError": "core.errors",
+    "InterpError": "core.errors",
+    "MeasureSkipped": "core.errors",
+    "MetricsError": "core.errors",
+    "ProbeError": "core.errors",
+    "RunError": "core.errors",
+    "ShapeError": "core.errors",
 }
 
 __all__ = [
     "TCA",
+    "Alarm",
+    "CheckpointError",
+    "Comparison",
+    "ConfigError",
+    "CorruptSnapshotError",
     "CyclicGroupTask",
     "EveryNSteps",
+    "InterpError",
     "InterpMonitor",
     "LogSpaced",
     "Measure",
+    "MeasureSkipped",
+    "MetricsError",
     "Monitor",
+    "Observation",
     "Phase",
     "PhaseChange",
     "Probe",
+    "ProbeError",
     "ProbeOutputs",
     "ProbeSplit",
+    "Record",
     "Run",
+    "RunError",
     "Schedule",
+    "ShapeError",
     "Snapshot",
+    "Stage",
     "Timeline",
     "analyze_checkpoints",
     "analyze_run",
     "check_neutral",
+    "compare_runs",
     "detect_phases",
     "open_run",
 ]
@@ -88,4 +133,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
