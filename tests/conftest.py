@@ -28,6 +28,9 @@ collect_ignore = ["support/lesser_system"]
 # in which mode the first run began. A report takes seconds, so that only tests that look at reports have them written.
 os.environ |= {"LIGHTNING_INTERP_ANALYZERS": "1000", "LIGHTNING_INTERP_REPORT": "0"}
 os.environ |= {"WANDB_MODE": "offline", "WANDB__SERVICE_WAIT": "300"}
+# Tests run side by side, one on each core: a second thread each would wait for a core that another test has, and torch waits
+# by spinning. Analyzers and trainings that tests start have it from here.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # Jobs that a shell starts with `&` ignore Ctrl-C, and so would every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
