@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_interp.core.errors import CheckpointError
-from lightning_interp.sources.checkpoints.found import Found, find_checkpoints
 from lightning_interp.sources.checkpoints.integrity import Finding, Inspected, check_headers, check_holes
 from lightning_interp.sources.checkpoints.reading import read_header
+from lightning_interp.sources.checkpoints.search import Found, find_checkpoints
 
 Stamp = tuple[int, int] | None
 
