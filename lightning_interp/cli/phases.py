@@ -32,13 +32,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "phases",
         help="find the phases of learning in a metrics history "
-        f"({', '.join(each.NAME for each in formats)} or a run directory)",
+        f"({', '.join(each.name for each in formats)} or a run directory)",
         description="Finds memorization, circuit formation and cleanup in logged losses. Columns: step, train_loss, "
         "heldout_loss (or val_loss, test_loss), train_accuracy, heldout_accuracy, and any other record name.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    kinds = f"{', '.join(each.DESCRIPTION for each in formats)}, or a run directory"
+    kinds = f"{', '.join(each.description for each in formats)}, or a run directory"
     parser.add_argument("file", type=Path, metavar="FILE", nargs="?", help=kinds)
     parser.add_argument("--json", action="store_true", help="print the timeline as one JSON object on stdout")
     parser.add_argument(

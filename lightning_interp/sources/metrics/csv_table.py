@@ -12,9 +12,6 @@ from lightning_interp.sources.metrics.columns import OWN_STEP, STEP_NAMES, under
 from lightning_interp.sources.metrics.format import Row
 from lightning_interp.sources.metrics.text_file import open_text
 
-NAME = "CSV"
-DESCRIPTION = "CSV with a header"
-
 
 def matches(path: Path) -> Path | None:
     """Any path: what keeps it from being a table is said when its rows are read."""

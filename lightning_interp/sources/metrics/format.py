@@ -10,15 +10,7 @@ Row = tuple[int, int, list[tuple[str, Any]]]
 
 
 class MetricsFormat(Protocol):
-    """A format is a module with these four names, and a line in `registry`.
-
-    Attributes:
-        NAME: Short name, for help texts.
-        DESCRIPTION: What a user can give, for help texts.
-    """
-
-    NAME: str
-    DESCRIPTION: str
+    """A format is a module with these two functions, and a line in `registry`."""
 
     def matches(self, path: Path, /) -> Path | None:
         """The file or folder of this format that a path stands for, None if there is none.

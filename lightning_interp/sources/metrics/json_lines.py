@@ -12,9 +12,7 @@ from lightning_interp.sources.metrics.cells import filled_cells, whole_step
 from lightning_interp.sources.metrics.columns import STEP_NAMES, understood
 from lightning_interp.sources.metrics.format import Row
 from lightning_interp.sources.metrics.text_file import open_text
-
-NAME = "JSONL"
-DESCRIPTION = "JSON lines"
+from lightning_interp.store.surviving_records import lost_to_infinity, standing_rows
 
 
 def matches(path: Path) -> Path | None:
@@ -65,8 +63,6 @@ def _decoded(handle: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]
 
 def _record_rows(records: Iterator[tuple[int, dict[str, Any]]], path: Path, resumed: Mapping[int, int]) -> Iterator[Row]:
     """Our own records: what a later start took back is dropped, the last row of a step stands, sorted by step."""
-    from lightning_interp.store.surviving_records import standing_rows  # loads torch, which `phases --help` must not
-
     keyed = ((_json_step(data, f"{path}, line {line}"), data.get("attempt", 0), (line, data)) for line, data in records)
     for step, (line, data) in standing_rows(keyed, resumed).items():
         yield line, step, _record_cells(data)
@@ -74,8 +70,6 @@ def _record_rows(records: Iterator[tuple[int, dict[str, Any]]], path: Path, resu
 
 def _record_cells(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Values of a record; a loss skipped because it was not finite comes back as NaN."""
-    from lightning_interp.store.surviving_records import lost_to_infinity
-
     lost = lost_to_infinity(data.get("skipped") or {})
     return [*filled_cells(data.get("values") or {}), *((name, "nan") for name in lost)]
 

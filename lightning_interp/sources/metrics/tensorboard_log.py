@@ -13,8 +13,6 @@ from lightning_interp.sources.metrics.format import Row
 Event = tuple[int, float, float]
 """Step, time of writing in seconds, value."""
 
-NAME = "TensorBoard"
-DESCRIPTION = "a TensorBoard log (event file or folder)"
 EVENT_FILE = "events.out.tfevents"
 """How the names of event files begin."""
 

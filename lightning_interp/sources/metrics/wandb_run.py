@@ -14,8 +14,6 @@ from lightning_interp.sources.metrics.cells import filled_cells, whole_step
 from lightning_interp.sources.metrics.columns import OWN_STEP, STEP_NAMES
 from lightning_interp.sources.metrics.format import Row
 
-NAME = "W&B"
-DESCRIPTION = "a W&B run on disk (its folder or .wandb file)"
 SUFFIX = ".wandb"
 WAIT_S = 600
 READER_SINCE = (0, 31)
