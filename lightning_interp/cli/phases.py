@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_interp.cli.exit_codes import DONE
 from lightning_interp.cli.plain_json import print_json
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.sources.metrics.registry import FORMATS
+from lightning_interp.sources.metrics import registry
 
 if TYPE_CHECKING:
     from lightning_interp.core.timeline import Timeline
@@ -28,7 +28,7 @@ EPILOG = """examples:
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the ``phases`` command."""
-    formats = FORMATS[::-1]  # the usual ones are tried last
+    formats = registry.FORMATS[::-1]  # the usual ones are tried last
     parser = subparsers.add_parser(
         "phases",
         help="find the phases of learning in a metrics history "

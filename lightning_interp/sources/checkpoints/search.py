@@ -10,7 +10,7 @@ from lightning_interp.core.errors import CheckpointError
 from lightning_interp.sources.checkpoints.files import Files, files_at
 from lightning_interp.sources.checkpoints.format import Match, Place
 from lightning_interp.sources.checkpoints.refused import refuse
-from lightning_interp.sources.checkpoints.registry import FORMATS, known_suffixes
+from lightning_interp.sources.checkpoints.registry import known_suffixes, matches_at
 from lightning_interp.sources.checkpoints.step_names import compiled, step_in_name
 
 _BESIDE = ("optimizer*", "scheduler*", "scaler*", "training_args*", "rng_state*", "random_states*", "frozen_*", "probe.*")
@@ -83,11 +83,11 @@ def _under(files: Files, path: str, pattern: re.Pattern[str] | None, *, depth: i
 
 
 def _at(place: Place, pattern: re.Pattern[str] | None) -> list[Found] | None:
-    """Checkpoints that a place itself is, by the first format that knows it; None if none does."""
-    for each in FORMATS:
-        if (matches := each.matches(place)) is not None:
-            return [_found(place.files, each.NAME, match, pattern) for match in matches]
-    return None
+    """Checkpoints that a place itself is, None if no format knows it."""
+    if (known := matches_at(place)) is None:
+        return None
+    kind, matches = known
+    return [_found(place.files, kind, match, pattern) for match in matches]
 
 
 def _found(files: Files, kind: str, match: Match, pattern: re.Pattern[str] | None) -> Found:
