@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lightning_interp.core.errors import CheckpointError
+from lightning_interp.sources.checkpoints.format import Found
 from lightning_interp.sources.checkpoints.integrity import Finding, Inspected, check_headers, check_holes
 from lightning_interp.sources.checkpoints.reading import read_header
-from lightning_interp.sources.checkpoints.search import Found, find_checkpoints
+from lightning_interp.sources.checkpoints.search import find_checkpoints
 from lightning_interp.store.file_identity import stamp
 
 

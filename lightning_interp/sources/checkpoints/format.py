@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a format of checkpoints is: a module that says what of it lies at a path, and reads one file of it."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,24 @@ from torch import Tensor
 
 from lightning_interp.core.recycling import RecycledMemory
 from lightning_interp.sources.checkpoints.files import Files
+from lightning_interp.sources.checkpoints.step_names import step_in_name
+
+
+@dataclass(frozen=True)
+class Found:
+    """One checkpoint.
+
+    Attributes:
+        where: What the user is shown, and what later starts know it by.
+        kind: Name of its format.
+        files: The files its tensors lie in, as paths or URLs.
+        named_step: Step its name says, None if it says none.
+    """
+
+    where: str
+    kind: str
+    files: tuple[str, ...]
+    named_step: int | None
 
 
 @dataclass(frozen=True)
@@ -31,41 +50,30 @@ class Header:
 
 @dataclass(frozen=True)
 class Place:
-    """A path that is searched: a file, or a folder with the names in it.
+    """A path that is searched.
 
     Attributes:
         files: The tree it lies in.
         path: Its path there.
         names: Names in the folder; None for a file.
+        pattern: The user's pattern of steps in names.
     """
 
     files: Files
     path: str
     names: frozenset[str] | None
+    pattern: re.Pattern[str] | None
 
-    @property
-    def name(self) -> str:
-        """Last part of the path."""
-        return self.path.rsplit("/", 1)[-1]
-
-
-@dataclass(frozen=True)
-class Match:
-    """One checkpoint at a place.
-
-    Attributes:
-        path: What it is called by; the step is searched in it.
-        parts: Paths of the files its tensors lie in.
-        step: Its step if the format's own names say it, whatever pattern the user gave.
-    """
-
-    path: str
-    parts: tuple[str, ...]
-    step: int | None = None
+    def checkpoint(self, kind: str, *parts: str) -> Found:
+        """The place as one checkpoint of a format, its tensors in files at some paths."""
+        files = tuple(self.files.shown(part) for part in parts)
+        return Found(self.files.shown(self.path), kind, files, step_in_name(self.path, self.pattern))
 
 
 class CheckpointFormat(Protocol):
-    """A format is a module with these five names, and a line in `registry`.
+    """A format is a module with these names, and a line in `registry`.
+
+    A file that is damaged or refused raises `CheckpointError`, one that is gone `FileNotFoundError`.
 
     Attributes:
         NAME: What `Found.kind` says.
@@ -75,46 +83,21 @@ class CheckpointFormat(Protocol):
     NAME: str
     SUFFIXES: tuple[str, ...]
 
-    def matches(self, place: Place, /) -> Sequence[Match] | None:
-        """Checkpoints of this format that the place itself is, None if it is something else.
-
-        A folder may be one checkpoint, or hold those of a run; what lies in folders below it is searched later.
-
-        Raises:
-            CheckpointError: The place is of this format, and damaged.
-        """
+    def matches(self, place: Place, /) -> list[Found] | None:
+        """Checkpoints of this format that the place itself is, a file or a folder; None if it is something else."""
         ...
 
     def header(self, path: Path, /) -> Header:
-        """Names, shapes and step of one file; no tensor is read.
-
-        Raises:
-            CheckpointError: It is damaged or refused.
-            FileNotFoundError: It is gone.
-        """
+        """Names, shapes and step of one file; no tensor is read."""
         ...
 
     def tensors(self, path: Path, memory: RecycledMemory | None, /) -> dict[str, Tensor]:
-        """Tensors of one file by name, checked by what checksums the format has.
-
-        Args:
-            path: The file.
-            memory: Where tensors go that are copied out of a file; None for fresh memory.
-
-        Raises:
-            CheckpointError: It is damaged or refused.
-            FileNotFoundError: It is gone.
-        """
+        """Tensors of one file by name, checked by what checksums it has; copies go into `memory` if it is given."""
         ...
 
 
-def single_file(place: Place, suffixes: tuple[str, ...]) -> list[Match] | None:
-    """The place as a checkpoint in one file with one of these suffixes, None if it is none."""
-    return [Match(place.path, (place.path,))] if place.names is None and place.name.endswith(suffixes) else None
-
-
 def whole_number(value: Any) -> int | None:
-    """A number from 0 on that a file's metadata hold, as a number or as text, None if they hold none."""
+    """A number from 0 on that a file's metadata hold, as a number or as text; None if they hold none."""
     try:
         number = int(value)
     except (TypeError, ValueError):

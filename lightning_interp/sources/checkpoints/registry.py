@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The formats of checkpoints. One more is a module as `format` describes it, and a line here."""
 
-from collections.abc import Sequence
-
 from lightning_interp.sources.checkpoints import run_snapshots, safetensors_file, torch_save
-from lightning_interp.sources.checkpoints.format import CheckpointFormat, Match, Place
+from lightning_interp.sources.checkpoints.format import CheckpointFormat, Found, Place
 
 FORMATS: tuple[CheckpointFormat, ...] = (
     run_snapshots,
@@ -14,14 +12,13 @@ FORMATS: tuple[CheckpointFormat, ...] = (
 """In the order in which they are tried."""
 
 
-def matches_at(place: Place) -> tuple[str, Sequence[Match]] | None:
-    """Name of the first format that knows a place, and the checkpoints the place is; None if none does.
+def found_at(place: Place) -> list[Found] | None:
+    """The checkpoints that a place itself is, by the first format that knows it; None if none does.
 
     Raises:
         CheckpointError: The place is of a format, and damaged.
     """
-    tried = ((each.NAME, each.matches(place)) for each in FORMATS)
-    return next(((name, matches) for name, matches in tried if matches is not None), None)
+    return next((found for each in FORMATS if (found := each.matches(place)) is not None), None)
 
 
 def format_named(name: str) -> CheckpointFormat:

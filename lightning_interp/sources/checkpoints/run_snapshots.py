@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_interp.core.recycling import RecycledMemory
 from lightning_interp.sources.checkpoints import safetensors_file
-from lightning_interp.sources.checkpoints.format import Header, Match, Place, whole_number
+from lightning_interp.sources.checkpoints.format import Found, Header, Place, whole_number
 from lightning_interp.sources.checkpoints.step_names import step_in_name
 from lightning_interp.store.layout import MANIFEST, SNAPSHOTS
 from lightning_interp.store.snapshots import snapshot_in
@@ -19,14 +19,15 @@ SUFFIXES: tuple[str, ...] = ()
 """None: a snapshot without its run directory is a safetensors file like any other."""
 
 
-def matches(place: Place) -> list[Match] | None:
+def matches(place: Place) -> list[Found] | None:
     """Every snapshot of a run directory."""
     if not {MANIFEST, SNAPSHOTS} <= (place.names or frozenset()):
         return None
     folder = f"{place.path}/{SNAPSHOTS}"
     names = sorted(place.files.names(folder))
     steps = [name for name in names if name.startswith("step_") and name.endswith(".safetensors")]
-    return [Match(f"{folder}/{name}", (f"{folder}/{name}",), step_in_name(name)) for name in steps]
+    where = {name: place.files.shown(f"{folder}/{name}") for name in steps}
+    return [Found(where[name], NAME, (where[name],), step_in_name(name)) for name in steps]
 
 
 def header(path: Path) -> Header:

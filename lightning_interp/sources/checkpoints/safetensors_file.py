@@ -9,20 +9,18 @@ from torch import Tensor
 from lightning_interp.core.errors import CheckpointError
 from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.recycling import RecycledMemory
-from lightning_interp.sources.checkpoints.format import Header, Match, Place, single_file, whole_number
-from lightning_interp.sources.checkpoints.parts import INDEX, hugging_face_folder, indexed
+from lightning_interp.sources.checkpoints.format import Found, Header, Place, whole_number
+from lightning_interp.sources.checkpoints.parts import INDEX, file_or_folder, indexed
 
 NAME = "safetensors"
 SUFFIXES: tuple[str, ...] = (".safetensors",)
 
 
-def matches(place: Place) -> list[Match] | None:
+def matches(place: Place) -> list[Found] | None:
     """A file of its own, an index that names such files, or a folder in the Hugging Face layout."""
-    if place.names is not None:
-        return hugging_face_folder(place, "model.safetensors")
-    if place.name.endswith(INDEX) and SUFFIXES[0] in place.name:
-        return [Match(place.path, indexed(place, place.path))]
-    return single_file(place, SUFFIXES)
+    if place.names is None and place.path.endswith(INDEX) and SUFFIXES[0] in place.path.rsplit("/", 1)[-1]:
+        return indexed(place, NAME, place.path)
+    return file_or_folder(place, NAME, SUFFIXES, "model.safetensors")
 
 
 def header(path: Path) -> Header:

@@ -3,36 +3,18 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatch
 
 from lightning_interp.core.errors import CheckpointError
 from lightning_interp.sources.checkpoints.files import Files, files_at
-from lightning_interp.sources.checkpoints.format import Match, Place
-from lightning_interp.sources.checkpoints.refused import refuse
-from lightning_interp.sources.checkpoints.registry import known_suffixes, matches_at
-from lightning_interp.sources.checkpoints.step_names import compiled, step_in_name
+from lightning_interp.sources.checkpoints.format import Found, Place
+from lightning_interp.sources.checkpoints.parts import refuse_ranks
+from lightning_interp.sources.checkpoints.registry import found_at, known_suffixes
+from lightning_interp.sources.checkpoints.step_names import compiled
 
 _BESIDE = ("optimizer*", "scheduler*", "scaler*", "training_args*", "rng_state*", "random_states*", "frozen_*", "probe.*")
 """Files that lie beside weights and hold none."""
 _DEEPEST = 4
-
-
-@dataclass(frozen=True)
-class Found:
-    """One checkpoint.
-
-    Attributes:
-        where: What the user is shown, and what later starts know it by.
-        kind: Name of its format.
-        files: The files its tensors lie in, as paths or URLs.
-        named_step: Step its name says, None if it says none.
-    """
-
-    where: str
-    kind: str
-    files: tuple[str, ...]
-    named_step: int | None
 
 
 def find_checkpoints(sources: Sequence[str], *, step_pattern: str | None = None) -> list[Found]:
@@ -64,14 +46,14 @@ def find_checkpoints(sources: Sequence[str], *, step_pattern: str | None = None)
 def _under(files: Files, path: str, pattern: re.Pattern[str] | None, *, depth: int) -> Iterator[Found]:
     """Checkpoints at or under one path."""
     if not files.is_folder(path):
-        yield from _at(Place(files, path, None), pattern) or ()
+        yield from found_at(Place(files, path, None, pattern)) or ()
         return
-    place = Place(files, path, frozenset(files.names(path)))
-    here = _at(place, pattern)
+    place = Place(files, path, frozenset(files.names(path)), pattern)
+    here = found_at(place)
     if here is not None:
         yield from here
         return
-    refuse(place)
+    refuse_ranks(place)
     suffixes = known_suffixes()
     for name in sorted(place.names or ()):
         below = f"{path}/{name}"
@@ -79,17 +61,4 @@ def _under(files: Files, path: str, pattern: re.Pattern[str] | None, *, depth: i
             if depth < _DEEPEST:
                 yield from _under(files, below, pattern, depth=depth + 1)
         elif name.endswith(suffixes) and not any(fnmatch(name, beside) for beside in _BESIDE):
-            yield from _at(Place(files, below, None), pattern) or ()
-
-
-def _at(place: Place, pattern: re.Pattern[str] | None) -> list[Found] | None:
-    """Checkpoints that a place itself is, None if no format knows it."""
-    if (known := matches_at(place)) is None:
-        return None
-    kind, matches = known
-    return [_found(place.files, kind, match, pattern) for match in matches]
-
-
-def _found(files: Files, kind: str, match: Match, pattern: re.Pattern[str] | None) -> Found:
-    step = match.step if match.step is not None else step_in_name(match.path, pattern)
-    return Found(files.shown(match.path), kind, tuple(files.shown(part) for part in match.parts), step)
+            yield from found_at(Place(files, below, None, pattern)) or ()

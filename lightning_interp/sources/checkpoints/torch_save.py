@@ -11,8 +11,8 @@ from torch import Tensor
 from lightning_interp.core.errors import CheckpointError
 from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.recycling import RecycledMemory
-from lightning_interp.sources.checkpoints.format import Header, Match, Place, single_file
-from lightning_interp.sources.checkpoints.parts import INDEX, hugging_face_folder, indexed
+from lightning_interp.sources.checkpoints.format import Found, Header, Place
+from lightning_interp.sources.checkpoints.parts import INDEX, file_or_folder, indexed
 from lightning_interp.sources.checkpoints.pickle_reader import Placeholder, StoredTensor
 from lightning_interp.sources.checkpoints.torch_zip import TorchZip, shown
 
@@ -24,13 +24,11 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "params
 _EXTRA_STATE = "_extra_state"  # of torch.nn.Module.get_extra_state: anything, and no parameter
 
 
-def matches(place: Place) -> list[Match] | None:
+def matches(place: Place) -> list[Found] | None:
     """A file of its own, an index of parts, or a folder in the Hugging Face layout."""
-    if place.names is not None:
-        return hugging_face_folder(place, "pytorch_model.bin")
-    if place.name.endswith(INDEX):
-        return [Match(place.path, indexed(place, place.path))]
-    return single_file(place, SUFFIXES)
+    if place.names is None and place.path.endswith(INDEX):
+        return indexed(place, NAME, place.path)
+    return file_or_folder(place, NAME, SUFFIXES, "pytorch_model.bin")
 
 
 def header(path: Path) -> Header:

@@ -10,24 +10,12 @@ Row = tuple[int, int, list[tuple[str, Any]]]
 
 
 class MetricsFormat(Protocol):
-    """A format is a module with these two functions, and a line in `registry`."""
+    """A format is a module with these two functions, and a line in `registry`. Both raise `MetricsError`."""
 
     def matches(self, path: Path, /) -> Path | None:
-        """The file or folder of this format that a path stands for, None if there is none.
-
-        Raises:
-            MetricsError: It stands for several.
-        """
+        """The one file or folder of this format that a path stands for, None if there is none."""
         ...
 
     def rows(self, path: Path, resumed: Mapping[int, int], /) -> Iterator[Row]:
-        """Rows of what `matches` gave, in the order of the file.
-
-        Args:
-            path: The file or folder.
-            resumed: Of a resumed run: by attempt, the step it continued from. For formats whose rows have an attempt.
-
-        Raises:
-            MetricsError: It cannot be read; the message names file, line, column and a way out.
-        """
+        """Rows of what `matches` gave; `resumed`, the step each later start continued from, is for rows with an attempt."""
         ...
