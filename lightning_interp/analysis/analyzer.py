@@ -25,6 +25,7 @@ from lightning_interp.core.errors import CorruptSnapshotError
 from lightning_interp.core.records import Probe, Record, Snapshot
 from lightning_interp.core.tca_settings import PREFIX
 from lightning_interp.store.analysis_state import WEIGHTS_ONLY, Stage, read_state
+from lightning_interp.store.file_identity import Identity, file_identity
 from lightning_interp.store.jsonl import cut_torn_tail
 from lightning_interp.store.layout import (
     MANIFEST,
@@ -39,7 +40,7 @@ from lightning_interp.store.manifest import read_manifest
 from lightning_interp.store.probe_file import read_probe
 from lightning_interp.store.recordlog import append_record, read_records
 from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
-from lightning_interp.store.tensor_file import file_identity, write_tensors
+from lightning_interp.store.tensor_file import write_tensors
 
 
 class Analyzer:
@@ -71,7 +72,7 @@ class Analyzer:
         self.manifest = read_manifest(run_dir)
         self._attempt = self.manifest.attempt
         self._superseded = False
-        self._manifest_read: tuple[int, int] | None = None
+        self._manifest_read: Identity | None = None
         self._folded = RecordHistory(read_records(run_dir, self.manifest), n_classes=self.state.n_classes)
         self._incomplete: set[int] | None = None
         self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it

@@ -8,7 +8,7 @@ from rich.table import Table
 from lightning_interp.core.terminal import PlainConsole
 from lightning_interp.core.timeline import Alarm, Phase, Stage, Timeline
 from lightning_interp.phases.latent_states import LatentStates
-from lightning_interp.sources.metrics.metrics_file import MetricsHistory
+from lightning_interp.sources.metrics.history import MetricsHistory
 
 
 def show(history: MetricsHistory, timeline: Timeline, console: PlainConsole | None = None) -> None:

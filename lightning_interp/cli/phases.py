@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from lightning_interp.cli.exit_codes import DONE
 from lightning_interp.cli.plain_json import print_json
 from lightning_interp.core.errors import MetricsError
+from lightning_interp.sources.metrics import registry
 
 if TYPE_CHECKING:
     from lightning_interp.core.timeline import Timeline
-    from lightning_interp.sources.metrics.metrics_file import MetricsHistory
+    from lightning_interp.sources.metrics.history import MetricsHistory
 
 
 EPILOG = """examples:
@@ -27,18 +28,17 @@ EPILOG = """examples:
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the ``phases`` command."""
+    formats = registry.FORMATS[::-1]  # the usual ones are tried last
     parser = subparsers.add_parser(
         "phases",
-        help="find the phases of learning in a metrics history (CSV, JSONL, W&B, TensorBoard or a run directory)",
+        help="find the phases of learning in a metrics history "
+        f"({', '.join(each.name for each in formats)} or a run directory)",
         description="Finds memorization, circuit formation and cleanup in logged losses. Columns: step, train_loss, "
         "heldout_loss (or val_loss, test_loss), train_accuracy, heldout_accuracy, and any other record name.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    kinds = (
-        "CSV with a header, JSON lines, a W&B run on disk (its folder or .wandb file), a TensorBoard log (event file or "
-        "folder), or a run directory"
-    )
+    kinds = f"{', '.join(each.description for each in formats)}, or a run directory"
     parser.add_argument("file", type=Path, metavar="FILE", nargs="?", help=kinds)
     parser.add_argument("--json", action="store_true", help="print the timeline as one JSON object on stdout")
     parser.add_argument(
@@ -109,7 +109,7 @@ def _classes(text: str) -> int:
 
 
 def _read(path: Path, classes: int | None) -> "tuple[MetricsHistory, int | None]":
-    from lightning_interp.sources.metrics.metrics_file import read_metrics
+    from lightning_interp.sources.metrics.history import read_metrics
 
     if not (path / "run.json").is_file():
         return read_metrics(path), classes

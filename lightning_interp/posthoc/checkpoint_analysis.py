@@ -28,7 +28,7 @@ from lightning_interp.core.imports import where_it_is
 from lightning_interp.core.records import Probe, ProbeStep
 from lightning_interp.core.tca_settings import TCA
 from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec
-from lightning_interp.posthoc.checkpoint_intake import Taking
+from lightning_interp.posthoc.checkpoint_intake import CheckpointIntake
 from lightning_interp.posthoc.checkpoint_mapping import MapOrder, Mapped, Mapper
 from lightning_interp.posthoc.checkpoint_survey import Survey
 from lightning_interp.posthoc.map_engines import map_inline, map_local, map_ray
@@ -159,51 +159,53 @@ def analyze_survey(
         device=options.device,
     )
     with analyzer_lock(out, wait_s=1.0), _threads(options.threads):
-        taking = Taking(analyzer_for(out, replace(order, strict=options.strict)), survey)
-        observed = _observe(taking, order, options, on_progress)
-    pending = tuple(m.name for m in order.measures if taking.lacks_outputs(m))
-    return CheckpointAnalysis(open_run(out), observed, taking.findings, tuple(taking.notices), pending)
+        intake = CheckpointIntake(analyzer_for(out, replace(order, strict=options.strict)), survey)
+        observed = _observe(intake, order, options, on_progress)
+    pending = tuple(m.name for m in order.measures if intake.lacks_outputs(m))
+    return CheckpointAnalysis(open_run(out), observed, intake.findings, tuple(intake.notices), pending)
 
 
 def _observe(
-    taking: Taking, order: StartOrder, options: CheckpointOptions, on_progress: Callable[[int, int], None]
+    intake: CheckpointIntake, order: StartOrder, options: CheckpointOptions, on_progress: Callable[[int, int], None]
 ) -> tuple[int, ...]:
-    """Map what lacks values and take it in, in order of steps."""
-    items = taking.lacking()
+    """Map what lacks values and add it, in order of steps."""
+    items = intake.lacking()
     total, done = len(items), 0
     on_progress(0, total)
-    taking.begin()
+    intake.begin()
     try:
-        for mapped in _mapped(taking, items, order, options):
-            taking.take(mapped)
+        for mapped in _mapped(intake, items, order, options):
+            intake.add(mapped)
             done += 1
             on_progress(done, total)
     except BaseException:
-        taking.end("stopped")
+        intake.end("stopped")
         raise
-    taking.end("finished")
-    return taking.observed
+    intake.end("finished")
+    return intake.observed
 
 
-def _mapped(taking: Taking, items: list[Inspected], order: StartOrder, options: CheckpointOptions) -> Iterator[Mapped]:
+def _mapped(
+    intake: CheckpointIntake, items: list[Inspected], order: StartOrder, options: CheckpointOptions
+) -> Iterator[Mapped]:
     """Results as they come. Before workers take over, one checkpoint must have shown here how outputs are found."""
-    mapper = Mapper(taking.analyzer.observer)
+    mapper = Mapper(intake.analyzer.observer)
     if options.workers == 1 and options.engine == "local":
         yield from map_inline(mapper, items)
         return
     first = 0
-    while first < len(items) and taking.analyzer.observer.chooses:
+    while first < len(items) and intake.analyzer.observer.chooses:
         yield mapper(items[first])
         first += 1
-    rest, packed = items[first:], _map_order(taking, order, options)
+    rest, packed = items[first:], _map_order(intake, order, options)
     if options.engine == "ray":
         yield from map_ray(packed, rest, workers=options.workers)
     else:
         yield from map_local(packed, rest, workers=options.workers)
 
 
-def _map_order(taking: Taking, order: StartOrder, options: CheckpointOptions) -> MapOrder:
-    analyzer = taking.analyzer
+def _map_order(intake: CheckpointIntake, order: StartOrder, options: CheckpointOptions) -> MapOrder:
+    analyzer = intake.analyzer
     return MapOrder(
         factory=options.module,
         measures=order.measures,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taking in what mapped checkpoints gave, in order of steps, and telling which of them to distrust."""
+"""What mapped checkpoints gave, added to the run in order of steps, and which of them to distrust."""
 
 import time
 from collections import deque
@@ -9,16 +9,17 @@ from lightning_interp.analysis.analyzer import Analyzer
 from lightning_interp.analysis.measuring import needs_outputs
 from lightning_interp.measures import Measure
 from lightning_interp.posthoc.checkpoint_mapping import Mapped
-from lightning_interp.posthoc.checkpoint_survey import Survey, plain_stamp
+from lightning_interp.posthoc.checkpoint_survey import Survey
 from lightning_interp.sources.checkpoints.integrity import Finding, Inspected, check_order, duplicate
 from lightning_interp.store.analysis_state import Stage
+from lightning_interp.store.file_identity import stamp
 from lightning_interp.store.jsonl import append_line, cut_torn_tail, read_lines
 from lightning_interp.store.layout import CHECKPOINTS
 
 TIMELINE_EVERY_S = 2.0
 
 
-class Taking:
+class CheckpointIntake:
     """Feeds one analyzer with mapped checkpoints.
 
     Args:
@@ -72,7 +73,7 @@ class Taking:
     def _was_mended(self, each: Inspected) -> bool:
         """Whether a step was left out that has another file now, or one that was still being written then."""
         line = self._left_out.get(each.step)
-        return line is not None and (line["where"], line.get("stamp")) != (each.found.where, plain_stamp(each.found))
+        return line is not None and (line["where"], line.get("stamp")) != (each.found.where, stamp(each.found.files))
 
     def begin(self) -> None:
         """Note what headers told."""
@@ -84,11 +85,11 @@ class Taking:
                 line = {"step": finding.step, "where": finding.where, "stamp": None, "digest": None}
                 append_line(self._path, line | {"left_out": finding.text})
 
-    def take(self, mapped: Mapped) -> None:
-        """Take in one result; those of later steps wait for the earlier ones."""
+    def add(self, mapped: Mapped) -> None:
+        """Add one result; those of later steps wait for the earlier ones."""
         self._waiting[mapped.inspected.step] = mapped
         while self._order and self._order[0] in self._waiting:
-            self._take_in(self._waiting.pop(self._order.popleft()))
+            self._add_next(self._waiting.pop(self._order.popleft()))
 
     def end(self, stage: Stage) -> None:
         """Say on disk how the analysis ended, and which steps are not to be trusted."""
@@ -100,7 +101,7 @@ class Taking:
         }
         self.analyzer.finish(stage)
 
-    def _take_in(self, mapped: Mapped) -> None:
+    def _add_next(self, mapped: Mapped) -> None:
         inspected, content = mapped.inspected, mapped.content
         for notice in mapped.notices:
             self.analyzer.state.notice(notice)
@@ -125,7 +126,7 @@ class Taking:
 
     def _note(self, each: Inspected, finding: Finding | None, *, digest: str | None) -> None:
         """One line on a checkpoint; only the digest of one that was measured is kept."""
-        line = {"step": each.step, "where": each.found.where, "stamp": plain_stamp(each.found)}
+        line = {"step": each.step, "where": each.found.where, "stamp": stamp(each.found.files)}
         line |= {"digest": digest if finding is None else None, "left_out": None if finding is None else finding.text}
         append_line(self._path, line)
 

@@ -116,7 +116,7 @@ class Mapper:
         return replace(mapped, notices=tuple(self._observer.state.notices[before:]))
 
     def _mapped(self, inspected: Inspected) -> Mapped:
-        tensors = read_checkpoint(inspected.found, self._memory).tensors
+        tensors = read_checkpoint(inspected.found, self._memory)
         content = content_of(tensors)
         if content.not_finite:
             shown = ", ".join(content.not_finite[:3]) + (" ..." if len(content.not_finite) > 3 else "")

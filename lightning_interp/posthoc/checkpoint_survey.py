@@ -3,14 +3,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lightning_interp.core.errors import CheckpointError
-from lightning_interp.sources.checkpoints.found import Found, find_checkpoints
+from lightning_interp.sources.checkpoints.format import Found
 from lightning_interp.sources.checkpoints.integrity import Finding, Inspected, check_headers, check_holes
 from lightning_interp.sources.checkpoints.reading import read_header
-
-Stamp = tuple[int, int] | None
+from lightning_interp.sources.checkpoints.search import find_checkpoints
+from lightning_interp.store.file_identity import stamp
 
 
 @dataclass(frozen=True)
@@ -21,13 +20,13 @@ class Survey:
         sources: What was looked through.
         kept: Checkpoints to analyze.
         findings: What headers alone tell.
-        headers: Every checkpoint with a readable header, with its file's identity, for a later look at a growing folder.
+        headers: Every checkpoint with a readable header, with the stamp of its files, for a later look at a growing folder.
     """
 
     sources: tuple[str, ...]
     kept: tuple[Inspected, ...]
     findings: tuple[Finding, ...]
-    headers: Mapping[str, tuple[Stamp, Inspected]] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, tuple[list[int] | None, Inspected]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, sources: Sequence[str], *, step_pattern: str | None = None, earlier: "Survey | None" = None) -> "Survey":
@@ -43,18 +42,18 @@ class Survey:
             CheckpointError: A source holds no checkpoint.
         """
         findings: list[Finding] = []
-        headers: dict[str, tuple[Stamp, Inspected]] = {}
+        headers: dict[str, tuple[list[int] | None, Inspected]] = {}
         for found in find_checkpoints(sources, step_pattern=step_pattern):
-            stamp = _stamp(found)
+            now = stamp(found.files)
             known = earlier.headers.get(found.where) if earlier is not None else None
-            if known is not None and known[0] == stamp is not None:
+            if known is not None and known[0] == now is not None:
                 headers[found.where] = known
                 continue
             inspected = _inspected(found)
             if isinstance(inspected, Finding):
                 findings.append(inspected)
             else:
-                headers[found.where] = stamp, inspected
+                headers[found.where] = now, inspected
         kept, more = check_headers([inspected for _, inspected in headers.values()])
         steps = [finding.step for finding in findings if finding.step is not None]
         holes = check_holes([*steps, *(inspected.step for _, inspected in headers.values())], ", ".join(sources))
@@ -91,18 +90,3 @@ def _inspected(found: Found) -> Inspected | Finding:
 def _reason(err: CheckpointError, found: Found) -> str:
     """What is wrong, without the name of the checkpoint, which is shown before it."""
     return f"{str(err).removeprefix(f'{found.where}: ').rstrip('.')}; left out"
-
-
-def plain_stamp(found: Found) -> list[int] | None:
-    """What changes when a checkpoint's files do, as JSON has it; None for what cannot be asked, such as a URL."""
-    stamp = _stamp(found)
-    return None if stamp is None else list(stamp)
-
-
-def _stamp(found: Found) -> Stamp:
-    """What changes when a file does; None for what cannot be asked."""
-    try:
-        states = [Path(file).stat() for file in found.files]
-    except OSError:
-        return None
-    return sum(state.st_size for state in states), max(state.st_mtime_ns for state in states)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_interp.core.errors import CorruptSnapshotError
 from lightning_interp.store.crc32 import crc32
+from lightning_interp.store.file_identity import file_identity
 
 _CHECKSUMS = "crc32"
 
@@ -91,15 +92,6 @@ def read_tensors(path: Path, names: Iterable[str] | None = None) -> TensorFile:
             # safetensors opens the file by name twice, for its header and for its bytes: it may have been replaced between.
             if before is None or file_identity(path) == before:
                 raise
-
-
-def file_identity(path: Path) -> tuple[int, int] | None:
-    """What is another once a file was replaced by one renamed into its place; None where there is no file."""
-    try:
-        state = path.stat()
-    except FileNotFoundError:
-        return None
-    return state.st_ino, state.st_mtime_ns
 
 
 def _read_once(path: Path, names: list[str] | None) -> TensorFile:

@@ -7,7 +7,7 @@ import pytest
 
 from lightning_interp.dashboards.figures import MAX_POINTS, phase_timeline_figure, step_offset, tick_steps, write_html
 from lightning_interp.phases import PHASE_NAMES, Phase, Timeline, detect_phases
-from lightning_interp.sources.metrics.metrics_file import read_metrics
+from lightning_interp.sources.metrics.history import read_metrics
 
 REFERENCE = Path(__file__).parents[1] / "data" / "modular_addition_p113.csv"
 

@@ -16,7 +16,7 @@ import torch
 from lightning_interp.core.records import Record
 from lightning_interp.core.timeline import Alarm, Phase, Timeline
 from lightning_interp.phases import detect_phases
-from lightning_interp.sources.metrics.metrics_file import read_metrics
+from lightning_interp.sources.metrics.history import read_metrics
 from lightning_interp.store.analysis_state import AnalysisState
 from lightning_interp.store.components_file import FollowState, StoredComponents, write_components
 from lightning_interp.store.jsonl import append_line

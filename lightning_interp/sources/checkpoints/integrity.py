@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from lightning_interp.core.finite import all_finite
-from lightning_interp.sources.checkpoints.found import Found
-from lightning_interp.sources.checkpoints.reading import Header
+from lightning_interp.sources.checkpoints.format import Found, Header
 from lightning_interp.store.tensor_file import checksum
 
 SAMPLED = 16_384

@@ -6,25 +6,22 @@ import struct
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from torch import Tensor
 
 from lightning_interp.core.errors import CheckpointError
 from lightning_interp.core.recycling import RecycledMemory
-from lightning_interp.sources.checkpoints.pickle_reader import Limits, Placeholder, StoredTensor, read_pickle
+from lightning_interp.sources.checkpoints.pickle_reader import Limits, StoredTensor, read_pickle
 from lightning_interp.store.crc32 import crc32
 
 _CHUNK = 2**20  # bytes: checksummed and copied while they are in the processor's cache
 _LOCAL_HEADER = 30  # bytes before the name of each member
 _SIGNATURE = b"PK\x03\x04"  # of that header
-_STEP_KEYS = ("global_step", "step", "iteration")
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "params", "weights")
-_EXTRA_STATE = "_extra_state"  # of torch.nn.Module.get_extra_state: anything, and no parameter
 _SHOWN = 60
 
 # Imported when first used, for names of members that are not marked as UTF-8.
@@ -116,9 +113,9 @@ class TorchZip:
     def _storage_member(self, stored: StoredTensor) -> zipfile.ZipInfo:
         member = self._members.get(f"{self._root}/data/{stored.key}")
         if member is None:
-            raise _damaged(self.path, f"storage {_shown(stored.key)} is missing")
+            raise _damaged(self.path, f"storage {shown(stored.key)} is missing")
         if member.file_size != stored.nbytes:
-            reason = f"storage {_shown(stored.key)} has {member.file_size} bytes, expected {stored.nbytes}"
+            reason = f"storage {shown(stored.key)} has {member.file_size} bytes, expected {stored.nbytes}"
             raise _damaged(self.path, reason)
         return member
 
@@ -158,7 +155,7 @@ class TorchZip:
         member = self._members[name]
         if member.file_size > limit:
             raise CheckpointError(
-                f"{self.path}: {_shown(name)} has {member.file_size} bytes, more than the {limit} that are read. "
+                f"{self.path}: {shown(name)} has {member.file_size} bytes, more than the {limit} that are read. "
                 "Save the state dict alone."
             )
         return self._bytes(member, RecycledMemory()).numpy().tobytes()
@@ -173,75 +170,7 @@ class TorchZip:
             )
 
 
-def state_dict_of(
-    content: object, *, needed: Container[str] | None = None
-) -> tuple[dict[str, StoredTensor], int | None, int | None]:
-    """The state dict within what a checkpoint holds, its global step and its epoch.
-
-    Args:
-        content: What `TorchZip.content` gives: the state dict itself, or a dict with it under one of the usual keys.
-        needed: Names that must be tensors; None for all that are no plain values.
-
-    Returns:
-        Stored tensors by name, the step and the epoch, each None where there is none.
-
-    Raises:
-        CheckpointError: There is no state dict, or a class that is not known here hides a tensor of it.
-    """
-    found = next(_state_dicts(content), None) or next(_state_dicts(content, hidden=True), None)
-    if found is None:
-        raise CheckpointError(
-            f"No state dict found: {_described(content)}. Save one with torch.save(model.state_dict(), path)."
-        )
-    for name, value in found.items():
-        if _hides(name, value) and (needed is None or name in needed):
-            raise CheckpointError(
-                f"{_shown(name)}: a needed tensor hides behind {value.text}, which is not resolved. "
-                "Save it as a plain tensor, or leave it out."
-            )
-    tensors = {name: value for name, value in found.items() if type(name) is str and type(value) is StoredTensor}
-    entries: dict[Any, Any] = content if type(content) is dict else {}
-    steps = (_count(entries.get(key)) for key in _STEP_KEYS)
-    return tensors, next((step for step in steps if step is not None), None), _count(entries.get("epoch"))
-
-
-def _state_dicts(content: Any, *, levels: int = 2, hidden: bool = False) -> Iterator[dict[Any, Any]]:
-    """Every dict with tensors by name, those under the usual keys before the dict that has these keys.
-
-    With `hidden`, dicts under the usual keys with what may be tensors of classes that are not known here.
-    """
-    if type(content) is not dict:
-        return
-    for key in _WRAPPERS if levels else ():
-        yield from _state_dicts(content.get(key), levels=levels - 1, hidden=hidden)
-    if hidden and levels < 2 and any(_hides(name, value) for name, value in content.items()):
-        yield content
-    if any(type(name) is str and type(value) is StoredTensor for name, value in content.items()):
-        yield content
-
-
-def _hides(name: object, value: object) -> bool:
-    """Whether an entry of a state dict may be a tensor that was not rebuilt; a class or function itself is none."""
-    if type(name) is not str or name.endswith(_EXTRA_STATE):
-        return False
-    return type(value) is Placeholder and value.kind != "name"
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
-
-
-def _described(content: Any) -> str:
-    if type(content) is Placeholder:
-        return f"the file holds one object, {content.text}, which is not resolved"
-    if type(content) is not dict:
-        return f"the file holds a {type(content).__name__}"
-    hidden = [f"{_shown(key)} is {value.text}" for key, value in content.items() if type(value) is Placeholder]
-    keys = ", ".join(_shown(key) for key in list(content)[:20])
-    return f"its top-level keys are {keys or 'none'}" + (f" ({', '.join(hidden[:5])})" if hidden else "")
-
-
-def _shown(text: object) -> str:
+def shown(text: object) -> str:
     """A name from the file for a message, with control characters escaped."""
     return repr(text[:_SHOWN]) if isinstance(text, str) else f"<{type(text).__name__}>"
 
@@ -264,11 +193,11 @@ def _checked_members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.
     counts = Counter(member.filename for member in members)
     twice = next((name for name, count in counts.items() if count > 1), None)
     if twice is not None:
-        raise _misleading(path, f"it has {counts[twice]} members named {_shown(twice)}")
+        raise _misleading(path, f"it has {counts[twice]} members named {shown(twice)}")
     ends = [*(member.header_offset for member in members[1:]), archive.start_dir]
     for member, end in zip(members, ends, strict=True):
         if reason := _complaint(member, end):
-            raise _misleading(path, f"member {_shown(member.orig_filename)} {reason}")
+            raise _misleading(path, f"member {shown(member.orig_filename)} {reason}")
     return {member.filename: member for member in members}
 
 
@@ -313,7 +242,7 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
 
 
 def _unreadable(path: Path, member: zipfile.ZipInfo, err: Exception) -> CheckpointError:
-    name, reason = _shown(member.filename), repr(str(err)[:200])
+    name, reason = shown(member.filename), repr(str(err)[:200])
     if "CRC" in reason:
         return CheckpointError(
             f"{path}: the bytes of {name} differ from their CRC32. The file is damaged, "

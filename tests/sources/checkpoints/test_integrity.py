@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from lightning_interp.sources.checkpoints.found import Found
+from lightning_interp.sources.checkpoints.format import Found, Header
 from lightning_interp.sources.checkpoints.integrity import (
     Inspected,
     check_headers,
@@ -10,7 +10,6 @@ from lightning_interp.sources.checkpoints.integrity import (
     check_order,
     content_of,
 )
-from lightning_interp.sources.checkpoints.reading import Header
 
 SHAPES = {"a": (2, 3), "b": (2,)}
 

@@ -4,7 +4,7 @@ import torch
 
 from lightning_interp.core.errors import CheckpointError
 from lightning_interp.sources.checkpoints.pickle_reader import Placeholder, StoredTensor
-from lightning_interp.sources.checkpoints.torch_zip import state_dict_of
+from lightning_interp.sources.checkpoints.torch_save import state_dict_of
 
 STORED = StoredTensor("0", torch.float32, 0, (1,), (1,), 4)
 

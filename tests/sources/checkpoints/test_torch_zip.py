@@ -22,7 +22,8 @@ from lightning_interp.core.errors import CheckpointError
 from lightning_interp.core.recycling import RecycledMemory
 from lightning_interp.sources.checkpoints.pickle_reader import Limits, Placeholder, StoredTensor
 from lightning_interp.sources.checkpoints.rebuild import _DTYPES
-from lightning_interp.sources.checkpoints.torch_zip import TorchZip, state_dict_of
+from lightning_interp.sources.checkpoints.torch_save import state_dict_of
+from lightning_interp.sources.checkpoints.torch_zip import TorchZip
 
 EMPTY = b"\x80\x02}q\x00."
 STORED = StoredTensor("0", torch.float32, 0, (1,), (1,), 4)
@@ -203,7 +204,8 @@ WATCHED = """
 import json, sys
 from pathlib import Path
 from lightning_interp.core.errors import CheckpointError
-from lightning_interp.sources.checkpoints.torch_zip import TorchZip, state_dict_of
+from lightning_interp.sources.checkpoints.torch_save import state_dict_of
+from lightning_interp.sources.checkpoints.torch_zip import TorchZip
 
 seen, before = [], set(sys.modules)
 names = {"pickle.find_class", "import", "exec", "compile", "os.system", "os.exec", "subprocess.Popen", "marshal.loads"}

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_interp import InterpMonitor, open_run
 from lightning_interp.cli.main import main
-from lightning_interp.sources.metrics.metrics_file import read_metrics
+from lightning_interp.sources.metrics.history import read_metrics
 
 EPOCHS, BATCHES, EVERY = 12, 8, 2
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A metrics history from a file: CSVLogger's output, an exported table, records.jsonl, a W&B run or a TensorBoard log.
+"""A metrics history from the rows of a file, whatever its format.
 
 Rows of one step are merged where their columns are disjoint or equal; blank cells and null mean not logged.
 """
@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.sources.metrics.metric_names import CURVE_NAMES, choose_columns, meaning_of, understood
-from lightning_interp.sources.metrics.metric_rows import Row, csv_rows, is_jsonl, jsonl_rows, open_text, wandb_rows
-from lightning_interp.sources.metrics.tensorboard_file import tensorboard_log, tensorboard_rows
-from lightning_interp.sources.metrics.wandb_file import wandb_file
+from lightning_interp.sources.metrics.columns import CURVE_NAMES, choose_columns, meaning_of, understood
+from lightning_interp.sources.metrics.format import Row
+from lightning_interp.sources.metrics.registry import format_of
 
 History = Mapping[str, tuple[list[int], list[float]]]
 """Values by record name: (steps, values), steps strictly increasing."""
@@ -50,8 +49,7 @@ def read_metrics(path: str | Path, *, resumed: Mapping[int, int] | None = None) 
     """Read a metrics file.
 
     Args:
-        path: A CSV file with a header, a file of JSON lines, flat or as records.jsonl has them, or a W&B run or
-            TensorBoard log on disk: its file or folder.
+        path: A file or folder in one of the formats of `registry`.
         resumed: Of a resumed run: by attempt, the step it continued from; earlier attempts' rows after it are dropped.
 
     Returns:
@@ -62,14 +60,8 @@ def read_metrics(path: str | Path, *, resumed: Mapping[int, int] | None = None) 
             read, goes back in steps or contradicts another; the message names file, line, column and a way out.
     """
     path = Path(path)
-    if run := wandb_file(path):
-        collected = _collect(wandb_rows(run), run)
-    elif log := tensorboard_log(path):
-        collected = _collect(tensorboard_rows(log), log)
-    else:
-        with open_text(path) as handle:
-            rows = jsonl_rows(handle, path, resumed or {}) if is_jsonl(path) else csv_rows(handle, path)
-            collected = _collect(rows, path)
+    source, place = format_of(path)
+    collected = _collect(source.rows(place, resumed or {}), place)
     counts = {column: len(values) for column, values in collected.values.items()}
     mapping, unused = choose_columns(collected.values, counts)
     if not any(name in CURVE_NAMES for name in mapping.values()):

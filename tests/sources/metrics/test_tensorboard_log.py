@@ -12,8 +12,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_interp.cli.main import main
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.sources.metrics.metrics_file import read_metrics
-from lightning_interp.sources.metrics.tensorboard_file import tensorboard_log
+from lightning_interp.sources.metrics.history import read_metrics
+from lightning_interp.sources.metrics.tensorboard_log import matches
 
 STEPS = list(range(0, 300, 10))
 
@@ -199,7 +199,7 @@ def test_a_missing_package_is_named_with_its_extra(log, monkeypatch):
 
 def test_a_path_without_event_files_is_no_log(tmp_path):
     (tmp_path / "version_0").mkdir()
-    assert [tensorboard_log(path) for path in (tmp_path, tmp_path / "events.out.tfevents.9")] == [None, None]
+    assert [matches(path) for path in (tmp_path, tmp_path / "events.out.tfevents.9")] == [None, None]
 
 
 def test_phases_reads_a_log_and_explains_what_it_cannot(log, capsys):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.sources.metrics.metric_names import meaning_of
-from lightning_interp.sources.metrics.metrics_file import read_metrics
+from lightning_interp.sources.metrics.columns import meaning_of
+from lightning_interp.sources.metrics.history import read_metrics
 
 REFERENCE = Path(__file__).parents[2] / "data" / "modular_addition_p113.csv"
 CSV_LOGGER = """epoch,step,train_loss_epoch,train_loss_step,val_acc,val_loss

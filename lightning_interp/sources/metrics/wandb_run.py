@@ -10,7 +10,9 @@ from typing import Any
 
 from lightning_interp.core.child_python import child_environment, module_command
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.sources.metrics.metric_names import OWN_STEP, STEP_NAMES
+from lightning_interp.sources.metrics.cells import filled_cells, whole_step
+from lightning_interp.sources.metrics.columns import OWN_STEP, STEP_NAMES
+from lightning_interp.sources.metrics.format import Row
 
 SUFFIX = ".wandb"
 WAIT_S = 600
@@ -19,8 +21,8 @@ READER_SINCE = (0, 31)
 _OTHER_WAY = "Or export the run's history as CSV and give that."
 
 
-def wandb_file(path: Path) -> Path | None:
-    """The W&B file a path stands for: itself, or the only one in a W&B run's folder; None where there is none.
+def matches(path: Path) -> Path | None:
+    """The W&B file a path stands for: itself, or the only one in a W&B run's folder; None if there is none.
 
     Raises:
         MetricsError: A folder with several of them.
@@ -33,28 +35,30 @@ def wandb_file(path: Path) -> Path | None:
     return inside[0] if inside else None
 
 
-def wandb_history(path: Path) -> Iterator[tuple[int, Any, Mapping[str, Any]]]:
-    """Number of each history record, its step as written, and its values by key.
+def rows(path: Path, _resumed: Mapping[int, int]) -> Iterator[Row]:
+    """Rows of a W&B run; the line is the number of the record in its file.
 
     The monitor's own rows have their step with them. Those of others are read by the name of an optimizer step
     (`trainer/global_step`, ...) that most of them have, the surest of them where several do, and rows without it are left
     out. Where no name is in half of them W&B's own `_step` counts, or, beside rows of the monitor, none of them does.
 
     Raises:
-        MetricsError: W&B cannot read the file, is too old to, or finds no history in it.
+        MetricsError: W&B cannot read the file, is too old to, or finds no history in it; a step is no whole number.
     """
     if not can_read():
         needed = ".".join(map(str, READER_SINCE))
         raise MetricsError(
             f"{path}: reading W&B runs needs wandb {needed} or newer, this is {version('wandb')}. {_OTHER_WAY}"
         )
-    rows = [(record["num"], record["history"]["item"]) for record in _records(path) if record.get("type") == "history"]
-    if not rows:
+    items = [(record["num"], record["history"]["item"]) for record in _records(path) if record.get("type") == "history"]
+    if not items:
         raise MetricsError(f"{path}: W&B finds no history in it: nothing was logged, or it is no W&B run. {_OTHER_WAY}")
-    others = [values for _, values in rows if OWN_STEP not in values]
-    named = _step_name(others, beside_own=len(others) < len(rows))
-    by_name = ((number, OWN_STEP if OWN_STEP in values else named, values) for number, values in rows)
-    return ((number, values[name], values) for number, name, values in by_name if name in values)
+    others = [values for _, values in items if OWN_STEP not in values]
+    named = _step_name(others, beside_own=len(others) < len(items))
+    for number, values in items:
+        name = OWN_STEP if OWN_STEP in values else named
+        if name in values:
+            yield number, whole_step(values[name], f"{path}, record {number}"), filled_cells(values)
 
 
 def _step_name(rows: Sequence[Mapping[str, Any]], *, beside_own: bool) -> str:

@@ -2,13 +2,13 @@
 """Scalars of a TensorBoard log on disk (``events.out.tfevents.*``), by TensorBoard's own reader (extra ``dashboards``)."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.sources.metrics.metric_names import STEP_NAMES
-from lightning_interp.sources.metrics.metric_rows import Row
+from lightning_interp.sources.metrics.columns import STEP_NAMES
+from lightning_interp.sources.metrics.format import Row
 
 Event = tuple[int, float, float]
 """Step, time of writing in seconds, value."""
@@ -22,8 +22,8 @@ _NO_METRIC = frozenset(("epoch", *STEP_NAMES))
 _SHOWN = 10
 
 
-def tensorboard_log(path: Path) -> Path | None:
-    """The log a path stands for, None where there is none.
+def matches(path: Path) -> Path | None:
+    """The log a path stands for, None if there is none.
 
     Args:
         path: An event file, a folder that holds some, or one with exactly one such folder somewhere below it.
@@ -43,7 +43,7 @@ def tensorboard_log(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def tensorboard_rows(path: Path) -> Iterator[Row]:
+def rows(path: Path, _resumed: Mapping[int, int]) -> Iterator[Row]:
     """Rows of a TensorBoard log, a row per step, ascending; in place of a line, the number of the row.
 
     Where a run was resumed, its steps after the checkpoint may be logged twice: of several values of one tag at one step
@@ -56,16 +56,16 @@ def tensorboard_rows(path: Path) -> Iterator[Row]:
     Raises:
         MetricsError: TensorBoard is missing, cannot read the log or finds no scalar in it, or a step is negative.
     """
-    rows: dict[int, dict[str, float]] = {}
+    by_step: dict[int, dict[str, float]] = {}
     for tag, events in _events(path).items():
         for step, _, value in sorted(events, key=lambda event: event[1]):  # names do not order files of one second
-            rows.setdefault(step, {})[tag] = value
-    if not rows:
+            by_step.setdefault(step, {})[tag] = value
+    if not by_step:
         raise MetricsError(f"{path}: TensorBoard finds no scalar in it: nothing was logged, or it is no event file.")
-    if min(rows) < 0:
-        raise MetricsError(f"{path}: step {min(rows)} is negative. Log with the optimizer step, from 0 on.")
-    for number, step in enumerate(sorted(rows), start=1):
-        yield number, step, list(rows[step].items())
+    if min(by_step) < 0:
+        raise MetricsError(f"{path}: step {min(by_step)} is negative. Log with the optimizer step, from 0 on.")
+    for number, step in enumerate(sorted(by_step), start=1):
+        yield number, step, list(by_step[step].items())
 
 
 def _run_folders(root: Path) -> Iterator[Path]:

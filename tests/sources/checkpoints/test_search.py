@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from lightning_interp.core.errors import CheckpointError, ConfigError
-from lightning_interp.sources.checkpoints.found import find_checkpoints, step_in_name
 from lightning_interp.sources.checkpoints.reading import read_checkpoint, read_header
+from lightning_interp.sources.checkpoints.search import find_checkpoints
+from lightning_interp.sources.checkpoints.step_names import step_in_name
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2)}
 
@@ -67,7 +68,7 @@ def test_parts_of_a_checkpoint_are_read_as_one(tmp_path):
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     (found,) = find_checkpoints([str(tmp_path)])
-    tensors = read_checkpoint(found).tensors
+    tensors = read_checkpoint(found)
     assert all(torch.equal(tensors[name], WEIGHTS[name]) for name in WEIGHTS)
     assert read_header(found).shapes == {"a": (2, 3), "b": (2,)}
 
@@ -107,7 +108,7 @@ def test_urls_are_listed_and_read_through_fsspec(tmp_path):
         system.pipe(f"{root}/run/step{step}/pytorch_model.bin", (tmp_path / "a.pt").read_bytes())
     found = find_checkpoints([f"memory://{root}/run"])
     assert [each.named_step for each in found] == [1, 2]
-    assert torch.equal(read_checkpoint(found[1]).tensors["a"], WEIGHTS["a"])
+    assert torch.equal(read_checkpoint(found[1])["a"], WEIGHTS["a"])
 
 
 def test_a_url_without_its_package_says_so():
@@ -120,7 +121,7 @@ def test_wrapper_prefixes_are_taken_off(tmp_path, wrapped):
     names = {f"_orig_mod.{name}" if wrapped else name: tensor for name, tensor in WEIGHTS.items()}
     torch.save({"state_dict": names}, tmp_path / "step1.pt")
     (found,) = find_checkpoints([str(tmp_path)])
-    assert read_checkpoint(found).tensors.keys() == read_header(found).shapes.keys() == WEIGHTS.keys()
+    assert read_checkpoint(found).keys() == read_header(found).shapes.keys() == WEIGHTS.keys()
 
 
 @pytest.mark.parametrize("cut", [0, 10, -4])

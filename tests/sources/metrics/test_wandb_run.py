@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.sources.metrics.metrics_file import read_metrics
-from lightning_interp.sources.metrics.wandb_file import can_read, wandb_file
+from lightning_interp.sources.metrics.history import read_metrics
+from lightning_interp.sources.metrics.wandb_run import can_read, matches
 
 STEPS = range(0, 300, 10)
 needs_reader = pytest.mark.skipif(not can_read(), reason="this wandb has no reader of runs on disk")
@@ -49,7 +49,7 @@ def test_a_run_is_read_by_its_optimizer_step(lightning_run):
 
 @needs_reader
 def test_a_run_is_read_from_its_folder_or_its_file(lightning_run):
-    assert read_metrics(wandb_file(lightning_run)).series == read_metrics(lightning_run).series
+    assert read_metrics(matches(lightning_run)).series == read_metrics(lightning_run).series
 
 
 @needs_reader
@@ -65,7 +65,7 @@ def test_one_row_with_a_step_does_not_speak_for_all(tmp_path):
 
 @needs_reader
 def test_a_run_that_was_broken_off_is_read_as_far_as_it_goes(lightning_run, tmp_path):
-    whole = wandb_file(lightning_run).read_bytes()
+    whole = matches(lightning_run).read_bytes()
     torn = tmp_path / "torn.wandb"
     torn.write_bytes(whole[: 2 * len(whole) // 3])
     steps, _ = read_metrics(torn).series["train_loss"]

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a format of checkpoints is: a module that says what of it lies at a path, and reads one file of it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from lightning_interp.core.recycling import RecycledMemory
+from lightning_interp.sources.checkpoints.files import Files
+from lightning_interp.sources.checkpoints.step_names import step_in_name
+
+
+@dataclass(frozen=True)
+class Found:
+    """One checkpoint.
+
+    Attributes:
+        where: What the user is shown, and what later starts know it by.
+        kind: Name of its format.
+        files: The files its tensors lie in, as paths or URLs.
+        named_step: Step its name says, None if it says none.
+    """
+
+    where: str
+    kind: str
+    files: tuple[str, ...]
+    named_step: int | None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself before its tensors are read.
+
+    Attributes:
+        step: Its own global step, None if it has none.
+        epoch: The same for the epoch.
+        shapes: Shape of each tensor by name, wrapper prefixes stripped.
+        content: Checksums of the tensors if the file has them: equal for equal files, without a byte of them read.
+    """
+
+    step: int | None
+    epoch: int | None
+    shapes: Mapping[str, tuple[int, ...]]
+    content: str | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A path that is searched.
+
+    Attributes:
+        files: The tree it lies in.
+        path: Its path there.
+        names: Names in the folder; None for a file.
+        pattern: The user's pattern of steps in names.
+    """
+
+    files: Files
+    path: str
+    names: frozenset[str] | None
+    pattern: re.Pattern[str] | None
+
+    def checkpoint(self, kind: str, *parts: str) -> Found:
+        """The place as one checkpoint of a format, its tensors in files at some paths."""
+        files = tuple(self.files.shown(part) for part in parts)
+        return Found(self.files.shown(self.path), kind, files, step_in_name(self.path, self.pattern))
+
+
+class CheckpointFormat(Protocol):
+    """A format is a module with these names, and a line in `registry`.
+
+    A file that is damaged or refused raises `CheckpointError`, one that is gone `FileNotFoundError`.
+
+    Attributes:
+        NAME: What `Found.kind` says.
+        SUFFIXES: Endings of the names of its files, by which they are found in folders.
+    """
+
+    NAME: str
+    SUFFIXES: tuple[str, ...]
+
+    def matches(self, place: Place, /) -> list[Found] | None:
+        """Checkpoints of this format that the place itself is, a file or a folder; None if it is something else."""
+        ...
+
+    def header(self, path: Path, /) -> Header:
+        """Names, shapes and step of one file; no tensor is read."""
+        ...
+
+    def tensors(self, path: Path, memory: RecycledMemory | None, /) -> dict[str, Tensor]:
+        """Tensors of one file by name, checked by what checksums it has; copies go into `memory` if it is given."""
+        ...
+
+
+def whole_number(value: Any) -> int | None:
+    """A number from 0 on that a file's metadata hold, as a number or as text; None if they hold none."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        return None
+    return number if number >= 0 else None

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The formats of checkpoints. One more is a module as `format` describes it, and a line here."""
+
+from lightning_interp.sources.checkpoints import run_snapshots, safetensors_file, torch_save
+from lightning_interp.sources.checkpoints.format import CheckpointFormat, Found, Place
+
+FORMATS: tuple[CheckpointFormat, ...] = (
+    run_snapshots,
+    safetensors_file,  # before torch: of a folder that holds both, the file with nothing in it that could be run
+    torch_save,
+)
+"""In the order in which they are tried."""
+
+
+def found_at(place: Place) -> list[Found] | None:
+    """The checkpoints that a place itself is, by the first format that knows it; None if none does.
+
+    Raises:
+        CheckpointError: The place is of a format, and damaged.
+    """
+    return next((found for each in FORMATS if (found := each.matches(place)) is not None), None)
+
+
+def format_named(name: str) -> CheckpointFormat:
+    """The format that `Found.kind` names."""
+    return next(each for each in FORMATS if name == each.NAME)
+
+
+def known_suffixes() -> tuple[str, ...]:
+    """Endings of the names of checkpoint files, the usual ones, which are tried last, first."""
+    return tuple(suffix for each in reversed(FORMATS) for suffix in each.SUFFIXES)
