@@ -62,10 +62,8 @@ def as_plain(scores: Mapping[str, PartScores]) -> dict[str, Any]:
     plain = {part: asdict(found) for part, found in scores.items()}
     for found in plain.values():
         for timelines in found["timelines"].values():
-            confusion = timelines["confusion"]
-            timelines["confusion"] = [[kind, verdict, count] for (kind, verdict), count in sorted(confusion.items())]
-    found_plain: dict[str, Any] = finite(plain)
-    return found_plain
+            timelines["confusion"] = [[*names, count] for names, count in sorted(timelines["confusion"].items())]
+    return dict(finite(plain))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

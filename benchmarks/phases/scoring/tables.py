@@ -36,8 +36,7 @@ def show(scores: Mapping[str, PartScores]) -> None:
 
 def _warnings_table(warnings: tuple[WarningScores, ...]) -> Table:
     table = Table("score", "alarm", "area at 25 %", "area at 50 %", "ahead", "against wd > 0", "detected", "false", "wd > 0")
-    table.add_column("neither")
-    for heading in ("lead", "lead of its null", "false of its null"):
+    for heading in ("neither", "lead", "lead of its null", "false of its null"):
         table.add_column(heading)
     for found in warnings:
         half = max(found.areas)
