@@ -53,7 +53,7 @@ endif
 bench-phases: ## score phase detection on the recorded pool of runs (about a minute)
 	@.ci/venv demo
 	@mkdir -p site
-	@$(BIN)/lightning-interp phases --score benchmarks/phases/runs --figure site/phase-scores.html
+	@$(BIN)/python benchmarks/phases/score.py benchmarks/phases/runs --figure site/phase-scores.html
 
 verify: ## run the full counts; goes on where it stopped (about 50 minutes)
 	@.ci/venv test

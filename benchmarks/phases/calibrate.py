@@ -15,24 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hmm_fit import fit_hmm, log_likelihood
 from numpy.typing import NDArray
-from pool import RUNS
+from pool_file import RUNS, read_pool
+from scoring.courses import Course, threshold_at
+from scoring.runs import ScoredRun
+from scoring.scorecard import CALIBRATION, OWN_RULE, UNSEEN, our_warning
+from scoring.warning_scores import score_warning
 from sklearn.linear_model import LogisticRegression
 from spec import Spec
 
 from lightning_interp.phases import PhaseDetector
-from lightning_interp.phases.gaussian_hmm import GaussianHMM, fit_hmm
+from lightning_interp.phases.gaussian_hmm import GaussianHMM
 from lightning_interp.phases.history_table import rows_of
 from lightning_interp.phases.latent_states import FEATURES, features, standardised
 from lightning_interp.phases.linear_score import LinearScore
 from lightning_interp.phases.run_series import TRACKED
-from lightning_interp.phases.scoring.courses import Course, threshold_at
-from lightning_interp.phases.scoring.runs import ScoredRun
-from lightning_interp.phases.scoring.scorecard import CALIBRATION, OWN_RULE, UNSEEN, our_warning
-from lightning_interp.phases.scoring.warning_scores import score_warning
-from lightning_interp.store.pool_file import read_pool
 
 PACKAGE = Path(__file__).parents[2] / "lightning_interp" / "phases"
+COEFFICIENTS, STATES, CARD = (PACKAGE / f"{name}.py" for name in ("coefficients", "state_model", "early_warning_scores"))
+"""What is written into the package."""
 INPUTS = ("heldout_gain", "heldout_slope", "train_gain")
 """Signs of the score without held-out answers."""
 FALSE_ALARMS = 0.05
@@ -163,7 +165,7 @@ def _held_out(sequences: Sequence[Points], states: int) -> Points:
         inside = [points for index, points in enumerate(sequences) if index % FOLDS != fold]
         outside = [points for index, points in enumerate(sequences) if index % FOLDS == fold]
         model = fit_hmm(inside, states, restarts=3)
-        found.append(sum(model.log_likelihood(points) for points in outside) / sum(map(len, outside)))
+        found.append(sum(log_likelihood(model, points) for points in outside) / sum(map(len, outside)))
     return np.array(found)
 
 
@@ -185,7 +187,7 @@ def write_coefficients(threshold: float, score: LinearScore) -> None:
     text += (
         f"PERCENTILE_THRESHOLD = {threshold}\nMARGINS = LinearScore(intercept={score.intercept}, inputs={score.inputs!r})\n"
     )
-    _write(PACKAGE / "coefficients.py", text)
+    _write(COEFFICIENTS, text)
 
 
 def write_states(plain: dict[str, Any], version: str) -> None:
@@ -197,7 +199,7 @@ def write_states(plain: dict[str, Any], version: str) -> None:
     text += f"STATES = StateModel(version={version!r}, hmm=GaussianHMM({parts}), "
     last = ("mean", "deviation", "generalizing")
     text += ", ".join(f"{name}=np.array({plain[name]!r})" for name in last) + ")\n"
-    _write(PACKAGE / "state_model.py", text)
+    _write(STATES, text)
 
 
 def write_card(runs: Sequence[ScoredRun]) -> None:
@@ -211,7 +213,7 @@ def write_card(runs: Sequence[ScoredRun]) -> None:
             f"median lead {found.lead_share:.0%} of the step of generalization"
         )
         print(f"{source}: {measured[source]}")
-    _write(PACKAGE / "card.py", text + f"MEASURED: dict[str, str] = {measured!r}\n")
+    _write(CARD, text + f"MEASURED: dict[str, str] = {measured!r}\n")
 
 
 def _write(path: Path, text: str) -> None:

@@ -14,17 +14,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from pool_file import INDEX, RUNS, read_index, read_pool
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from scoring.runs import ScoredRun
 from spec import Spec
 from specs import all_specs
 
-from lightning_interp.phases.scoring.runs import ScoredRun
 from lightning_interp.store.jsonl import append_line, cut_torn_tail
-from lightning_interp.store.pool_file import INDEX, read_index, read_pool
-
-RUNS = Path(__file__).parent / "runs"
 
 
 def record_all(specs: Iterable[Spec], folder: Path, *, workers: int, most: int | None) -> None:

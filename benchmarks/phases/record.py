@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from networks import make_network
-from rivals import DistanceRatio, HankelResidual, Series
+from precursors import DistanceRatio, HankelResidual, Series
 from spec import Spec
 from specs import part_of
 from tasks import Data, make_data
@@ -51,9 +51,9 @@ def record(spec: Spec, folder: Path) -> dict[str, Any]:
     data = make_data(spec)
     network = make_network(spec, data)
     with tempfile.TemporaryDirectory() as scratch:
-        rivals = train(spec, data, network, Path(scratch) / "run")
+        precursors = train(spec, data, network, Path(scratch) / "run")
         run = open_run(Path(scratch) / "run")
-        rows = _write_metrics(run, rivals, folder / f"{spec.name}.csv.gz")
+        rows = _write_metrics(run, precursors, folder / f"{spec.name}.csv.gz")
     facts = {
         "classes": data.classes,
         "cross_entropy": spec.loss == "cross_entropy",
@@ -77,7 +77,7 @@ def train(spec: Spec, data: Data, network: nn.Module, run_dir: Path) -> dict[str
     """The loop, watched by the monitor with its default schedule and measures, and the Fourier measures of group tasks.
 
     Returns:
-        What the rivals saw: values by step, by name.
+        What the published precursors saw: values by step, by name.
     """
     optimizer = _optimizer(spec, network)
     task = CyclicGroupTask(spec.size, spec.task) if spec.task in GROUP_TASKS else None
@@ -136,14 +136,14 @@ def _cross_entropy(logits: Tensor, answers: Tensor) -> Tensor:
 LOSSES = {"cross_entropy": _cross_entropy, "mse": _mse}
 
 
-def _write_metrics(run: Run, rivals: Mapping[str, Series], path: Path) -> int:
+def _write_metrics(run: Run, precursors: Mapping[str, Series], path: Path) -> int:
     """A column for each measure, an empty cell where it had no value. The same run gives the same bytes.
 
-    What a rival saw stands in the first row at or after its step, so that it is never known earlier than it was.
+    What a precursor saw stands in the first row at or after its step, so that it is never known earlier than it was.
     """
     values = {row.step: dict(row.values) for row in run.all_records}
     steps = sorted(values)
-    for name, series in rivals.items():
+    for name, series in precursors.items():
         for step, value in sorted(series.items()):
             if (at := bisect_left(steps, step)) < len(steps):
                 values[steps[at]][name] = value

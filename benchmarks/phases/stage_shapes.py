@@ -13,7 +13,8 @@ from collections import Counter
 from itertools import pairwise
 from statistics import median, quantiles
 
-from lightning_interp.phases.scoring.statistics import share
+from scoring.statistics import share
+
 from lightning_interp.phases.stages import stages
 
 CURVES = 300

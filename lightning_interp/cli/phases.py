@@ -22,7 +22,6 @@ EPILOG = """examples:
   lightning-interp phases wandb/offline-run-20260102_030405-a1b2c3d4
   lightning-interp phases lightning_logs/version_0
   lightning-interp phases interp_runs/20260102T030405Z-1a2b3c --figure phases.html
-  lightning-interp phases --score benchmarks/phases/runs
 """
 
 
@@ -39,7 +38,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kinds = f"{', '.join(each.description for each in formats)}, or a run directory"
-    parser.add_argument("file", type=Path, metavar="FILE", nargs="?", help=kinds)
+    parser.add_argument("file", type=Path, metavar="FILE", help=kinds)
     parser.add_argument("--json", action="store_true", help="print the timeline as one JSON object on stdout")
     parser.add_argument(
         "--classes", type=_classes, metavar="C", help="number of classes, so that chance is ln C (default: first record)"
@@ -50,27 +49,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="also show which latent states the run went through (in the text, not in the JSON)",
     )
-    parser.add_argument(
-        "--score",
-        type=Path,
-        metavar="POOL",
-        help="in place of FILE: how good the detectors are on a folder of labelled runs",
-    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Read, detect, print; returns the exit code."""
-    if (args.file is None) == (args.score is None):
-        raise MetricsError("phases: give either a FILE or --score POOL.")
     if args.figure:
         from lightning_interp.cli.picture import check_figure
 
         check_figure(args.figure)
-    if args.score is not None:
-        from lightning_interp.cli.score import run_score
-
-        return run_score(args.score, as_json=args.json, figure=args.figure)
     history, classes = _read(args.file, args.classes)
     from lightning_interp.phases import detect_phases
 

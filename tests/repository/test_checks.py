@@ -20,9 +20,9 @@ LARGEST = 100 * 1024
 @pytest.mark.parametrize("folder", [None, "wandb"])
 def test_order_of_imports_does_not_depend_on_folders_of_runs(tmp_path: Path, folder: str | None) -> None:
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
-    target = tmp_path / "lightning_interp" / "dashboards"
+    target = tmp_path / "lightning_interp" / "dashboards" / "loggers"
     target.mkdir(parents=True)
-    shutil.copy(REPOSITORY / "lightning_interp" / "dashboards" / "wandb.py", target)
+    shutil.copy(REPOSITORY / "lightning_interp" / "dashboards" / "loggers" / "wandb.py", target)
     if folder is not None:
         (tmp_path / folder).mkdir()
     command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--select", "I", "."]

@@ -89,7 +89,6 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "phases_figure": ["phases", at["plain"], "--figure", f"{out}.html"],
         "phases_bad_figure": ["phases", at["plain"], "--figure", out],
         "phases_classes": ["phases", at["plain"], "--classes", EVIL],
-        "phases_score": ["phases", "--score", at["damaged"]],
         "compare": ["compare", at["trained"], at["third"]],
         "compare_json": ["compare", at["trained"], at["third"], "--json"],
         "compare_with_untrained": ["compare", at["run"], at["trained"]],

@@ -13,7 +13,7 @@ class Estimate:
     """A share or an area with its interval.
 
     Attributes:
-        value: In [0, 1]; NaN where nothing was counted.
+        value: In [0, 1]; NaN if nothing was counted.
         low: Lower end of the 95 % interval.
         high: Upper end.
         counted: What it rests on, as in ``19 of 20``.

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-
-from lightning_interp.phases.scoring.courses import Course
+from scoring.courses import Course
 
 WINDOW = 9
 """Values whose running median is the trend."""

@@ -4,9 +4,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scoring.runs import ScoredRun
+from scoring.statistics import Estimate, share
+
 from lightning_interp.phases.detector import follow
-from lightning_interp.phases.scoring.runs import ScoredRun
-from lightning_interp.phases.scoring.statistics import Estimate, share
 
 LOST = ("collapse", "diverged")
 """Kinds of run whose training was lost, by the label."""

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-
-from lightning_interp.phases.scoring.labels import SUSTAINED, Series
+from scoring.labels import SUSTAINED, Series
 
 
 @dataclass(frozen=True)
@@ -16,8 +15,8 @@ class Course:
 
     Attributes:
         steps: Optimizer steps.
-        values: Score at each, higher for more likely; NaN where there was none.
-        alarm: Step of the alarm by the published rule of the score, None for none or no such rule.
+        values: Score at each, higher for more likely; NaN if there was none.
+        alarm: Step of the alarm by the published rule of the score, or None if it raised none or has no such rule.
         times: Values in a row that must pass a threshold.
     """
 
@@ -42,7 +41,7 @@ class Course:
         return float(values[at - 1]) if at else -math.inf
 
     def highest(self) -> float:
-        """Greatest sustained value, minus infinity where there is none."""
+        """Greatest sustained value, or minus infinity if there is none."""
         _, values = self.sustained()
         return float(values.max()) if len(values) else -math.inf
 

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
-
-from lightning_interp.phases.scoring.labels import label
-from lightning_interp.phases.scoring.runs import ScoredRun
+from phase_histories import build, fall, overfit
+from scoring.labels import label
+from scoring.runs import ScoredRun
 
 STEPS = np.unique(np.concatenate([[0], np.geomspace(1, 20_000, 200).round()])).astype(int)
 CLASSES = 100
@@ -15,22 +15,17 @@ MEM, GROK = 150, 6000
 
 
 @pytest.fixture
-def fall(histories):
-    return histories.fall
-
-
-@pytest.fixture
-def metrics(histories, fall):
+def metrics():
     """Columns of a grokking run, some of its curves replaced."""
 
     def metrics(**curves):
         given = {
             "train_loss": lambda s: 1e-6 + math.log(CLASSES) * fall(s, MEM, 0.1),
             "train_accuracy": lambda s: 1 - 0.99 * fall(s, MEM, 0.05),
-            "heldout_loss": lambda s: histories.overfit(s, MEM, 15.0) * fall(s, GROK, 0.07) + 1e-4,
+            "heldout_loss": lambda s: overfit(s, MEM, 15.0) * fall(s, GROK, 0.07) + 1e-4,
             "heldout_accuracy": lambda s: 1 - 0.99 * fall(s, GROK, 0.05),
         } | curves
-        table = histories.build(STEPS.tolist(), **given)
+        table = build(STEPS.tolist(), **given)
         return {name: np.asarray(values, dtype=float) for name, values in table.items()}
 
     return metrics
@@ -83,8 +78,8 @@ def test_cleanup_begins_where_the_heldout_loss_is_under_chance(labelled):
     assert near(labelled().t_cleanup, GROK * math.exp(0.81 * 0.07))
 
 
-def test_shuffled_answers_whose_loss_shrinks_are_not_partly_learned(labelled, histories):
-    shrinking = {"heldout_accuracy": lambda _: 0.01, "heldout_loss": lambda s: 5 + 10 * histories.fall(s, 3000)}
+def test_shuffled_answers_whose_loss_shrinks_are_not_partly_learned(labelled):
+    shrinking = {"heldout_accuracy": lambda _: 0.01, "heldout_loss": lambda s: 5 + 10 * fall(s, 3000)}
     found = labelled(0.99, **shrinking)
     assert (found.kind, found.censored) == ("memorization_only", False)
 
@@ -94,25 +89,25 @@ def test_half_of_two_classes_is_a_full_shuffle(metrics):
     assert not label(flat, classes=2, answers_shuffled=0.5).censored
 
 
-def test_values_that_were_not_recorded_are_passed_over(metrics, fall):
+def test_values_that_were_not_recorded_are_passed_over(metrics):
     table = metrics(heldout_accuracy=lambda s: 1 - 0.99 * fall(s, GROK, 0.05) - 0.5 * (s > 15_000))
     table["heldout_accuracy"][[20, -1]] = math.nan
     assert label(table, classes=CLASSES, answers_shuffled=0.0).kind == "collapse"
 
 
 @pytest.mark.parametrize(("shuffled", "censored"), [(0.0, True), (0.99, False)])
-def test_no_generalization_is_censored_only_where_there_is_something_to_learn(labelled, histories, shuffled, censored):
-    curves = {"heldout_accuracy": lambda _: 0.01, "heldout_loss": lambda s: histories.overfit(s, MEM, 15.0)}
+def test_no_generalization_is_censored_only_where_there_is_something_to_learn(labelled, shuffled, censored):
+    curves = {"heldout_accuracy": lambda _: 0.01, "heldout_loss": lambda s: overfit(s, MEM, 15.0)}
     found = labelled(shuffled, **curves)
     assert (found.kind, found.censored) == ("memorization_only", censored)
 
 
-def test_solving_held_out_data_with_the_training_set_is_early(labelled, fall):
+def test_solving_held_out_data_with_the_training_set_is_early(labelled):
     found = labelled(heldout_accuracy=lambda s: 1 - 0.99 * fall(s, MEM * 1.1, 0.05))
     assert found.kind == "early_generalization"
 
 
-def test_losing_what_was_solved_is_collapse(labelled, fall):
+def test_losing_what_was_solved_is_collapse(labelled):
     found = labelled(heldout_accuracy=lambda s: 1 - 0.99 * fall(s, GROK, 0.05) - 0.5 * (s > 15_000))
     assert found.kind == "collapse"
 
@@ -126,22 +121,21 @@ def test_a_train_loss_that_ends_high_is_divergence(labelled, end):
     assert labelled(train_loss=lambda s: 4.0 if s < 19_000 else end).kind == "diverged"
 
 
-def test_solving_half_is_partial(labelled, fall):
+def test_solving_half_is_partial(labelled):
     assert labelled(heldout_accuracy=lambda s: 0.5 - 0.49 * fall(s, GROK, 0.05)).kind == "partial"
 
 
 @pytest.mark.parametrize(
     "lost",
     [
-        {"heldout_accuracy": lambda s, fall: 1 - 0.99 * fall(s, GROK, 0.05) - 0.5 * (s > 15_000)},
-        {"train_loss": lambda s, _: 4.0 if s < 19_000 else 10.0},
+        {"heldout_accuracy": lambda s: 1 - 0.99 * fall(s, GROK, 0.05) - 0.5 * (s > 15_000)},
+        {"train_loss": lambda s: 4.0 if s < 19_000 else 10.0},
     ],
     ids=["collapsed", "diverged"],
 )
-def test_a_late_generalizer_that_was_lost_counts_as_positive(metrics, fall, lost):
+def test_a_late_generalizer_that_was_lost_counts_as_positive(metrics, lost):
     facts = {"name": "x", "part": "calibration", "classes": CLASSES, "weight_decay": 1.0}
-    curves = {name: lambda s, curve=curve: curve(s, fall) for name, curve in lost.items()}
-    run = ScoredRun.of(facts | {"answers_shuffled": 0.0, "cross_entropy": True}, metrics(**curves))
+    run = ScoredRun.of(facts | {"answers_shuffled": 0.0, "cross_entropy": True}, metrics(**lost))
     assert run.positive and not run.negative and run.budget == 20_000
 
 

@@ -37,7 +37,7 @@ class Label:
 
     Attributes:
         kind: What the run came to within its budget.
-        t_mem: First of three records with a train accuracy of 99 % or more, None where there is none.
+        t_mem: First of three records with a train accuracy of 99 % or more, or None if there is none.
         t_grok: First of three records with a held-out accuracy of 95 % or more.
         t_grok_first: First single one.
         t_formation: End of memorization: least excluded loss after the fit where that has a minimum, else greatest held-out
@@ -69,7 +69,7 @@ def label(metrics: Mapping[str, Series], *, classes: int, answers_shuffled: floa
 
     Args:
         metrics: Columns of the run with `step`, `train_loss`, `train_accuracy`, `heldout_loss`, `heldout_accuracy`, and
-            `excluded_loss` where the task is a group's; nan where there is no value.
+            `excluded_loss` if the task is a group's; NaN if there is no value.
         classes: Number of classes, C.
         answers_shuffled: Share of the answers that differ from the task's own, counted when the data was made.
         cross_entropy: Whether that is what was trained; else the losses, which are cross-entropies, mark no boundaries.
@@ -132,7 +132,7 @@ def _first(step: Series, holds: NDArray[np.bool_], times: int, *, after: int = 0
 
 
 def first_run(holds: NDArray[np.bool_], times: int) -> int | None:
-    """Index at which the first run of so many true values begins, None for none."""
+    """Index at which the first run of so many true values begins, or None if there is none."""
     run = 0
     for index, held in enumerate(holds):
         run = run + 1 if held else 0

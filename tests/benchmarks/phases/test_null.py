@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-
-from lightning_interp.phases.scoring.courses import Course
-from lightning_interp.phases.scoring.null import SURROGATES, WINDOW, surrogates
+from scoring.courses import Course
+from scoring.null import SURROGATES, WINDOW, surrogates
 
 
 def course(values):

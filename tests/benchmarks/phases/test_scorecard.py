@@ -5,31 +5,30 @@ import math
 
 import numpy as np
 import pytest
-
-from lightning_interp.phases.scoring.rivals import RIVALS, distance_ratio, hankel_residual, norm_change, off_peak, small_norm
-from lightning_interp.phases.scoring.runs import ScoredRun
-from lightning_interp.phases.scoring.scorecard import score_pool
-from lightning_interp.phases.scoring.timeline_scores import score_timelines
+from phase_histories import build, fall, overfit
+from scoring.rivals import RIVALS, distance_ratio, hankel_residual, norm_change, off_peak, small_norm
+from scoring.runs import ScoredRun
+from scoring.scorecard import score_pool
+from scoring.timeline_scores import score_timelines
 
 CLASSES = 100
 STEPS = np.unique(np.concatenate([[0], np.geomspace(1, 20_000, 250).round()])).astype(int)
 
 
 @pytest.fixture
-def make(histories):
+def make():
     """A labelled run that groks at a step, or only memorizes permuted answers."""
 
     def make(name, *, grok=None, part="calibration", decay=1.0, **curves):
-        fall = histories.fall
         given = {
             "train_loss": lambda s: 1e-6 + math.log(CLASSES) * fall(s, 150, 0.1),
             "train_accuracy": lambda s: 1 - 0.99 * fall(s, 150, 0.05),
-            "heldout_loss": lambda s: histories.overfit(s, 150, 15.0) * (fall(s, grok, 0.07) if grok else 1.0) + 1e-4,
+            "heldout_loss": lambda s: overfit(s, 150, 15.0) * (fall(s, grok, 0.07) if grok else 1.0) + 1e-4,
             "heldout_accuracy": lambda s: 1 - 0.99 * fall(s, grok, 0.05) if grok else 0.01,
             "heldout_percentile_z": lambda s: 20 * (1 - fall(s, grok / 3, 0.3)) if grok else 0.5,
             "weight_norm": lambda s: 40 * (1 + fall(s, grok or 1e9, 0.3)),
         } | curves
-        table = histories.build(STEPS.tolist(), **given)
+        table = build(STEPS.tolist(), **given)
         columns = {key: np.asarray(values, dtype=float) for key, values in table.items()}
         facts = {"name": name, "part": part, "classes": CLASSES, "weight_decay": decay, "cross_entropy": True}
         return ScoredRun.of(facts | {"answers_shuffled": 0.0 if grok else 0.99}, columns)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from scoring.courses import Course
+from scoring.rivals import RIVALS
+from scoring.runs import ScoredRun
+from scoring.stage_scores import StageScores, score_stages
+from scoring.state_scores import state_course
+from scoring.timeline_scores import TimelineScores, score_timelines
+from scoring.warning_scores import AlarmRule, Score, WarningScores, calibrated_rule, score_warning
 
 from lightning_interp.phases.detector import follow
 from lightning_interp.phases.early_warning import FORMING
-from lightning_interp.phases.scoring.courses import Course
-from lightning_interp.phases.scoring.rivals import RIVALS
-from lightning_interp.phases.scoring.runs import ScoredRun
-from lightning_interp.phases.scoring.stage_scores import StageScores, score_stages
-from lightning_interp.phases.scoring.state_scores import state_course
-from lightning_interp.phases.scoring.timeline_scores import TimelineScores, score_timelines
-from lightning_interp.phases.scoring.warning_scores import AlarmRule, Score, WarningScores, calibrated_rule, score_warning
 from lightning_interp.phases.state_model import STATES
 
 CALIBRATION, UNSEEN = "calibration", "unseen_"
@@ -115,5 +115,5 @@ def _timelines(runs: Sequence[ScoredRun]) -> dict[str, TimelineScores]:
     return {"all series": score_timelines(runs), "losses only": score_timelines(losses)}
 
 
-def _kinds(runs: Sequence[ScoredRun]) -> Counter[str]:
-    return Counter(f"{run.label.kind}{', censored' if run.label.censored else ''}" for run in runs)
+def _kinds(runs: Sequence[ScoredRun]) -> dict[str, int]:
+    return dict(Counter(f"{run.label.kind}{', censored' if run.label.censored else ''}" for run in runs))

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from lightning_interp.phases.scoring.courses import Course
-from lightning_interp.phases.scoring.labels import FITTED, SUSTAINED, Series, first_run
-from lightning_interp.phases.scoring.runs import ScoredRun
+from scoring.courses import Course
+from scoring.labels import FITTED, SUSTAINED, Series, first_run
+from scoring.runs import ScoredRun
 
 OFF_PEAK = 0.1
 DISTANCE_FACTOR = 2.5
@@ -25,7 +24,7 @@ class Rival:
     Attributes:
         name: What tables call it.
         course: Its course over a run.
-        rule: Its published alarm in words, None where there is none.
+        rule: Its published alarm in words, or None if there is none.
     """
 
     name: str

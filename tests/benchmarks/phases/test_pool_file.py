@@ -4,9 +4,9 @@ import json
 import math
 
 import pytest
+from pool_file import read_index, read_pool
 
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.store.pool_file import read_index, read_pool
 
 FACTS = {"part": "calibration", "classes": 5, "weight_decay": 1.0, "answers_shuffled": 0.0, "cross_entropy": True}
 HEAD = "step,train_loss,train_accuracy,heldout_loss,heldout_accuracy,weight_norm"

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-
-from lightning_interp.phases.scoring.labels import Label, Series, label
+from scoring.labels import Label, Series, label
 
 LOSSES = ("train_loss", "heldout_loss")
 
@@ -21,7 +20,7 @@ class ScoredRun:
         part: Part of the pool, such as ``calibration`` or ``unseen_task``.
         classes: Number of classes.
         weight_decay: Only splits the tables; no detector sees it.
-        metrics: Columns of equal length by record name, ``step`` among them, NaN where there was no value.
+        metrics: Columns of equal length by record name, ``step`` among them, NaN if there was no value.
         label: What happened.
         cross_entropy: Whether the losses on record, which are cross-entropies, are what was trained.
     """

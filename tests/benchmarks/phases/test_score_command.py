@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phases --score`` on four runs of the real pool."""
+"""`make bench-phases` on four runs of the real pool."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import score
+from pool_file import RUNS
 
-from lightning_interp.cli.main import main
-
-RUNS = Path(__file__).parents[2] / "benchmarks" / "phases" / "runs"
 KINDS = {"add43-f0.6-mlp-d192-n5000-s0": "grokking", "add43-f0.6-shuffled-mlp-d192-n5000-s0": "memorization_only"}
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +33,8 @@ def pool(tmp_path_factory):
 
 def test_score_prints_a_table_for_every_part(pool, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
-    assert main(["phases", "--score", str(pool)]) == 0
-    printed = capsys.readouterr().out
+    assert score.main([str(pool)]) == 0
+    printed = capsys.readouterr()
     for text in (
         "calibration: 2 runs",
         "unseen seed: 2 runs",
@@ -40,11 +43,12 @@ def test_score_prints_a_table_for_every_part(pool, capsys, monkeypatch):
         "Hankel residual",
         "circuit formation",
     ):
-        assert text in printed
+        assert text in printed.out
+    assert printed.err == f"4 runs in {pool}\n  scored: calibration\n  scored: unseen_seed\n  scored: test\n"
 
 
 def test_score_as_json_is_json_alone(pool, capsys):
-    assert main(["phases", "--score", str(pool), "--json"]) == 0
+    assert score.main([str(pool), "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["test"]["kinds"] == {"grokking": 1, "memorization_only": 1}
     confusion = scores["test"]["timelines"]["all series"]["confusion"]
@@ -53,22 +57,25 @@ def test_score_as_json_is_json_alone(pool, capsys):
 
 def test_score_draws_a_picture_that_needs_no_network(pool, tmp_path):
     picture = tmp_path / "score.html"
-    assert main(["phases", "--score", str(pool), "--figure", str(picture)]) == 0
+    assert score.main([str(pool), "--figure", str(picture)]) == 0
     page = picture.read_text()
     assert "Foreseeing generalization in 2 unseen runs" in page and "<script src=" not in page
 
 
 def test_score_whose_picture_cannot_be_written_is_bad_input(pool, tmp_path, capsys):
-    assert main(["phases", "--score", str(pool), "--figure", str(tmp_path / "no" / "score.html")]) == 2
+    assert score.main([str(pool), "--figure", str(tmp_path / "no" / "score.html")]) == 2
     assert "does not exist" in capsys.readouterr().err
 
 
 def test_score_of_an_empty_folder_is_bad_input(tmp_path, capsys):
-    assert main(["phases", "--score", str(tmp_path)]) == 2
+    assert score.main([str(tmp_path)]) == 2
     assert "no pool of runs" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["phases"], ["phases", "a.csv", "--score", "pool"]])
-def test_either_a_file_or_a_pool_is_asked_for(arguments, capsys):
-    assert main(arguments) == 2
-    assert "either a FILE or --score POOL" in capsys.readouterr().err
+def test_score_runs_as_the_makefile_starts_it_and_teaches_its_use():
+    line = next(line for line in (REPOSITORY / "Makefile").read_text().splitlines() if "site/phase-scores.html" in line)
+    script = next(word for word in line.split() if word.endswith(".py"))
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, script, "--help"]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert f"python {script} --figure scores.html" in done.stdout

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from scoring.labels import Label
+from scoring.runs import ScoredRun
+from scoring.statistics import Estimate, share
+
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.phases.detector import follow
-from lightning_interp.phases.scoring.labels import Label
-from lightning_interp.phases.scoring.runs import ScoredRun
-from lightning_interp.phases.scoring.statistics import Estimate, share
 
 BOUNDARIES = {"memorization": "t_mem", "circuit_formation": "t_formation", "cleanup": "t_cleanup"}
 """Phases whose start has a label, and the label's name."""
@@ -26,7 +27,7 @@ class BoundaryScores:
     Attributes:
         found: Runs with the label whose timeline has the phase.
         invented: Runs with nothing to generalize whose timeline has the phase all the same.
-        error_of_run: Median distance as a share of the run's last step; NaN where there is nothing to compare.
+        error_of_run: Median distance as a share of the run's last step; NaN if there is nothing to compare.
         error_log10: Median distance in decades of steps.
         covered: Runs whose interval holds the label.
     """

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from lightning_interp.phases.scoring.courses import Course, threshold_at
-from lightning_interp.phases.scoring.null import surrogates
-from lightning_interp.phases.scoring.runs import ScoredRun
-from lightning_interp.phases.scoring.statistics import Estimate, auroc, share
+from scoring.courses import Course, threshold_at
+from scoring.null import surrogates
+from scoring.runs import ScoredRun
+from scoring.statistics import Estimate, auroc, share
 
 Score = Callable[[ScoredRun], Course]
 SHARES = (0.25, 0.5)
@@ -23,7 +23,7 @@ class AlarmRule:
     Attributes:
         says: In words.
         threshold: None for the score's own rule.
-        null_threshold: Threshold that the score's own rule amounts to, for its null; None where it is no threshold.
+        null_threshold: Threshold that the score's own rule amounts to, for its null; or None if it is no threshold.
     """
 
     says: str
@@ -31,7 +31,7 @@ class AlarmRule:
     null_threshold: float | None = None
 
     def step(self, course: Course) -> int | None:
-        """Step of the alarm, None for none."""
+        """Step of the alarm, or None if there is none."""
         return course.alarm if self.threshold is None else course.first_over(self.threshold)
 
 
@@ -51,7 +51,7 @@ class WarningScores:
         undecided: Alarms in runs that are neither: censored, partial and early ones.
         lead_share: Median of (t_grok - alarm) / t_grok over the positives detected; NaN for none.
         lead_steps: The same in steps.
-        null_lead_share: Median lead of the same rule on surrogates of the positives (`null`); NaN where there is none.
+        null_lead_share: Median lead of the same rule on surrogates of the positives (`null`); NaN if there is none.
         null_false_alarms: Share of surrogates of the negatives with an alarm; the same.
     """
 

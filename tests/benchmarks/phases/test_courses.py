@@ -3,11 +3,10 @@ import math
 
 import numpy as np
 import pytest
-
-from lightning_interp.phases.scoring.courses import Course, threshold_at
-from lightning_interp.phases.scoring.labels import Label, first_run
-from lightning_interp.phases.scoring.runs import ScoredRun
-from lightning_interp.phases.scoring.warning_scores import AlarmRule, calibrated_rule, score_warning
+from scoring.courses import Course, threshold_at
+from scoring.labels import Label, first_run
+from scoring.runs import ScoredRun
+from scoring.warning_scores import AlarmRule, calibrated_rule, score_warning
 
 
 def course(*values, alarm=None):

@@ -2,11 +2,11 @@
 """The latent states as a score: how many runs that were seen in such a state generalized later."""
 
 import numpy as np
+from scoring.courses import Course
+from scoring.runs import ScoredRun
 
 from lightning_interp.phases.history_table import rows_of
 from lightning_interp.phases.latent_states import FEATURES, StateModel, latent_states
-from lightning_interp.phases.scoring.courses import Course
-from lightning_interp.phases.scoring.runs import ScoredRun
 
 
 def state_course(run: ScoredRun, model: StateModel) -> Course:

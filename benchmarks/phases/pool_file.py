@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from lightning_interp.core.errors import MetricsError
 from lightning_interp.store.jsonl import read_lines
 
+RUNS = Path(__file__).parent / "runs"
+"""The pool that is recorded here."""
 INDEX = "index.jsonl"
 NEEDED = ("name", "part", "classes", "weight_decay", "answers_shuffled", "cross_entropy")
 COLUMNS = ("step", "train_loss", "train_accuracy", "heldout_loss", "heldout_accuracy", "weight_norm")
@@ -25,7 +27,7 @@ class PoolEntry:
 
     Attributes:
         facts: Its line in the index, with everything in `NEEDED`.
-        metrics: Columns of equal length by record name, ``step`` among them, NaN where there was no value.
+        metrics: Columns of equal length by record name, ``step`` among them, NaN if there was no value.
     """
 
     facts: Mapping[str, Any]
@@ -33,7 +35,7 @@ class PoolEntry:
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
-    """Lines of the index; one that was broken off in writing is left out, and none where there is no index yet.
+    """Lines of the index; one that was broken off in writing is left out, and an empty list if there is no index yet.
 
     Raises:
         MetricsError: A line is no JSON object.

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from lightning_interp.phases.scoring.statistics import auroc, share
+from scoring.statistics import auroc, share
 
 scores = st.lists(st.integers(-5, 5), min_size=1, max_size=20)
 
