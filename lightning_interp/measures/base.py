@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.records import Observation
 from lightning_interp.core.shapes import Tensor
 from lightning_interp.measures.label import Label, Labels
@@ -50,5 +51,13 @@ class Measure(ABC):
 
 
 def labels_of(measure: Measure | type[Measure]) -> dict[str, Label]:
-    """Labels of a measure's scalars, by name; empty if it only lists the names."""
-    return dict(measure.names) if isinstance(measure.names, Mapping) else {}
+    """Labels of a measure's scalars, by name; empty if it only lists the names.
+
+    Raises:
+        ConfigError: Something else than a `Label` is declared.
+    """
+    labels = measure.names if isinstance(measure.names, Mapping) else {}
+    for name, label in labels.items():
+        if not isinstance(label, Label):
+            raise ConfigError(f"`measures`: {measure.name} declares {name!r} with {label!r}, expected a Label(...).")
+    return dict(labels)
