@@ -75,9 +75,7 @@ class GiniReadout(Measure):
     """
 
     name: ClassVar[str] = "gini_readout"
-    names: ClassVar[Labels] = {
-        "gini_readout": _gini("Fourier Gini, readout", about="the same of the neuron-to-logit map"),
-    }
+    names: ClassVar[Labels] = {"gini_readout": _gini("Fourier Gini, readout", about="the same of the neuron-to-logit map")}
     needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
 
     def __init__(self, task: CyclicGroupTask) -> None:

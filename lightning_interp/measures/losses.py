@@ -102,9 +102,7 @@ class TrainLoss(Measure):
     """``train_loss``: mean loss on the training examples of the probe, nats, float64."""
 
     name: ClassVar[str] = "train_loss"
-    names: ClassVar[Labels] = {
-        "train_loss": _loss("train loss", about="mean loss on the training examples of the probe"),
-    }
+    names: ClassVar[Labels] = {"train_loss": _loss("train loss", about="mean loss on the training examples of the probe")}
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
 
@@ -118,7 +116,7 @@ class HeldoutLoss(Measure):
 
     name: ClassVar[str] = "heldout_loss"
     names: ClassVar[Labels] = {
-        "heldout_loss": _loss("held-out loss", about="mean loss on the held-out examples of the probe"),
+        "heldout_loss": _loss("held-out loss", about="mean loss on the held-out examples of the probe")
     }
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
@@ -135,7 +133,7 @@ class LossGap(Measure):
     names: ClassVar[Labels] = {
         "loss_gap": Label(
             "loss gap, held-out − train", NATS, section="progress", row=5, about="held-out minus train loss", chart=_GAP
-        ),
+        )
     }
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
@@ -152,7 +150,7 @@ class TrainAccuracy(Measure):
     names: ClassVar[Labels] = {
         "train_accuracy": _accuracy(
             "train accuracy", about="share of the training examples whose highest score is the target's"
-        ),
+        )
     }
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
@@ -166,9 +164,7 @@ class HeldoutAccuracy(Measure):
     """``heldout_accuracy``: share of the held-out examples of the probe classified correctly, in [0, 1]."""
 
     name: ClassVar[str] = "heldout_accuracy"
-    names: ClassVar[Labels] = {
-        "heldout_accuracy": _accuracy("held-out accuracy", about="the same of the held-out examples"),
-    }
+    names: ClassVar[Labels] = {"heldout_accuracy": _accuracy("held-out accuracy", about="the same of the held-out examples")}
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
 
