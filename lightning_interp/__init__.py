@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lightning_interp.core.timeline import Stage as Stage
     from lightning_interp.core.timeline import Timeline as Timeline
     from lightning_interp.measures import CyclicGroupTask as CyclicGroupTask
+    from lightning_interp.measures import Label as Label
     from lightning_interp.measures import Measure as Measure
     from lightning_interp.monitor.callback import InterpMonitor as InterpMonitor
     from lightning_interp.monitor.loop import Monitor as Monitor
@@ -54,6 +55,7 @@ _HOMES = {
     "LogSpaced": "capture",
     "Schedule": "capture",
     "CyclicGroupTask": "measures",
+    "Label": "measures",
     "Measure": "measures",
     "check_neutral": "neutrality",
     "PhaseChange": "phases",
@@ -97,6 +99,7 @@ __all__ = [
     "EveryNSteps",
     "InterpError",
     "InterpMonitor",
+    "Label",
     "LogSpaced",
     "Measure",
     "MeasureSkipped",

@@ -23,7 +23,9 @@ from lightning_interp.analysis.record_history import RecordHistory
 from lightning_interp.analysis.watchdog import UnderWay, Watch
 from lightning_interp.core.errors import CorruptSnapshotError
 from lightning_interp.core.records import Probe, Record, Snapshot
-from lightning_interp.core.tca_settings import PREFIX
+from lightning_interp.measures.label import plain_label
+from lightning_interp.measures.logged_names import is_component
+from lightning_interp.measures.registry import own_labels
 from lightning_interp.store.analysis_state import WEIGHTS_ONLY, Stage, read_state
 from lightning_interp.store.file_identity import Identity, file_identity
 from lightning_interp.store.jsonl import cut_torn_tail
@@ -78,6 +80,7 @@ class Analyzer:
         self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it
         self.state.device, self.state.threads = plan.device, torch.get_num_threads()
         self.state.stage, self.state.start_id = "running", plan.start_id
+        self.state.labels |= {name: plain_label(label) for name, label in own_labels(plan.measures).items()}
         self._under_way = UnderWay(run_dir, self.state, watch or Watch(), least_s=plan.least_limit_s)
         self.watched = Watched(
             self.manifest.activation_layers,
@@ -308,7 +311,7 @@ class Analyzer:
         """Loadings of the components: those recorded when the step was observed first, else what the latest fit gives."""
         if self._components is None:
             return {}
-        known = {name: value for name, value in self._folded.values(step).items() if name.startswith(PREFIX)}
+        known = {name: value for name, value in self._folded.values(step).items() if is_component(name)}
         return self._components.loadings(step, stored) | known
 
     def _measured_within_memory(self, snapshot: Snapshot) -> Record:

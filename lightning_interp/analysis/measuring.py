@@ -4,13 +4,14 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 import torch
 
 from lightning_interp.core.errors import MeasureSkipped, ShapeError
 from lightning_interp.core.records import Observation, Record
 from lightning_interp.core.shapes import Float, Tensor
-from lightning_interp.measures import Measure
+from lightning_interp.measures import Cost, Measure
 from lightning_interp.store.surviving_records import FAILED, NOT_FINITE
 
 NEEDS_REPLICA = "needs a replica of the module"
@@ -40,7 +41,7 @@ def measure_all(
     on_failure: Callable[[str, Exception], None],
     measured: Measured | None = None,
 ) -> Measured:
-    """Run measures; one that fails costs its own values only.
+    """Run measures, cheap ones first; one that fails costs its own values only. The results keep the order asked for.
 
     Args:
         observation: The snapshot under observation.
@@ -51,15 +52,12 @@ def measure_all(
     """
     measured = measured or Measured()
     index = {name: position for position, name in enumerate(layers)}
-    for measure in measures:
-        try:
-            found = _plain(measure, measure(observation))
-        except MeasureSkipped as reason:
-            measured.skipped |= dict.fromkeys(names_of(measure), str(reason))
-            continue
-        except Exception as err:
-            on_failure(measure.name, err)
-            measured.skipped |= dict.fromkeys(names_of(measure), f"{FAILED}: {type(err).__name__}: {err}")
+    cheap_first = sorted(range(len(measures)), key=lambda place: _price(measures[place]))
+    outcomes = {place: _outcome(measures[place], observation, on_failure) for place in cheap_first}
+    for place, measure in enumerate(measures):
+        found = outcomes[place]
+        if isinstance(found, str):
+            measured.skipped |= dict.fromkeys(names_of(measure), found)
             continue
         for name, value in found.items():
             if isinstance(value, tuple):
@@ -121,6 +119,25 @@ def is_incomplete(
     reasons = [record.skipped[name] for name in names if name in record.skipped]
     marks = (NEEDS_REPLICA, NEEDS_ROUTE) if probe_step else (NEEDS_REPLICA,)
     return replica and any(reason.startswith(marks) for reason in reasons)
+
+
+def _price(measure: Measure) -> int:
+    """0 for the cheapest cost; one that is not known comes last."""
+    costs = get_args(Cost)
+    return costs.index(measure.cost) if measure.cost in costs else len(costs)
+
+
+def _outcome(
+    measure: Measure, observation: Observation, on_failure: Callable[[str, Exception], None]
+) -> dict[str, float | tuple[float, ...]] | str:
+    """What a measure gave, or the reason why it gave nothing."""
+    try:
+        return _plain(measure, measure(observation))
+    except MeasureSkipped as reason:
+        return str(reason)
+    except Exception as err:
+        on_failure(measure.name, err)
+        return f"{FAILED}: {type(err).__name__}: {err}"
 
 
 def _plain(measure: Measure, found: Mapping[str, float | Tensor]) -> dict[str, float | tuple[float, ...]]:

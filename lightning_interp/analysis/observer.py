@@ -81,7 +81,7 @@ class Observer:
         observation = self._observation(snapshot, history)
         measured = self._measure(observation, self._plan.alone)
         observation.present = measured.values
-        self._measure(observation, self._plan.of_history, measured)
+        self._measure_history(observation, measured)
         return self._explained(observation, measured), self._activations(observation)
 
     def measure_alone(self, snapshot: Snapshot) -> tuple[Measured, Mapping[str, Tensor]]:
@@ -98,7 +98,12 @@ class Observer:
 
     def add_history(self, step: int, history: History, measured: Measured) -> None:
         """Add the measures that look at earlier snapshots to what `measure_alone` gave for a step."""
-        self._measure(PastObservation(step, history, measured.values), self._plan.of_history, measured)
+        self._measure_history(PastObservation(step, history, measured.values), measured)
+
+    def _measure_history(self, observation: SnapshotObservation, measured: Measured) -> None:
+        """One by one in the order asked for, whatever they cost: each sees, in `present`, what those before it gave."""
+        for measure in self._plan.of_history:
+            self._measure(observation, (measure,), measured)
 
     def _measure(
         self, observation: SnapshotObservation, measures: Sequence[Measure], measured: Measured | None = None

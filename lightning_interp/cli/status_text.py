@@ -2,6 +2,7 @@
 """What ``lightning-interp status`` shows to people. Everything that comes from a run is printed inert."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -9,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_interp.core.console import one_line
-from lightning_interp.dashboards.figures.labels import axis_title, label_for
+from lightning_interp.dashboards.figures.labels import label_for
 from lightning_interp.dashboards.live.run_state import duration
 from lightning_interp.dashboards.run_summary import Health, Measured, RunSummary
+from lightning_interp.measures.label import Labels
 
 MOST_MEASURES = 24
 MOST_NOTICES = 8
@@ -39,7 +41,7 @@ def page(summary: RunSummary, problem: str = "") -> Group:
         _phases(summary),
     ]
     if summary.measures:
-        parts.append(_measures(summary.measures))
+        parts.append(_measures(summary.measures, summary.labels))
     parts += [_table(title, lines) for title, lines in _sections(summary).items() if lines]
     parts += [_text(f"Notice: {notice}", "yellow") for notice in summary.health.notices[:MOST_NOTICES]]
     more = len(summary.health.notices) - MOST_NOTICES
@@ -76,21 +78,21 @@ def _phase_cells(phase: Mapping[str, Any]) -> tuple[Text, ...]:
     return tuple(_text(cell) for cell in cells)
 
 
-def _measures(measures: tuple[Measured, ...]) -> Table:
+def _measures(measures: tuple[Measured, ...], own: Labels) -> Table:
     left_out = len(measures) - MOST_MEASURES
     table = Table("measure", caption=f"and {left_out} more" if left_out > 0 else None)
     for heading in ("step", "value", "since the phase began"):
         table.add_column(heading, justify="right")
     for each in measures[:MOST_MEASURES]:
         change = "" if each.change is None else f"{each.change:+.4g}"
-        label = f"{label_for(each.name).label} ({each.unit})" if each.unit else label_for(each.name).label
-        table.add_row(_text(label), f"{each.step:,}", f"{each.value:.5g}", change)
+        label = replace(label_for(each.name, own), unit=each.unit)  # of losses the unit depends on the run
+        table.add_row(_text(label.title), f"{each.step:,}", f"{each.value:.5g}", change)
     return table
 
 
 def _sections(summary: RunSummary) -> dict[str, list[tuple[str, str]]]:
     return {
-        "settings": [(axis_title(name), f"{value:g}") for name, value in summary.settings.items()],
+        "settings": [(label_for(name).title, f"{value:g}") for name, value in summary.settings.items()],
         "health": _health(summary.health),
         "on disk": [*((part, size(count)) for part, count in summary.disk.items() if count), _total(summary.disk)],
     }

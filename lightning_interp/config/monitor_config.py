@@ -19,18 +19,16 @@ from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.imports import import_object
 from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.records import Probe, ProbeStep
-from lightning_interp.core.tca_settings import TCA, checked_ranks, logged_components
-from lightning_interp.core.timeline import INTENSITY_NAMES
+from lightning_interp.core.tca_settings import PREFIX, TCA, checked_ranks, logged_components
+from lightning_interp.dashboards.loggers.rows import ROOM
 from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec, resolve_measures, scalar_names
+from lightning_interp.measures.logged_names import logged_name
+from lightning_interp.measures.registry import check_causal
 from lightning_interp.store import read_probe
 from lightning_interp.store.retention import parse_retention, parse_size
 
 SWITCH = "LIGHTNING_INTERP"
 """Environment variable; "0" switches every monitor off."""
-
-_MOST_IN_A_ROW = 40
-_NOT_MEASURED = len(INTENSITY_NAMES) + 2
-"""What a row for loggers has beside measures and components: intensities, phase, step."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +111,10 @@ def resolve(config: MonitorConfig, module: nn.Module) -> Resolved:
     layers = select_layers(config.layers, module)
     task = None if config.task is None else config.task.resolve(shapes)
     measures = resolve_measures(config.measures, task=task)
+    check_causal(measures)
     names = scalar_names(measures)
     tca = resolve_tca(tca_settings(config.tca), layers)
-    components = _logged(tca, room=_MOST_IN_A_ROW - _NOT_MEASURED - len(names))
+    components = _logged(tca, room=ROOM - len(names))
     notes = () if layers else ("no layer to watch: the module has no submodules; pass layers=",)
     return Resolved(
         parameters=parameters,
@@ -170,7 +169,7 @@ def _describe(tca: TCA, logged: tuple[str, ...]) -> str:
     shown = max((int(name.rpartition("/")[2]) + 1 for name in logged), default=0)
     return (
         f"components of {', '.join(layers)}: ranks {ranks[0]} to {ranks[-1]}, fitted every {tca.every} snapshots; loggers "
-        f"get the first {shown} of each layer as interp/component/<layer>/<number>, the run directory has all"
+        f"get the first {shown} of each layer as {logged_name(PREFIX)}<layer>/<number>, the run directory has all"
     )
 
 

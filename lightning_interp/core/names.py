@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of parameters and layers as users write them, whatever wraps the module."""
 
-SETTINGS_PREFIX = "interp/"
-"""Start of the names, among a snapshot's scalars, of what the training was set to: no name that a user logs begins so."""
-
 
 def strip_wrappers(name: str) -> str:
     """Name of a module or parameter without the prefixes that compile and DDP wrappers add.

@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_interp.dashboards.figures.labels import COMPONENT_PREFIX, NATS, OUTCOMES, label_for, loss_unit
+from lightning_interp.dashboards.figures.labels import drawn_in, label_for, loss_unit
 from lightning_interp.dashboards.live.run_state import heartbeat_age_s, state_of
 from lightning_interp.dashboards.report import verdict_sentence
 from lightning_interp.dashboards.run_view import LOGGED_PREFIX, RunView
+from lightning_interp.measures.label import NATS, Labels
+from lightning_interp.measures.logged_names import is_component
 from lightning_interp.store.layout import COMPONENTS, OBSERVATIONS, SNAPSHOTS
 
 _FOLDERS = (SNAPSHOTS, OBSERVATIONS, COMPONENTS)
@@ -83,6 +85,7 @@ class RunSummary:
         settings: Latest learning rate, weight decay and batch size.
         health: What the monitor did.
         disk: Bytes by part of the run directory.
+        labels: Labels of the run's own measures, for people.
     """
 
     run: str
@@ -97,10 +100,13 @@ class RunSummary:
     settings: Mapping[str, float]
     health: Health
     disk: Mapping[str, int]
+    labels: Labels
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values, without labels."""
+        plain = asdict(self)
+        del plain["labels"]
+        return plain
 
 
 def summary_of(run: RunView, *, now: float) -> RunSummary:
@@ -124,6 +130,7 @@ def summary_of(run: RunView, *, now: float) -> RunSummary:
         settings={name: values[-1] for name, (_, values) in run.training.items() if not name.startswith(LOGGED_PREFIX)},
         health=_health(run, now),
         disk=sizes_by_part(run.path) if run.path is not None else {},
+        labels=run.labels,
     )
 
 
@@ -148,8 +155,9 @@ def _size(path: Path) -> int:
 
 def _measured(run: RunView) -> list[Measured]:
     began = run.timeline.phases[-1].start if run.timeline.phases else None
-    names = [name for name in run.series if not name.startswith(COMPONENT_PREFIX)]
-    ordered = sorted(names, key=lambda name: OUTCOMES.index(name) if name in OUTCOMES else len(OUTCOMES))
+    names = [name for name in run.series if not is_component(name)]
+    outcomes = [*drawn_in("losses", run.labels), *drawn_in("accuracies", run.labels)]
+    ordered = sorted(names, key=lambda name: outcomes.index(name) if name in outcomes else len(outcomes))
     return [
         Measured(name, steps[-1], values[-1], _unit(run, name), _change(steps, values, began))
         for name, (steps, values) in ((name, run.series[name]) for name in ordered)
@@ -158,7 +166,7 @@ def _measured(run: RunView) -> list[Measured]:
 
 
 def _unit(run: RunView, name: str) -> str:
-    unit = label_for(name).unit
+    unit = label_for(name, run.labels).unit
     return loss_unit(run) if unit == NATS else unit
 
 

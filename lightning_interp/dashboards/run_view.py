@@ -7,6 +7,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_interp.core.errors import CorruptSnapshotError, MetricsError, RunError
-from lightning_interp.core.names import SETTINGS_PREFIX
 from lightning_interp.core.records import Record
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.layer_grid import GrowingGrid, LayerGrid
+from lightning_interp.measures.label import Label, Labels, read_labels
+from lightning_interp.measures.logged_names import logged_name, record_name
 from lightning_interp.store.components_file import StoredComponents, component_files, read_components
 from lightning_interp.store.file_identity import ChangedFiles
 from lightning_interp.store.jsonl import read_lines
@@ -32,8 +34,12 @@ Vectors = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Optimizer steps [step], and what was recorded at each [step, entry]."""
 
 LOGGED_PREFIX = "logged/"
-SETTINGS = ("lr", "weight_decay", "batch_size")
-"""Names of settings; of several values there are ``lr``, ``lr/1`` and so on."""
+SETTINGS = {
+    "lr": Label("learning rate", log=True),
+    "weight_decay": Label("weight decay"),
+    "batch_size": Label("batch size", "examples"),
+}
+"""What a training is set to, no measure gives these; of several values there are ``lr``, ``lr/1`` and so on."""
 PART_BYTES = 2**22
 """Bytes of records that are parsed at a time."""
 
@@ -73,6 +79,11 @@ class RunView:
         resumed = {} if self.manifest is None else self.manifest.resumed_steps
         rows = [row for row in self.health if row.get("event") == kind and isinstance(row.get("step"), int)]
         return list(standing_rows(((row["step"], row.get("attempt", 0), row) for row in rows), resumed).values())
+
+    @cached_property
+    def labels(self) -> Labels:
+        """Labels of the run's own measures, by name; of built-in ones the registry has them."""
+        return read_labels(self.analysis.get("labels"))
 
     @property
     def last_step(self) -> int:
@@ -269,9 +280,10 @@ def training_series(
 
 def _training_name(name: str, scalars: Mapping[str, Any]) -> str:
     """A setting by its plain name, also where a loop of one's own passed it to `Monitor.step`; else ``logged/<name>``."""
-    if name.startswith(SETTINGS_PREFIX):
-        return name.removeprefix(SETTINGS_PREFIX)
-    return name if name in SETTINGS and SETTINGS_PREFIX + name not in scalars else LOGGED_PREFIX + name
+    setting = record_name(name)
+    if setting is not None:
+        return setting
+    return name if name in SETTINGS and logged_name(name) not in scalars else LOGGED_PREFIX + name
 
 
 def _is_number(value: object) -> bool:

@@ -18,6 +18,7 @@ from lightning_interp.measures.fourier import (
 )
 from lightning_interp.measures.fourier_gini import GiniEmbedding, GiniReadout, fourier_gini
 from lightning_interp.measures.fourier_power import FourierPowerEmbedding, FourierPowerReadout, frequency_shares
+from lightning_interp.measures.label import Label
 from lightning_interp.measures.losses import (
     HeldoutAccuracy,
     HeldoutLoss,
@@ -66,6 +67,7 @@ __all__ = [
     "HeldoutLoss",
     "HeldoutPercentile",
     "HeldoutPercentileResult",
+    "Label",
     "LossGap",
     "Measure",
     "MeasureSpec",

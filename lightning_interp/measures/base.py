@@ -5,11 +5,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.records import Observation
 from lightning_interp.core.shapes import Tensor
+from lightning_interp.measures.label import Label, Labels
 
 Need = Literal["weights", "outputs", "activations", "gradients", "history", "replica"]
 Cost = Literal["free", "forward", "heavy"]
+"""The cheapest first."""
 
 
 class Measure(ABC):
@@ -21,17 +24,19 @@ class Measure(ABC):
 
     Attributes:
         name: Short name, unique among the measures of a run.
-        names: Scalar names (without per-layer detail) the measure may return; loggers see these from the first row.
+        names: Scalar names (without per-layer detail) the measure may return, each with its label; loggers see these from
+            the first row. Names without labels are shown as they are.
         vector_names: Names under which it may return floating 1-D tensors, kept in the run directory as float32: for
             figures. No logger, no later measure and no phase sees them.
         needs: What of the observation it touches; decides what can run where no replica is possible.
-        cost: ``free`` beside the snapshot itself, ``forward`` one pass over the probe, ``heavy`` anything more.
-        causal: Whether only this and earlier snapshots are used.
+        cost: ``free`` beside the snapshot itself, ``forward`` one pass over the probe, ``heavy`` anything more; cheap
+            measures of a snapshot are computed first.
+        causal: Whether only this and earlier snapshots are used; a measure that is not causal is refused in a live run.
     """
 
     name: ClassVar[str]
-    names: ClassVar[tuple[str, ...]]
-    vector_names: ClassVar[tuple[str, ...]] = ()
+    names: ClassVar[Labels | tuple[str, ...]]
+    vector_names: ClassVar[Labels | tuple[str, ...]] = ()
     needs: ClassVar[frozenset[Need]]
     cost: ClassVar[Cost] = "free"
     causal: ClassVar[bool] = True
@@ -43,3 +48,16 @@ class Measure(ABC):
         Raises:
             MeasureSkipped: The measure does not apply; the message is the reason.
         """
+
+
+def labels_of(measure: Measure | type[Measure]) -> dict[str, Label]:
+    """Labels of a measure's scalars, by name; empty if it only lists the names.
+
+    Raises:
+        ConfigError: Something else than a `Label` is declared.
+    """
+    labels = measure.names if isinstance(measure.names, Mapping) else {}
+    for name, label in labels.items():
+        if not isinstance(label, Label):
+            raise ConfigError(f"`measures`: {measure.name} declares {name!r} with {label!r}, expected a Label(...).")
+    return dict(labels)

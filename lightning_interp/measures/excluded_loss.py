@@ -2,6 +2,7 @@
 """Excluded loss: how badly the network does on its training pairs once key frequencies are removed."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from lightning_interp.core.shapes import Float, Float64, Int, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.fourier import band_pass, label_table
+from lightning_interp.measures.label import NATS, Chart, Label, Labels
 from lightning_interp.measures.losses import cross_entropy
 from lightning_interp.measures.pair_table import MINIMUM_COVERAGE, PairTable, pair_table
 from lightning_interp.measures.restricted_loss import checked_freqs
@@ -105,6 +107,9 @@ def all_pairs_table(pairs: PairTable, what: str) -> Float64[Tensor, "label class
     return label_table(pairs.logits, pairs.label, order=pairs.order)
 
 
+_excluded = partial(Label, unit=NATS, log=True, section="progress", chart=Chart("losses", "losses"))
+
+
 class ExcludedLoss(Measure):
     """``excluded_loss``: loss on training pairs with all key frequencies removed from the logits at once, nats.
 
@@ -117,7 +122,12 @@ class ExcludedLoss(Measure):
     """
 
     name: ClassVar[str] = "excluded_loss"
-    names: ClassVar[tuple[str, ...]] = ("excluded_loss",)
+    names: ClassVar[Labels] = {
+        "excluded_loss": _excluded(
+            "excluded loss, train (key frequencies)",
+            about="training loss after removing the key frequencies from the logits, all at once, no correction of the mean",
+        ),
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
 
@@ -144,7 +154,12 @@ class ExcludedLossMax(Measure):
     """
 
     name: ClassVar[str] = "excluded_loss_max"
-    names: ClassVar[tuple[str, ...]] = ("excluded_loss_max",)
+    names: ClassVar[Labels] = {
+        "excluded_loss_max": _excluded(
+            "excluded loss, train (worst frequency)",
+            about="largest training loss after removing a single frequency; needs no choice of key frequencies",
+        ),
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
 

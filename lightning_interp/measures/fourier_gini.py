@@ -2,6 +2,7 @@
 """How unequally the embedding and the readout of a group task use the frequencies."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 from lightning_interp.core.records import Observation
@@ -10,6 +11,7 @@ from lightning_interp.measures.base import Measure, Need
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.fourier import frequency_power
 from lightning_interp.measures.group_tables import embedding_table, readout_table
+from lightning_interp.measures.label import Chart, Label, Labels
 from lightning_interp.measures.sparsity import gini
 
 
@@ -31,6 +33,11 @@ def fourier_gini(table: Float[Tensor, "element feature"]) -> Float64[Tensor, ""]
     return gini(frequency_power(table).sqrt())
 
 
+_gini = partial(
+    Label, unit="0 to 1", section="progress", row=4, chart=Chart("spectra and sparsity", "Fourier sparsity (Gini)")
+)
+
+
 class GiniEmbedding(Measure):
     """``gini_embedding``: Gini coefficient of the Fourier norms of the embedding W_E over tokens, in [0, 1).
 
@@ -41,7 +48,12 @@ class GiniEmbedding(Measure):
     """
 
     name: ClassVar[str] = "gini_embedding"
-    names: ClassVar[tuple[str, ...]] = ("gini_embedding",)
+    names: ClassVar[Labels] = {
+        "gini_embedding": _gini(
+            "Fourier Gini, embedding",
+            about="Gini coefficient of the norms of the Fourier rows of the embedding: 0 flat, 1 a single frequency",
+        ),
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
 
     def __init__(self, task: CyclicGroupTask) -> None:
@@ -63,7 +75,7 @@ class GiniReadout(Measure):
     """
 
     name: ClassVar[str] = "gini_readout"
-    names: ClassVar[tuple[str, ...]] = ("gini_readout",)
+    names: ClassVar[Labels] = {"gini_readout": _gini("Fourier Gini, readout", about="the same of the neuron-to-logit map")}
     needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
 
     def __init__(self, task: CyclicGroupTask) -> None:

@@ -11,6 +11,7 @@ from lightning_interp.measures.base import Measure, Need
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.fourier import frequency_power
 from lightning_interp.measures.group_tables import embedding_table, readout_table
+from lightning_interp.measures.label import NO_LABELS, Label, Labels
 
 NOTHING = 1e-26
 """Part of a table's power that is rounding: a float64 transform of equal rows leaves some 1e-32 at the frequencies."""
@@ -52,8 +53,15 @@ class FourierPowerEmbedding(Measure):
     """
 
     name: ClassVar[str] = "fourier_power_embedding"
-    names: ClassVar[tuple[str, ...]] = ()
-    vector_names: ClassVar[tuple[str, ...]] = ("fourier_power_embedding",)
+    names: ClassVar[Labels] = NO_LABELS
+    vector_names: ClassVar[Labels] = {
+        "fourier_power_embedding": Label(
+            "Fourier power, embedding",
+            "0 to 1",
+            about="share of each frequency 1, 2, … in the power of the embedding, sum 1; for a group of even order the "
+            "last is the alternating row, which has half the dimensions of the others",
+        )
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
 
     def __init__(self, task: CyclicGroupTask) -> None:
@@ -74,8 +82,10 @@ class FourierPowerReadout(Measure):
     """
 
     name: ClassVar[str] = "fourier_power_readout"
-    names: ClassVar[tuple[str, ...]] = ()
-    vector_names: ClassVar[tuple[str, ...]] = ("fourier_power_readout",)
+    names: ClassVar[Labels] = NO_LABELS
+    vector_names: ClassVar[Labels] = {
+        "fourier_power_readout": Label("Fourier power, readout", "0 to 1", about="the same of the neuron-to-logit map")
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
 
     def __init__(self, task: CyclicGroupTask) -> None:

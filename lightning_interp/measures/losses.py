@@ -3,6 +3,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from lightning_interp.core.errors import MeasureSkipped, ShapeError
 from lightning_interp.core.records import Observation, Split
 from lightning_interp.core.shapes import Float, Float64, Int, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
+from lightning_interp.measures.label import NATS, Chart, Label, Labels
 from lightning_interp.measures.preconditions import require_classes, require_finite, require_split
 
 CHUNK_ELEMENTS = 2**22
@@ -91,11 +93,16 @@ def mean_loss(observation: Observation, split: Split) -> float:
     return require_finite(mean, f"the {split} loss")
 
 
+_loss = partial(Label, unit=NATS, log=True, section="losses", chart=Chart("losses", "losses"))
+_GAP = Chart("losses", "held-out minus train loss", place=2)
+_accuracy = partial(Label, unit="share", section="accuracies", chart=Chart("accuracies", "accuracies (share)"))
+
+
 class TrainLoss(Measure):
     """``train_loss``: mean loss on the training examples of the probe, nats, float64."""
 
     name: ClassVar[str] = "train_loss"
-    names: ClassVar[tuple[str, ...]] = ("train_loss",)
+    names: ClassVar[Labels] = {"train_loss": _loss("train loss", about="mean loss on the training examples of the probe")}
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
 
@@ -108,7 +115,9 @@ class HeldoutLoss(Measure):
     """``heldout_loss``: mean loss on the held-out examples of the probe, nats, float64."""
 
     name: ClassVar[str] = "heldout_loss"
-    names: ClassVar[tuple[str, ...]] = ("heldout_loss",)
+    names: ClassVar[Labels] = {
+        "heldout_loss": _loss("held-out loss", about="mean loss on the held-out examples of the probe")
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
 
@@ -121,7 +130,11 @@ class LossGap(Measure):
     """``loss_gap``: held-out loss minus training loss, nats; positive where the network fits better than it predicts."""
 
     name: ClassVar[str] = "loss_gap"
-    names: ClassVar[tuple[str, ...]] = ("loss_gap",)
+    names: ClassVar[Labels] = {
+        "loss_gap": Label(
+            "loss gap, held-out − train", NATS, section="progress", row=5, about="held-out minus train loss", chart=_GAP
+        )
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
 
@@ -134,7 +147,11 @@ class TrainAccuracy(Measure):
     """``train_accuracy``: share of the training examples of the probe classified correctly, in [0, 1]."""
 
     name: ClassVar[str] = "train_accuracy"
-    names: ClassVar[tuple[str, ...]] = ("train_accuracy",)
+    names: ClassVar[Labels] = {
+        "train_accuracy": _accuracy(
+            "train accuracy", about="share of the training examples whose highest score is the target's"
+        )
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
 
@@ -147,7 +164,7 @@ class HeldoutAccuracy(Measure):
     """``heldout_accuracy``: share of the held-out examples of the probe classified correctly, in [0, 1]."""
 
     name: ClassVar[str] = "heldout_accuracy"
-    names: ClassVar[tuple[str, ...]] = ("heldout_accuracy",)
+    names: ClassVar[Labels] = {"heldout_accuracy": _accuracy("held-out accuracy", about="the same of the held-out examples")}
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
 

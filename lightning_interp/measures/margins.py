@@ -2,6 +2,7 @@
 """How decidedly a network chooses its class, without asking which class is right."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from lightning_interp.core.errors import MeasureSkipped, ShapeError
 from lightning_interp.core.records import SPLITS, Observation
 from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
+from lightning_interp.measures.label import Chart, Label, Labels
 from lightning_interp.measures.losses import CHUNK_ELEMENTS
 from lightning_interp.measures.preconditions import require_scores
 
@@ -44,6 +46,9 @@ def score_margin(logits: Float[Tensor, "example class"]) -> Float64[Tensor, " un
     return torch.cat(margins) if margins else torch.empty(0, dtype=torch.float64)
 
 
+_margin = partial(Label, section="progress", chart=Chart("accuracies", "margins of scores"))
+
+
 class ScoreMargin(Measure):
     """``train_margin`` and ``heldout_margin``: mean `score_margin` of each split, dimensionless.
 
@@ -52,7 +57,15 @@ class ScoreMargin(Measure):
     """
 
     name: ClassVar[str] = "score_margin"
-    names: ClassVar[tuple[str, ...]] = ("train_margin", "heldout_margin")
+    names: ClassVar[Labels] = {
+        "train_margin": _margin(
+            "score margin, train",
+            row=3,
+            about="mean over the training examples of the highest minus the second highest score, in standard deviations of "
+            "the example's scores: 0 for a tie, at most the root of the number of classes; asks for no labels",
+        ),
+        "heldout_margin": _margin("score margin, held-out", row=2, about="the same of the held-out examples"),
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
 

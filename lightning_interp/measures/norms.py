@@ -11,6 +11,7 @@ from lightning_interp.core.errors import MeasureSkipped, ShapeError
 from lightning_interp.core.records import Observation
 from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.measures.base import Measure, Need
+from lightning_interp.measures.label import Chart, Label, Labels
 from lightning_interp.measures.weights import float_weights, unread_weights
 
 SLOPE_POINTS = 8
@@ -105,7 +106,15 @@ class WeightNorm(Measure):
     """
 
     name: ClassVar[str] = "weight_norm"
-    names: ClassVar[tuple[str, ...]] = ("weight_norm",)
+    names: ClassVar[Labels] = {
+        "weight_norm": Label(
+            "weight norm",
+            "L2",
+            section="weights",
+            about="Euclidean norm of all selected parameters; detail per matrix",
+            chart=Chart("weights", "norm of the weights (L2)"),
+        ),
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
 
     def __call__(self, observation: Observation) -> Mapping[str, float]:
@@ -127,7 +136,15 @@ class WeightNormSlope(Measure):
     """
 
     name: ClassVar[str] = "weight_norm_slope"
-    names: ClassVar[tuple[str, ...]] = ("weight_norm_slope",)
+    names: ClassVar[Labels] = {
+        "weight_norm_slope": Label(
+            "slope of the weight norm",
+            "power of the step",
+            section="weights",
+            about="change of log norm per unit of log step over the latest snapshots",
+            chart=Chart("weights", "slope of the norm (log-log)"),
+        ),
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"weights", "history"})
 
     def __call__(self, observation: Observation) -> Mapping[str, float]:

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from lightning_interp.core.errors import MeasureSkipped, ShapeError
 from lightning_interp.core.records import Observation
 from lightning_interp.core.shapes import Bool, Float, Float64, Int, Shaped, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
+from lightning_interp.measures.label import Chart, Label, Labels
 from lightning_interp.measures.losses import CHUNK_ELEMENTS, check_targets
 from lightning_interp.measures.preconditions import require_classes
 
@@ -123,6 +125,9 @@ def mirror_free(heldout: Int[Tensor, "example slot"], train: Int[Tensor, "traine
     return ~torch.isin(ids[: len(heldout)], ids[len(heldout) :])
 
 
+_percentile = partial(Label, section="progress", row=1)
+
+
 class HeldoutPercentile(Measure):
     """``heldout_percentile`` in [0, 1] (chance 0.5) and ``heldout_percentile_z`` in null standard deviations.
 
@@ -135,7 +140,20 @@ class HeldoutPercentile(Measure):
     """
 
     name: ClassVar[str] = "heldout_percentile"
-    names: ClassVar[tuple[str, ...]] = ("heldout_percentile", "heldout_percentile_z")
+    names: ClassVar[Labels] = {
+        "heldout_percentile": _percentile(
+            "held-out percentile",
+            "share",
+            about="where the right answer ranks among candidate answers on held-out examples",
+            chart=Chart("accuracies", "held-out percentile (share)", place=1),
+        ),
+        "heldout_percentile_z": _percentile(
+            "held-out percentile, z",
+            "deviations of its null",
+            about="its distance from chance, 0.5, in standard deviations of random ranks",
+            chart=Chart("accuracies", "held-out percentile (standard deviations)", place=1),
+        ),
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
 

@@ -9,11 +9,12 @@ from importlib.metadata import entry_points
 
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.imports import import_object
-from lightning_interp.measures.base import Measure
+from lightning_interp.measures.base import Measure, labels_of
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.excluded_loss import ExcludedLoss, ExcludedLossMax
 from lightning_interp.measures.fourier_gini import GiniEmbedding, GiniReadout
 from lightning_interp.measures.fourier_power import FourierPowerEmbedding, FourierPowerReadout
+from lightning_interp.measures.label import Label
 from lightning_interp.measures.losses import HeldoutAccuracy, HeldoutLoss, LossGap, TrainAccuracy, TrainLoss
 from lightning_interp.measures.margins import ScoreMargin
 from lightning_interp.measures.norms import WeightNorm, WeightNormSlope
@@ -27,7 +28,7 @@ ENTRY_POINTS = "lightning_interp.measures"
 """Entry-point group through which other packages offer measures by name."""
 
 MAX_SCALARS = 40
-"""Most scalar names a run sends to loggers."""
+"""Most scalars a run sends to loggers, measures and all else together; boards freeze on hundreds."""
 
 STANDARD: tuple[type[Measure], ...] = (
     TrainLoss,
@@ -92,6 +93,7 @@ def resolve_measures(
                 raise ConfigError(f"`measures` holds two measures named {measure.name!r}.")
     measures = tuple(built.values())
     scalar_names(measures)
+    own_labels(measures)
     return measures
 
 
@@ -112,6 +114,41 @@ def scalar_names(measures: Sequence[Measure]) -> tuple[str, ...]:
             "its detail as 'name/<layer>', which stays in the run directory."
         )
     return tuple(names)
+
+
+def makers() -> dict[str, type[Measure]]:
+    """The built-in measure of each scalar name, in the order they are registered."""
+    return {name: cls for cls in STANDARD + FOURIER for name in cls.names}
+
+
+def known_labels() -> dict[str, Label]:
+    """Labels of the built-in scalars, in the order they are registered."""
+    return {name: label for cls in STANDARD + FOURIER for name, label in labels_of(cls).items()}
+
+
+def own_labels(measures: Sequence[Measure]) -> dict[str, Label]:
+    """Labels that measures declare which are not built in.
+
+    Raises:
+        ConfigError: Something else than a `Label` is declared.
+    """
+    declared = {name: label for measure in measures for name, label in labels_of(measure).items()}
+    return {name: label for name, label in declared.items() if known_labels().get(name) != label}
+
+
+def check_causal(measures: Sequence[Measure]) -> None:
+    """Refuse measures that look at later snapshots, which a training that still runs does not have.
+
+    Raises:
+        ConfigError: There is one; the message says how to get its values.
+    """
+    for measure in measures:
+        if not measure.causal:
+            spec = f"{type(measure).__module__}:{type(measure).__qualname__}"
+            raise ConfigError(
+                f"`measures`: {measure.name} looks at later snapshots (causal = False), which a live run does not have. "
+                f"Leave it out here and use it afterwards: `lightning-interp analyze RUN_DIR --measures {spec}`."
+            )
 
 
 def resolve_one(item: MeasureSpec, task: CyclicGroupTask | None) -> tuple[Measure, ...]:

@@ -12,6 +12,7 @@ from lightning_interp.core.shapes import Bool, Float, Float64, Int, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.fourier import band_pass, check_freqs, fourier_basis, label_table, row_frequencies
+from lightning_interp.measures.label import NATS, Chart, Label, Labels
 from lightning_interp.measures.pair_table import MINIMUM_COVERAGE, PairTable, pair_table
 
 Pool = Literal["heldout", "all"]
@@ -97,7 +98,16 @@ class RestrictedLoss(Measure):
     """
 
     name: ClassVar[str] = "restricted_loss"
-    names: ClassVar[tuple[str, ...]] = ("restricted_loss",)
+    names: ClassVar[Labels] = {
+        "restricted_loss": Label(
+            "restricted loss, held-out",
+            NATS,
+            log=True,
+            section="progress",
+            about="held-out loss of the key frequencies alone",
+            chart=Chart("losses", "losses", place=1),
+        ),
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
 

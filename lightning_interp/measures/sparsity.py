@@ -11,6 +11,7 @@ from lightning_interp.core.errors import MeasureSkipped, ShapeError
 from lightning_interp.core.records import Observation, Split
 from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
+from lightning_interp.measures.label import Chart, Label, Labels
 from lightning_interp.measures.preconditions import layer_activations, layer_means
 
 NEAR_ZERO = 1e-3
@@ -92,7 +93,22 @@ class ActivationSparsity(Measure):
     """
 
     name: ClassVar[str] = "activation_sparsity"
-    names: ClassVar[tuple[str, ...]] = ("hoyer", "near_zero_share")
+    names: ClassVar[Labels] = {
+        "hoyer": Label(
+            "activation sparsity (Hoyer)",
+            "0 to 1",
+            section="sparsity",
+            about="Hoyer sparsity of activations: 0 all equal, 1 a single unit; mean over layers, detail per layer",
+            chart=Chart("spectra and sparsity", "sparsity of activations (Hoyer)", place=1),
+        ),
+        "near_zero_share": Label(
+            "near-zero activations",
+            "share",
+            section="sparsity",
+            about="share of activations that are nearly zero; mean over layers, detail per layer",
+            chart=Chart("spectra and sparsity", "activations near zero (share)", place=1),
+        ),
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"activations"})
     cost: ClassVar[Cost] = "forward"
 

@@ -2,6 +2,7 @@
 """Three ranks of a matrix from one spectrum: effective rank, stable rank and participation ratio."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from lightning_interp.core.errors import MeasureSkipped, ShapeError
 from lightning_interp.core.records import Observation, Split
 from lightning_interp.core.shapes import Float, Float64, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
+from lightning_interp.measures.label import NO_LABELS, Chart, Label, Labels
 from lightning_interp.measures.preconditions import layer_activations, layer_means
 from lightning_interp.measures.weights import weight_matrices
 
@@ -127,6 +129,9 @@ def ranks_by_name(matrices: Mapping[str, Tensor]) -> dict[str, dict[str, float]]
     return {rank: {name: values[rank] for name, values in ranks.items()} for rank in RANKS}
 
 
+_rank = partial(Label, section="weights", chart=Chart("spectra and sparsity", "ranks of the weights"))
+
+
 class WeightSpectra(Measure):
     """``effective_rank``, ``stable_rank``, ``participation_ratio`` of the weight matrices, dimensionless.
 
@@ -137,7 +142,17 @@ class WeightSpectra(Measure):
     """
 
     name: ClassVar[str] = "weight_spectra"
-    names: ClassVar[tuple[str, ...]] = RANKS
+    names: ClassVar[Labels] = {
+        "effective_rank": _rank(
+            "effective rank",
+            about="exp of the entropy of the normalized singular values; mean over matrices, detail per matrix and layer; "
+            "one eigenvalue problem a matrix for all three ranks",
+        ),
+        "stable_rank": _rank("stable rank", about="squared Frobenius norm over squared spectral norm"),
+        "participation_ratio": _rank(
+            "participation ratio", about="squared sum over sum of squares of the covariance spectrum"
+        ),
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
 
     def __call__(self, observation: Observation) -> Mapping[str, float]:
@@ -157,7 +172,7 @@ class ActivationSpectra(Measure):
     """
 
     name: ClassVar[str] = "activation_spectra"
-    names: ClassVar[tuple[str, ...]] = ()
+    names: ClassVar[Labels] = NO_LABELS
     needs: ClassVar[frozenset[Need]] = frozenset({"activations"})
     cost: ClassVar[Cost] = "forward"
 

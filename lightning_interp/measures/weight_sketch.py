@@ -10,6 +10,7 @@ import torch
 from lightning_interp.core.records import Observation
 from lightning_interp.core.shapes import Float64, Tensor
 from lightning_interp.measures.base import Measure, Need
+from lightning_interp.measures.label import NO_LABELS, Label, Labels
 from lightning_interp.measures.weights import float_weights, unread_weights
 
 ENTRIES = 128
@@ -104,8 +105,14 @@ class WeightSketch(Measure):
     """
 
     name: ClassVar[str] = "weight_sketch"
-    names: ClassVar[tuple[str, ...]] = ()
-    vector_names: ClassVar[tuple[str, ...]] = ("weight_sketch",)
+    names: ClassVar[Labels] = NO_LABELS
+    vector_names: ClassVar[Labels] = {
+        "weight_sketch": Label(
+            "sketch of the weights",
+            about="all selected parameters, projected to 128 numbers by fixed random signs, so that distances and angles "
+            "between snapshots are kept; 7 ms for 10 million parameters on one thread",
+        )
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
 
     def __call__(self, observation: Observation) -> Mapping[str, Tensor]:

@@ -13,6 +13,7 @@ from lightning_interp.dashboards.loggers.logger_set import LightningLogger, Logg
 from lightning_interp.dashboards.loggers.outcome import Outcome
 from lightning_interp.dashboards.loggers.result_tailer import ResultTailer
 from lightning_interp.dashboards.loggers.rows import row_keys
+from lightning_interp.measures.label import NO_LABELS, Labels
 from lightning_interp.phases import PhaseChange, describe, phase_changes
 from lightning_interp.store.delivered import Delivered, WandbTarget, read_delivered, write_delivered
 from lightning_interp.store.manifest import read_manifest
@@ -27,6 +28,7 @@ class Delivery:
         run_dir: Run directory.
         names: Scalar names loggers get.
         loggers: Lightning loggers.
+        own: Labels of measures that are not built in.
         on_phase: Callbacks by phase name.
         strict: Pass on what a callback raises.
         progress: What an earlier start delivered and announced; it is not told again.
@@ -37,6 +39,7 @@ class Delivery:
         run_dir: Path,
         names: tuple[str, ...],
         loggers: Sequence[LightningLogger],
+        own: Labels = NO_LABELS,
         *,
         on_phase: Mapping[str, Sequence[PhaseCallback]],
         strict: bool,
@@ -52,7 +55,7 @@ class Delivery:
         self._notes_fail = False
         self._earlier = _supplied_before(run_dir)
         self._delivers = True
-        self._loggers = LoggerSet(loggers, row_keys(names), earlier=self._earlier)
+        self._loggers = LoggerSet(loggers, row_keys(names), own, earlier=self._earlier)
         self._note(0)
         self._feed = ResultTailer(
             run_dir,

@@ -25,6 +25,7 @@ from lightning_interp.config.run_directory import Progress, choose_directory, ne
 from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import ConfigError, InterpError
 from lightning_interp.core.timeline import Timeline
+from lightning_interp.measures.registry import own_labels
 from lightning_interp.monitor.announcements import finish_words, plan_lines
 from lightning_interp.monitor.budget import Contention, SnapshotThrottle
 from lightning_interp.monitor.closing import close_at_exit, close_beside, wait_until_closed
@@ -278,6 +279,7 @@ class RunMonitor:
             self.run_dir,
             resolved.names,
             training.loggers,
+            own_labels(resolved.measures),
             on_phase=self._on_phase,
             strict=self.config.strict,
             progress=progress,

@@ -12,9 +12,9 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_interp.core.batches import tensors_of
 from lightning_interp.core.errors import ConfigError
-from lightning_interp.core.names import SETTINGS_PREFIX
 from lightning_interp.core.namespaces import is_overridden
 from lightning_interp.core.records import Batch
+from lightning_interp.measures.logged_names import logged_name, record_name
 from lightning_interp.monitor.batch_transfer import batch_transfer
 from lightning_interp.monitor.training_context import TrainingContext
 
@@ -105,7 +105,7 @@ def logged_values(trainer: Trainer, *, wait: bool = True) -> dict[str, Tensor | 
     """
     with nullcontext() if wait else _NumbersStayOnTheGpu():
         logged = trainer.callback_metrics
-    return {name: value for name, value in logged.items() if not name.startswith("interp/")}
+    return {name: value for name, value in logged.items() if record_name(name) is None}
 
 
 def snapshot_scalars(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor | float]:
@@ -136,7 +136,7 @@ def training_settings(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor
         first = next((tensor for tensor in tensors_of(batch) if tensor.ndim), None)
         if first is not None:
             examples = len(first) * trainer.accumulate_grad_batches * trainer.world_size
-            settings[f"{SETTINGS_PREFIX}batch_size"] = float(examples)
+            settings[logged_name("batch_size")] = float(examples)
     except Exception:  # an optimizer of the user's own may hold anything; a figure without it is no reason to stop
         return {}
     return settings
@@ -152,7 +152,7 @@ def _group_settings(trainer: Trainer) -> Iterator[tuple[str, Tensor | float]]:
             if len(values) == MOST_GROUPS:  # a group for each parameter would be thousands to compare
                 break
         for index, value in enumerate(values):
-            yield f"{SETTINGS_PREFIX}{name}/{index}" if index else f"{SETTINGS_PREFIX}{name}", value
+            yield logged_name(f"{name}/{index}" if index else name), value
 
 
 def _readable(value: Tensor | float) -> Tensor | float:

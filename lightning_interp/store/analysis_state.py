@@ -36,6 +36,7 @@ class AnalysisState:
         ends_at: When it counts as hanging, in seconds since 1970; None while idle or where there is no limit.
         waiting_for_slot: Whether other analyzers on this machine go first.
         untrusted: Why, by step: checkpoints that were left out, or do not lie between their neighbours.
+        labels: Labels of measures that are not built in, in plain values by name; not in the file if there are none.
     """
 
     stage: Stage = "starting"
@@ -55,6 +56,7 @@ class AnalysisState:
     ends_at: float | None = None
     waiting_for_slot: bool = False
     untrusted: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def notice(self, text: str) -> None:
         """Add a line for the user, once."""
@@ -71,7 +73,10 @@ class AnalysisState:
 
     def write(self, run_dir: Path) -> None:
         """Replace analysis.json."""
-        replace_text(run_dir / ANALYSIS, json.dumps(asdict(self), indent=1))
+        content = asdict(self)
+        if not self.labels:
+            del content["labels"]
+        replace_text(run_dir / ANALYSIS, json.dumps(content, indent=1))
 
 
 def read_state(run_dir: Path) -> AnalysisState:

@@ -14,10 +14,12 @@ from torch.nn import functional as F
 from lightning_interp.analysis.device import GpuMemory
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.core.records import ProbeOutputs
-from lightning_interp.measures import Measure, WeightNorm
+from lightning_interp.dashboards.run_view import view_run
+from lightning_interp.measures import Label, Measure, WeightNorm
 from lightning_interp.store import open_run, write_manifest
 from lightning_interp.store.analysis_state import read_state
-from lightning_interp.store.layout import OBSERVATIONS, PHASES, RECORDS, SNAPSHOTS, committed_steps, step_file
+from lightning_interp.store.layout import ANALYSIS, OBSERVATIONS, PHASES, RECORDS, SNAPSHOTS, committed_steps, step_file
+from lightning_interp.store.recordlog import read_records
 
 
 class Fails(Measure):
@@ -168,6 +170,40 @@ def test_analyzer_learns_the_classes_though_the_first_snapshot_is_damaged(prepar
     run = prepare()
     damage(run, 0)
     assert analyzed(run).analysis["n_classes"] == 2
+
+
+def test_measures_of_history_see_what_those_before_them_gave_whatever_they_cost(prepare):
+    class Doubled(Fails):
+        """Twice what `first` gave for the same snapshot."""
+
+        name, names, needs, cost = "doubled", ("doubled",), frozenset({"history"}), "free"
+
+        def __call__(self, observation):
+            return {"doubled": 2 * observation.present["first"]}
+
+    class First(Doubled):
+        """The step, at a high price."""
+
+        name, names, cost = "first", ("first",), "heavy"
+
+        def __call__(self, observation):
+            return {"first": float(observation.snapshot.step)}
+
+    run = prepare()
+    analyzer_for(run.path, run.order(measures=(First(), Doubled()))).run_pending()
+    records = read_records(run.path, run.manifest)
+    assert [record.values for record in records] == [{"first": float(k), "doubled": 2.0 * k} for k in (0, 1, 2, 5)]
+
+
+def test_labels_of_the_users_own_measures_are_kept_for_whoever_reads_the_run(prepare):
+    class Labelled(Fails):
+        names: ClassVar = {"fails": Label("share of failures", "share", section="weights")}
+
+    built_in, own = prepare("built-in"), prepare("own")
+    for run, measures in ((built_in, (WeightNorm(),)), (own, (WeightNorm(), Labelled()))):
+        analyzer_for(run.path, run.order(measures=measures)).run_pending()
+    assert "labels" not in json.loads((built_in.path / ANALYSIS).read_text())
+    assert view_run(own.path).labels == Labelled.names
 
 
 def test_a_failing_measure_costs_its_own_values_at_its_step(prepare):

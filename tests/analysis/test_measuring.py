@@ -37,6 +37,24 @@ def test_measure_all_collects_values():
     assert run(measure("a", {"a": 1.0}), measure("b", {"b": 2.0})).values == {"a": 1.0, "b": 2.0}
 
 
+def test_cheap_measures_come_first_and_results_keep_the_order_asked_for():
+    worked: list[str] = []
+    given = [measure(name, {name: 1.0, f"{name}/x": 2.0}) for name in "abcd"]
+    for each, cost in zip(given, ("heavy", "forward", "unheard of", "free"), strict=True):
+        type(each).cost, type(each).__call__ = cost, noted(type(each).__call__, worked, each.name)
+    found = run(*given, measure("e", MeasureSkipped("no")), layers=("x",))
+    assert worked == ["d", "b", "a", "c"]
+    assert (list(found.values), list(found.layers), list(found.skipped)) == (["a", "b", "c", "d"],) * 2 + (["e"],)
+
+
+def noted(call, worked: list[str], name: str):
+    def noting(self, observation):
+        worked.append(name)
+        return call(self, observation)
+
+    return noting
+
+
 def test_measure_all_places_per_layer_values_in_the_order_of_the_run():
     found = run(measure("a", {"a": 1.0, "a/second": 2.0}), layers=("first", "second"))
     assert (found.values, found.layers) == ({"a": 1.0}, {"a": [None, 2.0]})

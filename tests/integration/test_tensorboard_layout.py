@@ -3,10 +3,10 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import tensorboardX
@@ -17,6 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from lightning_interp import TCA, InterpMonitor, Run, open_run
+from lightning_interp.core.records import Observation
+from lightning_interp.dashboards.run_view import view_run
+from lightning_interp.measures import Label, Measure
 
 
 class Events:
@@ -44,13 +47,25 @@ class Events:
         return event.step, Image.open(BytesIO(event.encoded_image_string))
 
 
+class Largest(Measure):
+    """A measure of the user's own, with a label."""
+
+    name: ClassVar[str] = "largest"
+    names: ClassVar[Mapping[str, Label]] = {"largest_weight": Label("largest weight", "unit", section="weights")}
+    needs = frozenset({"weights"})
+
+    def __call__(self, observation: Observation) -> Mapping[str, float]:
+        return {"largest_weight": max(observation.weight(name).abs().max().item() for name in observation.parameters)}
+
+
 class Logged:
     """One training with a TensorBoardLogger."""
 
     def __init__(self, root: Path) -> None:
         logger = TensorBoardLogger(root / "tb")
         tca = TCA(ranks="1:2", every=2, restarts=1)
-        monitor = InterpMonitor(root / "run", background="inline", every_n_steps=5, layers="net.1", tca=tca)
+        watched = {"layers": "net.1", "tca": tca, "measures": ["standard", Largest]}
+        monitor = InterpMonitor(root / "run", background="inline", every_n_steps=5, **watched)
         fit(root, monitor, max_steps=40, logger=logger)
         self.run: Run = open_run(root / "run")
         self.found = Events(Path(logger.log_dir))
@@ -73,6 +88,11 @@ def test_layout_puts_together_what_belongs_together(logged: Logged) -> None:
     assert list(charts) == ["losses", "accuracies", "phases", "weights", "spectra and sparsity", "components"]
     assert charts["losses"]["losses"] == ["interp/train_loss$", "interp/heldout_loss$"]
     assert charts["components"]["net.1"][0] == r"interp/component/net\.1/0$"
+
+
+def test_a_measure_of_the_users_own_is_laid_out_and_kept_with_its_label(logged: Logged) -> None:
+    assert logged.found.charts["weights"]["largest weight (unit)"] == ["interp/largest_weight$"]
+    assert view_run(logged.run.path).labels == Largest.names
 
 
 def test_text_has_verdict_and_phases(logged: Logged) -> None:

@@ -75,7 +75,7 @@ def test_every_scalar_name_selects_a_measure_that_gives_it(name):
 @pytest.mark.parametrize("name", VECTORS)
 def test_every_vector_name_selects_a_measure_that_gives_it(name):
     (measure,) = resolve_measures([name], task=TASK)
-    assert (name in measure.vector_names, measure.names) == (True, ())
+    assert name in measure.vector_names and not measure.names
 
 
 def test_standard_with_a_task_gives_all_vectors():

@@ -11,7 +11,7 @@ from lightning_interp.dashboards.figures.alone import stand_alone
 from lightning_interp.dashboards.figures.component_figure import stored_components_figure
 from lightning_interp.dashboards.figures.courses import courses_figure
 from lightning_interp.dashboards.figures.health import health_figure
-from lightning_interp.dashboards.figures.labels import COMPONENT_PREFIX, OUTCOMES, PROGRESS, SPARSITY, WEIGHTS, label_for
+from lightning_interp.dashboards.figures.labels import drawn_in, label_for
 from lightning_interp.dashboards.figures.layers import fourier_figure, layers_figure
 from lightning_interp.dashboards.figures.losses import CURVE_STYLES, ERROR_STYLES, losses_figure
 from lightning_interp.dashboards.figures.overlay import overlay_figure
@@ -19,6 +19,7 @@ from lightning_interp.dashboards.figures.panel import Panel
 from lightning_interp.dashboards.figures.timeline import timeline_figure
 from lightning_interp.dashboards.figures.trajectory import FEWEST_POINTS, SKETCH, trajectory_figure
 from lightning_interp.dashboards.run_view import LOGGED_PREFIX, SETTINGS, RunView
+from lightning_interp.measures.logged_names import OTHERS, is_component, record_name
 
 FOURIER = {"fourier_power_embedding": "embedding", "fourier_power_readout": "readout"}
 MOST_COMPONENT_LAYERS = 8
@@ -86,19 +87,21 @@ def _phases(run: RunView) -> list[Panel]:
 
 
 def _measures(run: RunView) -> list[Panel]:
-    known = {*OUTCOMES, *PROGRESS, *WEIGHTS, *SPARSITY}
-    others = [name for name in run.series if name not in known and not name.startswith((COMPONENT_PREFIX, "interp/"))]
     groups = (
-        ("accuracies", "Accuracy", OUTCOMES[2:], "Share of the probe's examples that are answered rightly."),
-        ("progress", "Progress measures", PROGRESS, "Measures that move before accuracy does; each has an axis of its own."),
-        ("weights", "Weights", WEIGHTS, "Norm and spectra of all watched parameters together; by layer below."),
-        ("sparsity", "Sparsity", SPARSITY, "How few activations carry the layer: 0 all alike, 1 a single one."),
-        ("others", "Other measures", others, "Measures of your own and of other packages."),
+        ("accuracies", "Accuracy", "Share of the probe's examples that are answered rightly."),
+        ("progress", "Progress measures", "Measures that move before accuracy does; each has an axis of its own."),
+        ("weights", "Weights", "Norm and spectra of all watched parameters together; by layer below."),
+        ("sparsity", "Sparsity", "How few activations carry the layer: 0 all alike, 1 a single one."),
+        (OTHERS, "Other measures", "Measures of your own and of other packages."),
     )
+    names = {key: drawn_in(key, run.labels) for key in ("losses", *(key for key, *_ in groups[:-1]))}
+    placed = {name for section in names.values() for name in section}
+    foreign = (name for name in run.series if not is_component(name) and record_name(name) is None)
+    names[OTHERS] = tuple(name for name in foreign if name not in placed)
     return [
-        Panel(key, title, caption, "measures", partial(courses_figure, run, run.series, names))
-        for key, title, names, caption in groups
-        if any(name in run.series for name in names)
+        Panel(key, title, caption, "measures", partial(courses_figure, run, run.series, names[key]))
+        for key, title, caption in groups
+        if any(name in run.series for name in names[key])
     ]
 
 
@@ -106,7 +109,7 @@ def _layers(run: RunView) -> list[Panel]:
     found = []
     several = [measure for measure, grid in run.by_layer.items() if len(grid.layers) > 1]  # of one, the scalar says it all
     for measure in several[:MOST_LAYER_MEASURES]:
-        label = label_for(measure).label
+        label = label_for(measure, run.labels).label
         caption = f"{label[:1].upper()}{label[1:]} of each layer or parameter as a share of its own largest value."
         title = f"{label[:1].upper()}{label[1:]} by layer"
         found.append(Panel(f"layers-{key_of(measure)}", title, caption, "layers", partial(layers_figure, run, measure)))

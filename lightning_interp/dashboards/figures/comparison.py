@@ -12,10 +12,10 @@ from plotly.subplots import make_subplots
 from lightning_interp.core.timeline import Phase
 from lightning_interp.dashboards.figures.alone import stand_alone
 from lightning_interp.dashboards.figures.escaping import as_text
-from lightning_interp.dashboards.figures.labels import NATS
 from lightning_interp.dashboards.figures.thinning import kept_with_extremes
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
 from lightning_interp.dashboards.theme import LIGHT, MARK, phase_color
+from lightning_interp.measures.label import NATS
 
 RUN_COLORS = ("#4477AA", "#D6455D", "#228833", "#AA3377", "#1E8FB0", "#9C8A12", "#777777")
 """Colors of up to seven runs, after Tol's bright scheme, its light colors darkened, in an order that begins with the pairs

@@ -8,11 +8,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lightning_interp.dashboards.figures.escaping import as_text
-from lightning_interp.dashboards.figures.labels import KNOWN, MEANING_COLORS, NATS, axis_title, label_for, loss_unit
+from lightning_interp.dashboards.figures.labels import MEANING_COLORS, label_for, loss_unit
 from lightning_interp.dashboards.figures.thinning import thin
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
 from lightning_interp.dashboards.run_view import RunView, Series
 from lightning_interp.dashboards.theme import CURVE_COLORS, LIGHT
+from lightning_interp.measures.label import NATS, Label
 
 ROW_PX, GAP_PX = 130, 44
 MOST_ROWS = 12
@@ -28,15 +29,16 @@ def courses_figure(run: RunView, series: Series, names: Sequence[str]) -> go.Fig
         names: Records to draw, those that are there; at most `MOST_ROWS` of them.
     """
     shown = drawn(series, names)
+    labels = [label_for(name, run.labels) for name in shown]
     plot = len(shown) * ROW_PX + (len(shown) - 1) * GAP_PX
     figure = make_subplots(
         rows=len(shown), cols=1, shared_xaxes=True, vertical_spacing=GAP_PX / plot if len(shown) > 1 else 0
     )
     axis = TimeAxis(step_offset(run.series or series), run.last_step)
     for row, name in enumerate(shown):
-        figure.add_trace(_course(series[name], name, row, axis), row=row + 1, col=1)
+        figure.add_trace(_course(series[name], name, labels[row].label, row, axis), row=row + 1, col=1)
     shade_phases(figure, run.timeline.phases, axis, panels=range(1, len(shown) + 1))
-    headings = [_heading(name, run, row) for row, name in enumerate(shown)]
+    headings = [_heading(label, run, row) for row, label in enumerate(labels)]
     figure.update_layout(
         template=LIGHT,
         height=plot + 100,
@@ -46,7 +48,7 @@ def courses_figure(run: RunView, series: Series, names: Sequence[str]) -> go.Fig
     )
     figure.update_yaxes(nticks=4, exponentformat="power")
     figure.update_xaxes(title_text="optimizer step", row=len(shown), col=1)
-    logarithmic = [_axis(row) for row, name in enumerate(shown) if label_for(name).log and _is_positive(series[name][1])]
+    logarithmic = [_axis(row) for row, name in enumerate(shown) if labels[row].log and _is_positive(series[name][1])]
     times = [f"xaxis{'' if row == 0 else row + 1}" for row in range(len(shown))]
     note_axes(figure, axis, time_axes=times, value_axes=logarithmic)
     return figure
@@ -65,10 +67,8 @@ def _is_positive(values: Sequence[float]) -> bool:
     return bool(values) and min(values) > 0
 
 
-def _heading(name: str, run: RunView, row: int) -> dict[str, object]:
-    text = axis_title(name)
-    if name in KNOWN and KNOWN[name].unit == NATS and loss_unit(run) != NATS:
-        text = f"{label_for(name).label} (own unit)"
+def _heading(label: Label, run: RunView, row: int) -> dict[str, object]:
+    text = f"{label.label} (own unit)" if label.unit == NATS and loss_unit(run) != NATS else label.title
     place = {
         "xref": "x domain" if row == 0 else f"x{row + 1} domain",
         "yref": "y domain" if row == 0 else f"y{row + 1} domain",
@@ -77,7 +77,7 @@ def _heading(name: str, run: RunView, row: int) -> dict[str, object]:
     return {"text": as_text(text), **place, **style}
 
 
-def _course(points: tuple[list[int], list[float]], name: str, row: int, axis: TimeAxis) -> go.Scatter:
+def _course(points: tuple[list[int], list[float]], name: str, label: str, row: int, axis: TimeAxis) -> go.Scatter:
     finite = [(step, value) for step, value in zip(*points, strict=True) if math.isfinite(value)]
     steps, values = thin([step for step, _ in finite], [value for _, value in finite])
     color = MEANING_COLORS.get(name, CURVE_COLORS[row % len(CURVE_COLORS)])
@@ -87,6 +87,6 @@ def _course(points: tuple[list[int], list[float]], name: str, row: int, axis: Ti
         customdata=steps,
         mode="lines" if len(steps) > 1 else "markers",
         line={"color": color, "width": 2},
-        name=as_text(label_for(name).label),
+        name=as_text(label),
         hovertemplate="step %{customdata:,}: %{y:.5g}<extra></extra>",
     )

@@ -35,7 +35,7 @@ def layers_figure(run: RunView, measure: str) -> go.Figure:
     bar = {"title": {"text": "share of the layer's largest", "side": "right", "font": {"size": 12}}}
     axis = TimeAxis(step_offset(run.series), run.last_step)
     names = list(grid.layers)
-    label = label_for(measure).label
+    label = label_for(measure, run.labels).label
     hover = f"%{{y}}<br>step %{{customdata[0]:,}}: {as_text(label)} %{{customdata[1]:.5g}}<extra></extra>"
     figure = _heat_map(steps, shares, values, axis, names=names, hover=hover, limits=(low, 1.0), bar=bar)
     every = -(-len(names) // _MOST_NAMES)

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from lightning_interp.core.timeline import INTENSITY_NAMES, Timeline
 from lightning_interp.dashboards.figures.escaping import as_text
-from lightning_interp.dashboards.figures.labels import NATS, loss_unit
+from lightning_interp.dashboards.figures.labels import loss_unit
 from lightning_interp.dashboards.figures.thinning import thin
 from lightning_interp.dashboards.figures.time_axis import (
     TimeAxis,
@@ -20,6 +20,7 @@ from lightning_interp.dashboards.figures.time_axis import (
 )
 from lightning_interp.dashboards.run_view import RunView, Series, view_history
 from lightning_interp.dashboards.theme import EXCLUDED, HELDOUT, LIGHT, NEUTRAL, PHASE_COLORS, RESTRICTED, TRAIN
+from lightning_interp.measures.label import NATS
 
 CURVE_STYLES = {
     "train_loss": ("train loss", TRAIN, "dash"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.loggers.outcome import Outcome
 from lightning_interp.dashboards.loggers.rows import Row
+from lightning_interp.measures.label import NO_LABELS, Labels
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -36,8 +37,8 @@ class LoggerAdapter:
     def __init__(self, logger: Any) -> None:
         self.logger = logger
 
-    def prepare(self, keys: Sequence[str]) -> None:
-        """Say what is to come: the keys of every row."""
+    def prepare(self, keys: Sequence[str], own: Labels = NO_LABELS) -> None:
+        """Say what is to come: the keys of every row, and the labels of measures that are not built in."""
 
     def log(self, row: Row) -> None:
         """Take a row."""

@@ -14,6 +14,7 @@ from lightning_interp.dashboards.loggers.outcome import Outcome
 from lightning_interp.dashboards.loggers.rows import Row
 from lightning_interp.dashboards.loggers.tensorboard import TensorBoardAdapter
 from lightning_interp.dashboards.loggers.wandb import WandbAdapter
+from lightning_interp.measures.label import NO_LABELS, Labels
 from lightning_interp.store.delivered import WandbTarget
 
 if TYPE_CHECKING:
@@ -36,11 +37,17 @@ class LoggerSet:
     Args:
         loggers: `trainer.loggers`; may be empty.
         keys: Keys of every row.
+        own: Labels of measures that are not built in.
         earlier: W&B runs as an earlier start left them; one that goes on gets no row twice.
     """
 
     def __init__(
-        self, loggers: Sequence[LightningLogger], keys: Sequence[str] = (), *, earlier: Sequence[WandbTarget] = ()
+        self,
+        loggers: Sequence[LightningLogger],
+        keys: Sequence[str] = (),
+        own: Labels = NO_LABELS,
+        *,
+        earlier: Sequence[WandbTarget] = (),
     ) -> None:
         self._warned: set[tuple[int, str]] = set()
         self._steps: dict[int, int] = {}
@@ -51,7 +58,7 @@ class LoggerSet:
         for logger in loggers:
             self._send(logger, RESULT, self._add, logger)
         for board in self._boards:
-            self._send(board.logger, "its set-up", board.prepare, keys)
+            self._send(board.logger, "its set-up", board.prepare, keys, own)
         self._look_up_targets()
         for key, target in self._targets.items():
             for before in earlier:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_interp.core.console import warn
 from lightning_interp.core.timeline import Timeline
-from lightning_interp.dashboards.loggers.rows import PREFIX
+from lightning_interp.measures.logged_names import logged_name
 from lightning_interp.store.components_file import component_files
 from lightning_interp.store.layout import COMPONENTS, MANIFEST, PHASES, RECORDS
 
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from lightning_interp.dashboards.figures import Panel
     from lightning_interp.dashboards.run_view import RunView
 
+VERDICT_KEY, GROKKING_KEY = logged_name("verdict"), logged_name("grokking_step")
+FIGURE_PREFIX = logged_name("figures/")
 MOST_FIGURES = 24
 """Figures a run sends at its end at most."""
-BOUND_KEY = "interp/grokking_step_bound"
+BOUND_KEY = logged_name("grokking_step_bound")
 """What a sweep minimizes: always a number, so that a run that has not grokked counts as one that would take longer."""
 
 
@@ -114,12 +116,12 @@ def summary_fields(timeline: Timeline, last_step: int) -> dict[str, Any]:
         timeline: Phases found.
         last_step: Optimizer step of its last record, -1 for none.
     """
-    fields: dict[str, Any] = {f"{PREFIX}verdict": timeline.verdict}
+    fields: dict[str, Any] = {VERDICT_KEY: timeline.verdict}
     for phase in timeline.phases:
-        fields[f"{PREFIX}{phase.name}_start"] = phase.start
+        fields[logged_name(f"{phase.name}_start")] = phase.start
         if phase.end is not None:
-            fields[f"{PREFIX}{phase.name}_end"] = phase.end
+            fields[logged_name(f"{phase.name}_end")] = phase.end
     if timeline.grokking_step is not None:
-        fields[f"{PREFIX}grokking_step"] = timeline.grokking_step
+        fields[GROKKING_KEY] = timeline.grokking_step
     fields[BOUND_KEY] = max(last_step, 0) if timeline.grokking_step is None else timeline.grokking_step
     return fields

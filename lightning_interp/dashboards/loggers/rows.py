@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from lightning_interp.core.records import Record
 from lightning_interp.core.timeline import INTENSITY_NAMES, PHASE_NAMES, Timeline
+from lightning_interp.measures.logged_names import STEP_KEY, logged_name
+from lightning_interp.measures.registry import MAX_SCALARS
 
-PREFIX = "interp/"
-STEP_KEY = "interp/step"
-PHASE_KEY = "interp/phase"
+PHASE_KEY = logged_name("phase")
 """Number of the phase in `PHASE_NAMES`, so that every logger can draw it."""
-MOST_KEYS = 40
-"""Scalar keys a row has at most; boards freeze on hundreds."""
-_NOT_MEASURED = len(INTENSITY_NAMES) + 2
+ROOM = MAX_SCALARS - len(INTENSITY_NAMES) - 2
+"""Records a row has room for: beside them it holds intensities, phase and step."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ def row_keys(names: Sequence[str]) -> tuple[str, ...]:
     Args:
         names: Record names that loggers get.
     """
-    return (*(PREFIX + name for name in names), *_INTENSITIES.values(), PHASE_KEY, STEP_KEY)
+    return (*(logged_name(name) for name in names), *_INTENSITIES.values(), PHASE_KEY, STEP_KEY)
 
 
 def row_of(record: Record, timeline: Timeline, names: Sequence[str]) -> Row:
@@ -42,7 +41,7 @@ def row_of(record: Record, timeline: Timeline, names: Sequence[str]) -> Row:
         timeline: Phases as they are known now.
         names: Record names that loggers get; a value outside them stays in the run directory.
     """
-    metrics = {PREFIX + name: record.values.get(name, math.nan) for name in names}
+    metrics = {logged_name(name): record.values.get(name, math.nan) for name in names}
     metrics |= {key: timeline.intensity(name, record.step) for name, key in _INTENSITIES.items()}
     return Row(record.step, {**metrics, PHASE_KEY: _phase_code(timeline, record.step), STEP_KEY: float(record.step)})
 
@@ -55,10 +54,10 @@ def covered_step(timeline: Timeline) -> int:
 def names_of(records: Sequence[Record]) -> tuple[str, ...]:
     """Record names that loggers would get of a run that had none: in the order they came, as many as a row has room for."""
     names = dict.fromkeys(name for record in records for name in record.values)
-    return tuple(names)[: MOST_KEYS - _NOT_MEASURED]
+    return tuple(names)[:ROOM]
 
 
-_INTENSITIES = {name: f"{PREFIX}intensity_{name}" for name in INTENSITY_NAMES}
+_INTENSITIES = {name: logged_name(f"intensity_{name}") for name in INTENSITY_NAMES}
 
 
 def _phase_code(timeline: Timeline, step: int) -> float:

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from lightning_interp.core.tca_settings import PREFIX as COMPONENT_PREFIX
 from lightning_interp.core.timeline import INTENSITY_NAMES
+from lightning_interp.measures.base import Measure
+from lightning_interp.measures.label import NO_LABELS, Chart, Label, Labels
+from lightning_interp.measures.logged_names import COMPONENTS, OTHERS, is_component
+from lightning_interp.measures.registry import known_labels, makers
 
 
 @dataclass(frozen=True)
@@ -21,55 +25,64 @@ class Section:
     charts: Mapping[str, tuple[str, ...]]
 
 
-COMPONENTS, OTHERS = "components", "others"
-
-_LOSSES = ("train_loss", "heldout_loss", "excluded_loss", "excluded_loss_max", "restricted_loss")
-_INTENSITIES = tuple(f"intensity_{name}" for name in INTENSITY_NAMES)
-_PLAN = (
-    # section, what it is about, chart, names in the order of the legend
-    ("losses", "losses", "losses", _LOSSES),
-    ("losses", "losses", "held-out minus train loss", ("loss_gap",)),
-    ("accuracies", "losses", "accuracies (share)", ("train_accuracy", "heldout_accuracy")),
-    ("accuracies", "losses", "margins of scores", ("train_margin", "heldout_margin")),
-    ("accuracies", "losses", "held-out percentile (share)", ("heldout_percentile",)),
-    ("accuracies", "losses", "held-out percentile (standard deviations)", ("heldout_percentile_z",)),
-    ("phases", "phases", "intensities (0 to 1)", _INTENSITIES),
-    ("phases", "phases", "number of the phase", ("phase",)),
-    ("weights", "weights", "norm of the weights (L2)", ("weight_norm",)),
-    ("weights", "weights", "slope of the norm (log-log)", ("weight_norm_slope",)),
-    ("spectra and sparsity", "weights", "ranks of the weights", ("effective_rank", "stable_rank", "participation_ratio")),
-    ("spectra and sparsity", "weights", "Fourier sparsity (Gini)", ("gini_embedding", "gini_readout")),
-    ("spectra and sparsity", "activations", "sparsity of activations (Hoyer)", ("hoyer",)),
-    ("spectra and sparsity", "activations", "activations near zero (share)", ("near_zero_share",)),
-)
+PHASES = "phases"
+_ORDER = ("losses", "accuracies", PHASES, "weights")
+"""Sections that come first, in reading order."""
+_TIMELINE = {
+    **{f"intensity_{name}": Label(name, chart=Chart(PHASES, "intensities (0 to 1)")) for name in INTENSITY_NAMES},
+    "phase": Label("phase", chart=Chart(PHASES, "number of the phase")),
+}
+"""What no measure gives."""
 
 
-def sections_of(names: Sequence[str], *, by_subject: bool = False) -> tuple[Section, ...]:
+def sections_of(names: Sequence[str], own: Labels = NO_LABELS, *, by_subject: bool = False) -> tuple[Section, ...]:
     """Sections and charts in reading order, of these names only, and none of them left out.
 
     Args:
         names: Record names, intensities and `phase`, without the loggers' prefix and without the step.
+        own: Labels of measures that are not built in.
         by_subject: Sections by what is looked at (losses, phases, weights, activations), not by kind of measure.
 
     >>> [(section.title, *section.charts) for section in sections_of(["phase", "heldout_loss", "mine", "train_loss"])]
     [('losses', 'losses'), ('phases', 'number of the phase'), ('others', 'mine')]
     """
     found: dict[str, dict[str, tuple[str, ...]]] = {}
-    for section, subject, chart, planned in _PLAN:
-        if present := tuple(name for name in planned if name in names):
-            found.setdefault(subject if by_subject else section, {})[chart] = present
-    components = [name for name in names if name.startswith(COMPONENT_PREFIX)]
-    for name in components:
+    placed, classes = _reading_order(own), makers()
+    for name in (name for name in placed if name in names):
+        chart = placed[name].on_boards
+        section = _subject(classes[name]) if by_subject and name in classes else chart.section
+        charts = found.setdefault(section, {})
+        charts[chart.title] = (*charts.get(chart.title, ()), name)
+    others = found.pop(OTHERS, {})
+    for name in filter(is_component, names):
         layer = name.removeprefix(COMPONENT_PREFIX).rpartition("/")[0]
         charts = found.setdefault(COMPONENTS, {})
         charts[layer] = (*charts.get(layer, ()), name)
-    known = {*components, *known_names()}
-    for name in names:
-        if name not in known:
-            found.setdefault(OTHERS, {})[name] = (name,)
+    others |= {name: (name,) for name in names if name not in placed and not is_component(name)}
+    if others:
+        found[OTHERS] = others
     return tuple(Section(title, charts) for title, charts in found.items())
 
 
 def known_names() -> tuple[str, ...]:
     """Every name that has its place, in reading order."""
-    return tuple(name for *_, planned in _PLAN for name in planned)
+    return tuple(_reading_order(NO_LABELS))
+
+
+def _reading_order(own: Labels) -> dict[str, Label]:
+    """Labels of all names that have one: section by section, in each by place."""
+    labels = {**known_labels(), **own, **_TIMELINE}
+    sections = [*_ORDER, *(label.on_boards.section for label in labels.values())]
+
+    def key(name: str) -> tuple[int, int]:
+        chart = labels[name].on_boards
+        return sections.index(chart.section), chart.place
+
+    return {name: labels[name] for name in sorted(labels, key=key)}
+
+
+def _subject(measure: type[Measure]) -> str:
+    """What a measure looks at."""
+    if "activations" in measure.needs:
+        return "activations"
+    return "losses" if "outputs" in measure.needs else "weights"

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.loggers.logger_adapter import LoggerAdapter
-from lightning_interp.dashboards.loggers.outcome import BOUND_KEY, Outcome, summary_fields
-from lightning_interp.dashboards.loggers.rows import PREFIX, STEP_KEY, Row
+from lightning_interp.dashboards.loggers.outcome import BOUND_KEY, FIGURE_PREFIX, Outcome, summary_fields
+from lightning_interp.dashboards.loggers.rows import Row
+from lightning_interp.measures.label import NO_LABELS, Labels
+from lightning_interp.measures.logged_names import STEP_KEY, logged_name
 from lightning_interp.store.delivered import WandbTarget
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
     import wandb
 
-TIMELINE_KEY = "interp/timeline"
+TIMELINE_KEY = logged_name("timeline")
 TIMELINE_PANEL = "losses"
-FIGURE_PREFIX = "interp/figures/"
 ARTIFACT_TYPE = "interp-report"
 _ALERT_WAIT_S = 0
 _OLDER_NAMES = {"dryrun": "offline", "run": "online"}
@@ -41,10 +42,10 @@ class WandbAdapter(LoggerAdapter):
         super().__init__(logger)
         self.run: wandb.Run = logger.experiment
 
-    def prepare(self, keys: Sequence[str]) -> None:  # noqa: ARG002 - one pattern fits whatever the keys are
+    def prepare(self, keys: Sequence[str], own: Labels = NO_LABELS) -> None:  # noqa: ARG002 - one pattern fits whatever the keys are
         """Give our keys their own x-axis, and say that the sweep's objective is to be small where W&B asks."""
         self.run.define_metric(STEP_KEY, hidden=True)
-        self.run.define_metric(f"{PREFIX}*", step_metric=STEP_KEY)
+        self.run.define_metric(logged_name("*"), step_metric=STEP_KEY)
         define: Callable[..., Any] = self.run.define_metric
         if "goal" in inspect.signature(define).parameters:  # wandb 0.31 took it away
             define(BOUND_KEY, step_metric=STEP_KEY, goal="minimize")

@@ -11,12 +11,11 @@ from typing import Any
 
 from lightning_interp.core.errors import ConfigError, InterpError
 from lightning_interp.core.tca_settings import PREFIX as COMPONENT_PREFIX
-from lightning_interp.dashboards.loggers.outcome import BOUND_KEY
-from lightning_interp.dashboards.loggers.rows import PREFIX, STEP_KEY
-from lightning_interp.dashboards.loggers.sections import COMPONENTS, known_names, sections_of
-from lightning_interp.dashboards.loggers.wandb import FIGURE_PREFIX, TIMELINE_KEY
+from lightning_interp.dashboards.loggers.outcome import BOUND_KEY, FIGURE_PREFIX, VERDICT_KEY
+from lightning_interp.dashboards.loggers.sections import known_names, sections_of
+from lightning_interp.dashboards.loggers.wandb import TIMELINE_KEY
+from lightning_interp.measures.logged_names import COMPONENTS, STEP_KEY, logged_name
 
-VERDICT_KEY = f"{PREFIX}verdict"
 FIGURES = ("losses", "timeline", "trajectory", "progress", "weights", "sparsity", "settings", "health")
 """Keys of the figures that are shown; of a run without such a figure the panel is empty."""
 _COLUMNS = 2
@@ -87,16 +86,14 @@ def save_workspace(workspace: Any) -> str:
 def _scalars() -> list[Any]:
     """Sections of line plots: the x axis is logarithmic, nothing is smoothed, and runs are not averaged."""
     return [
-        _section(
-            section.title, [_plot(title, y=[PREFIX + name for name in curves]) for title, curves in section.charts.items()]
-        )
-        for section in sections_of(known_names(), by_subject=True)
+        _section(title, [_plot(chart, y=[logged_name(name) for name in curves]) for chart, curves in charts.items()])
+        for title, charts in ((each.title, each.charts) for each in sections_of(known_names(), by_subject=True))
     ]
 
 
 def _components() -> Any:
     """Loadings of components, whose names are those of the layers: one plot for them all."""
-    pattern = f"^{re.escape(PREFIX + COMPONENT_PREFIX)}.*"
+    pattern = f"^{re.escape(logged_name(COMPONENT_PREFIX))}.*"
     return _section(COMPONENTS, [_plot("loadings of components", metric_regex=pattern)])
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from lightning_interp.core.timeline import Interval, Phase
-from lightning_interp.dashboards.figures.labels import COMPONENT_PREFIX, NATS, label_for, loss_unit
+from lightning_interp.dashboards.figures.labels import label_for, loss_unit
 from lightning_interp.dashboards.run_view import RunView
+from lightning_interp.measures.label import NATS, Label
+from lightning_interp.measures.logged_names import is_component, record_name
 
 MOST_MOVES = 6
 LEAST_SHARE = 0.05
@@ -79,10 +81,10 @@ def _change(run: RunView, ended: Phase, began: Phase) -> BoundaryChange:
     recorded = sorted({each for steps, _ in run.series.values() for each in steps})
     low = _recorded(recorded, max(ended.start, math.floor(step / _REACH)), before=step)
     high = _recorded(recorded, min(run.last_step if began.end is None else began.end, math.ceil(step * _REACH)), after=step)
-    names = [name for name in run.series if not name.startswith((COMPONENT_PREFIX, "interp/"))]
+    names = [name for name in run.series if not is_component(name) and record_name(name) is None]
     unit = loss_unit(run)
     at = (low, _recorded(recorded, step), high)
-    found = (_move(run.series[name], name, at) for name in names)
+    found = (_move(run.series[name], name, label_for(name, run.labels), at) for name in names)
     moves = [replace(move, unit="") if move.unit == NATS != unit else move for move in found if move is not None]
     moves.sort(key=lambda move: -move.share)
     return BoundaryChange(ended.name, began.name, step, began.start_interval, (low, high), tuple(moves[:MOST_MOVES]))
@@ -98,13 +100,12 @@ def _recorded(steps: Sequence[int], wanted: int, *, before: int | None = None, a
     return steps[place]
 
 
-def _move(points: tuple[Sequence[int], Sequence[float]], name: str, at: tuple[int, int, int]) -> Move | None:
+def _move(points: tuple[Sequence[int], Sequence[float]], name: str, words: Label, at: tuple[int, int, int]) -> Move | None:
     """How a series moved between three recorded steps; None where it rested or has no value at one of them."""
     steps, values = points
     places = [bisect_left(steps, step) for step in at]
     if any(place == len(steps) or steps[place] != step for place, step in zip(places, at, strict=True)):
         return None  # not recorded there, as a number that was not finite: an older value would be another step's
-    words = label_for(name)
     scaled = _logarithms(values) if words.log and min(values) > 0 else list(values)
     span = max(scaled) - min(scaled)
     first, second = (scaled[places[1]] - scaled[places[0]], scaled[places[2]] - scaled[places[1]])

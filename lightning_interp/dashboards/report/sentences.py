@@ -4,8 +4,9 @@
 from collections.abc import Sequence
 
 from lightning_interp.core.timeline import Stage
-from lightning_interp.dashboards.figures.labels import NATS, loss_unit
+from lightning_interp.dashboards.figures.labels import loss_unit
 from lightning_interp.dashboards.run_view import RunView
+from lightning_interp.measures.label import NATS
 from lightning_interp.phases import SENTENCES
 
 _STATUS = {

@@ -5,35 +5,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-RECORD_NAMES = (
-    "train_loss",
-    "heldout_loss",
-    "train_accuracy",
-    "heldout_accuracy",
-    "loss_gap",
-    "weight_norm",
-    "weight_norm_slope",
-    "effective_rank",
-    "stable_rank",
-    "participation_ratio",
-    "hoyer",
-    "near_zero_share",
-    "heldout_percentile",
-    "heldout_percentile_z",
-    "train_margin",
-    "heldout_margin",
-    "excluded_loss",
-    "excluded_loss_max",
-    "restricted_loss",
-    "gini_embedding",
-    "gini_readout",
-)
-"""Every record name without per-layer detail."""
+from lightning_interp.measures.logged_names import STEP_KEY, record_name
+from lightning_interp.measures.registry import makers
 
-CURVE_NAMES = RECORD_NAMES[:4]
-STEP_NAMES = ("step", "interp/step", "trainer/global_step", "global_step", "_step")
+CURVE_NAMES = ("train_loss", "heldout_loss", "train_accuracy", "heldout_accuracy")
+"""Curves phases are found from; a file must hold one of them."""
+STEP_NAMES = ("step", STEP_KEY, "trainer/global_step", "global_step", "_step")
 """Names of the optimizer step, the surest first; W&B counts its own log calls as `_step`."""
-OWN_STEP = "interp/step"
+OWN_STEP = STEP_KEY
 """Optimizer step of the monitor's own rows. They come late: what a logger adds to them is the step at which they came."""
 
 _SPECIAL = {"sum_sq": "weight_norm", "gini_we": "gini_embedding", "gini_wl": "gini_readout"}
@@ -64,8 +43,9 @@ def meaning_of(column: str) -> Meaning | None:
     >>> meaning_of("epoch") is None
     True
     """
-    text = column.strip().lower().rsplit(" - ", 1)[-1].removeprefix("interp/")  # W&B exports "run name - metric"
-    if text in RECORD_NAMES:
+    text = column.strip().lower().rsplit(" - ", 1)[-1]  # W&B exports "run name - metric"
+    text, known = record_name(text) or text, makers()
+    if text in known:
         return Meaning(text, 0)
     stem = re.sub(r"_(step|epoch)$", "", text)
     rank = 1 + 4 * (stem != text) + 2 * text.endswith("_step") + text.startswith("test")
@@ -73,7 +53,7 @@ def meaning_of(column: str) -> Meaning | None:
         return Meaning(_SPECIAL[stem], rank, _root if stem == "sum_sq" else float)
     stem = re.sub(r"^train/", "train_", _HELDOUT.sub("heldout_", stem))
     stem = re.sub(r"_acc$", "_accuracy", stem)
-    return Meaning(stem, rank) if stem in RECORD_NAMES else None
+    return Meaning(stem, rank) if stem in known else None
 
 
 def understood() -> str:

@@ -15,9 +15,10 @@ from lightning_interp.dashboards.loggers.logger_adapter import LoggerAdapter
 from lightning_interp.dashboards.loggers.logger_set import LoggerSet, board_of
 from lightning_interp.dashboards.loggers.mlflow import MLflowAdapter, metric_name
 from lightning_interp.dashboards.loggers.outcome import Outcome, summary_fields
-from lightning_interp.dashboards.loggers.rows import MOST_KEYS, Row, names_of, row_keys, row_of
+from lightning_interp.dashboards.loggers.rows import Row, names_of, row_keys, row_of
 from lightning_interp.dashboards.loggers.sections import sections_of
 from lightning_interp.dashboards.loggers.tensorboard import TensorBoardAdapter, outcome_text, scalar_layout
+from lightning_interp.measures.registry import MAX_SCALARS
 
 
 class Rows:
@@ -98,7 +99,7 @@ def test_row_of_has_the_keys_of_row_keys_and_gaps_where_there_is_no_value() -> N
 
 def test_names_of_takes_as_many_as_a_row_has_room_for() -> None:
     record = Record(0, 0, {f"measure_{number}": 1.0 for number in range(100)})
-    assert len(row_keys(names_of([record]))) == MOST_KEYS
+    assert len(row_keys(names_of([record]))) == MAX_SCALARS
 
 
 def test_metric_name_is_one_that_mlflow_takes() -> None:

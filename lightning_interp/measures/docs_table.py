@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of docs/measures.md, made of what each measure says of its names."""
+
+from collections.abc import Iterable, Mapping
+
+from lightning_interp.measures.base import Measure
+
+_HEAD = "| name | what it is | unit | needs | cost |\n|---|---|---|---|---|\n"
+_COSTS = {"free": "no pass over the probe", "forward": "one pass over the probe", "heavy": "more than one pass"}
+
+
+def docs_table(measures: Iterable[type[Measure]]) -> str:
+    """A Markdown table with one row for each name that has a label, vectors among them."""
+    return _HEAD + "".join(row for measure in measures for row in _rows(measure))
+
+
+def _rows(measure: type[Measure]) -> Iterable[str]:
+    needs, cost = ", ".join(sorted(measure.needs)), _COSTS[measure.cost]
+    for names, kind in ((measure.names, ""), (measure.vector_names, " (vector)")):
+        for name, label in names.items() if isinstance(names, Mapping) else ():
+            yield f"| `{name}`{kind} | {label.about} | {label.unit or '–'} | {needs} | {cost} |\n"
