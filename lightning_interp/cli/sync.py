@@ -88,6 +88,7 @@ def check_ended(run_dir: Path) -> None:
     """
     from lightning_interp.core.errors import RunError
     from lightning_interp.store.delivered import read_delivered
+    from lightning_interp.store.health_log import times
     from lightning_interp.store.heartbeat import read_heartbeat
     from lightning_interp.store.layout import DELIVERED
     from lightning_interp.store.run import open_run
@@ -98,9 +99,9 @@ def check_ended(run_dir: Path) -> None:
     if opened.manifest.status != "training" and not delivers:
         return
     heartbeat = read_heartbeat(run_dir)
-    times = [row["time"] for row in opened.health[-20:] if isinstance(row.get("time"), int | float)]
-    times += [(run_dir / DELIVERED).stat().st_mtime] if delivers else []
-    age = time.time() - max([*times, 0.0 if heartbeat is None else heartbeat.at])
+    signs = times(opened.health[-20:])
+    signs += [(run_dir / DELIVERED).stat().st_mtime] if delivers else []
+    age = time.time() - max([*signs, 0.0 if heartbeat is None else heartbeat.at])
     if age < STILL_S:
         raise RunError(
             f"{run_dir}: its training goes on and delivers its results itself (last sign of life {max(age, 0):.0f} s ago). "

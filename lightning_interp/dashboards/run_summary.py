@@ -13,6 +13,7 @@ from lightning_interp.dashboards.figures.labels import COMPONENT_PREFIX, NATS, O
 from lightning_interp.dashboards.live.run_state import heartbeat_age_s, state_of
 from lightning_interp.dashboards.report import verdict_sentence
 from lightning_interp.dashboards.run_view import LOGGED_PREFIX, RunView
+from lightning_interp.store.health_log import events
 from lightning_interp.store.layout import COMPONENTS, OBSERVATIONS, SNAPSHOTS
 
 _FOLDERS = (SNAPSHOTS, OBSERVATIONS, COMPONENTS)
@@ -169,25 +170,22 @@ def _change(steps: Sequence[int], values: Sequence[float], began: int | None) ->
 
 
 def _health(run: RunView, now: float) -> Health:
-    events = Counter(str(row.get("event")) for row in run.health)
+    counts = Counter(str(row.get("event")) for row in run.health)
     costs: dict[str, float] = {}
     for row in run.health:
         costs |= {name: float(row[name]) for name in _COSTS if isinstance(row.get(name), int | float)}
     told = [str(notice) for notice in run.analysis.get("notices", ())]
-    told += [str(row[key]) for row in run.health for key in ("text", "reason") if _is_word(row) and key in row]
+    said = events(run.health, "analyzer", "analyzer_failed")
+    told += [str(row[key]) for row in said for key in ("text", "reason") if key in row]
     pace, pending = run.analysis.get("seconds_per_snapshot"), run.analysis.get("pending")
     return Health(
-        snapshots=events["snapshot"],
-        removed=events["removed"],
-        dropped=dict(Counter(str(row.get("reason")) for row in run.health if row.get("event") == "dropped")),
-        thinned=events["thinned"],
+        snapshots=counts["snapshot"],
+        removed=counts["removed"],
+        dropped=dict(Counter(str(row.get("reason")) for row in events(run.health, "dropped"))),
+        thinned=counts["thinned"],
         costs=costs,
         seconds_per_snapshot=float(pace) if isinstance(pace, int | float) else None,
         pending=pending if isinstance(pending, int) else None,
         heartbeat_age_s=None if run.path is None else heartbeat_age_s(run.path, now=now),
         notices=tuple(dict.fromkeys(told)),
     )
-
-
-def _is_word(row: Mapping[str, Any]) -> bool:
-    return row.get("event") in ("analyzer", "analyzer_failed")

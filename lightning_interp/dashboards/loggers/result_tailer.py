@@ -19,7 +19,7 @@ from lightning_interp.dashboards.loggers.rows import Row, covered_step, row_of
 from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import ANALYSIS, PHASES, RECORDS
 from lightning_interp.store.manifest import read_manifest
-from lightning_interp.store.recordlog import standing
+from lightning_interp.store.recordlog import surviving_records
 
 POLL_S = 0.5
 SHARE = 0.002
@@ -116,7 +116,7 @@ class ResultTailer:
 
     def _read(self) -> None:
         lines, self.read_bytes = read_lines(self._run_dir / RECORDS, self.read_bytes)
-        for record in standing(lines, self._manifest):
+        for record in surviving_records(lines, self._manifest):
             if self._is_new(record):
                 self._waiting.append(record)
             elif self._figure is not None:

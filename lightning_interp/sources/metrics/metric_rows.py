@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from lightning_interp.core.errors import MetricsError
 from lightning_interp.sources.metrics.metric_names import OWN_STEP, STEP_NAMES, understood
 from lightning_interp.sources.metrics.wandb_file import wandb_history
-from lightning_interp.store.surviving_records import lost_to_infinity, standing_rows
+from lightning_interp.store.surviving_records import lost_to_infinity, valid_rows
 
 Row = tuple[int, int, list[tuple[str, Any]]]
 """Line in the file, optimizer step, (column, cell) pairs."""
@@ -171,7 +171,7 @@ def _decoded(handle: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]
 def _record_rows(rows: Iterator[tuple[int, dict[str, Any]]], path: Path, resumed: Mapping[int, int]) -> Iterator[Row]:
     """Our own records: what a later start took back is dropped, the last row of a step stands, sorted by step."""
     keyed = ((_json_step(data, f"{path}, line {line}"), data.get("attempt", 0), (line, data)) for line, data in rows)
-    for step, (line, data) in standing_rows(keyed, resumed).items():
+    for step, (line, data) in valid_rows(keyed, resumed).items():
         yield line, step, _record_cells(data)
 
 

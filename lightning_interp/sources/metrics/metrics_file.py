@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning_interp.core.errors import MetricsError
+from lightning_interp.core.series import Series
 from lightning_interp.sources.metrics.metric_names import CURVE_NAMES, choose_columns, meaning_of, understood
 from lightning_interp.sources.metrics.metric_rows import Row, csv_rows, is_jsonl, jsonl_rows, open_text, wandb_rows
 from lightning_interp.sources.metrics.tensorboard_file import tensorboard_log, tensorboard_rows
 from lightning_interp.sources.metrics.wandb_file import wandb_file
-
-History = Mapping[str, tuple[list[int], list[float]]]
-"""Values by record name: (steps, values), steps strictly increasing."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class MetricsHistory:
         path: The file.
     """
 
-    series: History
+    series: Series
     mapping: Mapping[str, str]
     unused: tuple[str, ...]
     path: Path
