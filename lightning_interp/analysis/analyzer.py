@@ -20,17 +20,18 @@ from lightning_interp.analysis.observation import Watched
 from lightning_interp.analysis.observer import Observer
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.record_history import RecordHistory
-from lightning_interp.analysis.watchdog import UnderWay, Watch
+from lightning_interp.analysis.watchdog import Watch, Watchdog
 from lightning_interp.core.errors import CorruptSnapshotError
 from lightning_interp.core.records import Probe, Record, Snapshot
 from lightning_interp.core.tca_settings import PREFIX
-from lightning_interp.store.analysis_state import WEIGHTS_ONLY, Stage, read_state
+from lightning_interp.store.analysis_state import WEIGHTS_ONLY, AnalysisStage, read_state
 from lightning_interp.store.jsonl import cut_torn_tail
 from lightning_interp.store.layout import (
     MANIFEST,
     OBSERVATIONS,
     PHASES,
     RECORDS,
+    file_identity,
     replace_text,
     step_file,
     sweep_temporary,
@@ -39,7 +40,7 @@ from lightning_interp.store.manifest import read_manifest
 from lightning_interp.store.probe_file import read_probe
 from lightning_interp.store.recordlog import append_record, read_records
 from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
-from lightning_interp.store.tensor_file import file_identity, write_tensors
+from lightning_interp.store.tensor_file import write_tensors
 
 
 class Analyzer:
@@ -71,13 +72,13 @@ class Analyzer:
         self.manifest = read_manifest(run_dir)
         self._attempt = self.manifest.attempt
         self._superseded = False
-        self._manifest_read: tuple[int, int] | None = None
+        self._manifest_read: tuple[int, int, int] | None = None
         self._folded = RecordHistory(read_records(run_dir, self.manifest), n_classes=self.state.n_classes)
         self._incomplete: set[int] | None = None
         self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it
         self.state.device, self.state.threads = plan.device, torch.get_num_threads()
         self.state.stage, self.state.start_id = "running", plan.start_id
-        self._under_way = UnderWay(run_dir, self.state, watch or Watch(), least_s=plan.least_limit_s)
+        self._under_way = Watchdog(run_dir, self.state, watch or Watch(), least_s=plan.least_limit_s)
         self.watched = Watched(
             self.manifest.activation_layers,
             self.manifest.parameters,
@@ -193,7 +194,7 @@ class Analyzer:
         """Commit that a step is not analyzed, and why."""
         self._append(self._left_out(step, reason))
 
-    def finish(self, stage: Stage) -> None:
+    def finish(self, stage: AnalysisStage) -> None:
         """Say on disk how the analysis ended; work that a later start took over is `stopped`, whatever the caller thinks.
 
         Finished work ends with a last fit of the components.

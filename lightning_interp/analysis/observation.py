@@ -74,7 +74,7 @@ class SnapshotObservation:
         self.history = history
         self.layers = watched.layers
         self.parameters = watched.parameters
-        self.present: Mapping[str, float] = {}
+        self.current_values: Mapping[str, float] = {}
         self._replica = replica
         self._route = route
         self._evaluated: dict[Split, _Evaluated] = {}
@@ -177,12 +177,12 @@ class PastObservation(SnapshotObservation):
     Args:
         step: Its optimizer step.
         history: Scalars of earlier snapshots.
-        present: Its own.
+        current_values: Its own.
     """
 
-    def __init__(self, step: int, history: Series, present: Mapping[str, float]) -> None:
+    def __init__(self, step: int, history: Series, current_values: Mapping[str, float]) -> None:
         super().__init__(Snapshot(step, 0, {}), Watched((), ()), history)
-        self.present = present
+        self.current_values = current_values
 
     def weight(self, name: str) -> Tensor:
         """The tensors are gone by now."""

@@ -81,7 +81,7 @@ class Observer:
         """Everything that is measured of one snapshot, and the activations to keep."""
         observation = self._observation(snapshot, history)
         measured = self._measure(observation, self._plan.alone)
-        observation.present = measured.values
+        observation.current_values = measured.values
         self._measure(observation, self._plan.of_history, measured)
         return self._explained(observation, measured), self._activations(observation)
 

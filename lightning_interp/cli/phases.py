@@ -25,16 +25,13 @@ EPILOG = """examples:
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the ``phases`` command."""
-    parser = subparsers.add_parser(
-        "phases",
-        help="find the phases of learning in a metrics history (CSV, JSONL, W&B, TensorBoard or a run directory)",
-        description="Finds memorization, circuit formation and cleanup in logged losses. Columns: step, train_loss, "
-        "heldout_loss (or val_loss, test_loss), train_accuracy, heldout_accuracy, and any other record name.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.description = (
+        "Finds memorization, circuit formation and cleanup in logged losses. Columns: step, train_loss, "
+        "heldout_loss (or val_loss, test_loss), train_accuracy, heldout_accuracy, and any other record name."
     )
+    parser.epilog = EPILOG
     kinds = (
         "CSV with a header, JSON lines, a W&B run on disk (its folder or .wandb file), a TensorBoard log (event file or "
         "folder), or a run directory"

@@ -129,7 +129,7 @@ class Observation(Protocol):
         ...
 
     @property
-    def present(self) -> Mapping[str, float]:
+    def current_values(self) -> Mapping[str, float]:
         """Scalars of this snapshot that were measured before; can be empty."""
         ...
 

@@ -21,7 +21,7 @@ _COSTS = ("hook_share", "writer_share", "share", "contention")
 
 
 @dataclass(frozen=True)
-class Measured:
+class LatestValue:
     """The latest value of a record.
 
     Attributes:
@@ -94,7 +94,7 @@ class RunSummary:
     warnings: tuple[str, ...]
     ended: bool
     phases: tuple[Mapping[str, Any], ...]
-    measures: tuple[Measured, ...]
+    measures: tuple[LatestValue, ...]
     settings: Mapping[str, float]
     health: Health
     disk: Mapping[str, int]
@@ -147,12 +147,12 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _measured(run: RunView) -> list[Measured]:
+def _measured(run: RunView) -> list[LatestValue]:
     began = run.timeline.phases[-1].start if run.timeline.phases else None
     names = [name for name in run.series if not name.startswith(COMPONENT_PREFIX)]
     ordered = sorted(names, key=lambda name: OUTCOMES.index(name) if name in OUTCOMES else len(OUTCOMES))
     return [
-        Measured(name, steps[-1], values[-1], _unit(run, name), _change(steps, values, began))
+        LatestValue(name, steps[-1], values[-1], _unit(run, name), _change(steps, values, began))
         for name, (steps, values) in ((name, run.series[name]) for name in ordered)
         if steps
     ]

@@ -20,9 +20,9 @@ from lightning_interp.core.series import GrowingSeries, Series, add_values
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.layer_grid import GrowingGrid, LayerGrid
 from lightning_interp.store.components_file import StoredComponents, component_files, read_components
-from lightning_interp.store.health_log import Event, HealthRow, events, read_health, valid_events
+from lightning_interp.store.health_log import HealthRow, OfSnapshot, events, read_health, valid_events
 from lightning_interp.store.jsonl import read_lines
-from lightning_interp.store.layout import ANALYSIS, COMPONENTS, HEALTH, MANIFEST, PHASES, RECORDS
+from lightning_interp.store.layout import ANALYSIS, COMPONENTS, HEALTH, MANIFEST, PHASES, RECORDS, FileMarks
 from lightning_interp.store.manifest import Manifest, read_manifest
 from lightning_interp.store.recordlog import surviving_records
 
@@ -66,7 +66,7 @@ class RunView:
     analysis: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
-    def events(self, kind: Event) -> list[HealthRow]:
+    def events(self, kind: OfSnapshot) -> list[HealthRow]:
         """Health rows of one kind that stand, one a step, ascending: without what a resume took back."""
         resumed = {} if self.manifest is None else self.manifest.resumed_steps
         return list(valid_events(self.health, kind, resumed).values())
@@ -126,7 +126,7 @@ class RunFollower:
         return self._view
 
     def _look_at_manifest(self) -> dict[str, Any]:
-        unchanged = not self._changed(MANIFEST) and (self.path / MANIFEST).exists()
+        unchanged = not self._files.changed(MANIFEST) and (self.path / MANIFEST).exists()
         if unchanged and self._view.manifest is not None:
             return {}
         manifest, before = read_manifest(self.path), self._view.manifest
@@ -136,7 +136,7 @@ class RunFollower:
         return {"manifest": manifest}
 
     def _look_at_records(self) -> dict[str, Any]:
-        if not self._changed(RECORDS) and self._offset:
+        if not self._files.changed(RECORDS) and self._offset:
             return {}
         manifest, changed = self._view.manifest, False
         while manifest is not None and self._read_records(manifest):
@@ -160,7 +160,7 @@ class RunFollower:
         return bool(rows)
 
     def _look_at_health(self) -> dict[str, Any]:
-        if not self._changed(HEALTH):
+        if not self._files.changed(HEALTH):
             return {}
         rows, self._health_offset = read_health(self.path, self._health_offset)
         self._health += rows
@@ -179,15 +179,15 @@ class RunFollower:
 
     def _look_at_results(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        if self._changed(PHASES):
+        if self._files.changed(PHASES):
             found["timeline"] = Timeline.from_dict(self._json(PHASES))
-        if self._changed(ANALYSIS):
+        if self._files.changed(ANALYSIS):
             found["analysis"] = self._json(ANALYSIS)
         return found
 
     def _look_at_components(self) -> dict[str, Any]:
         paths = sorted((self.path / COMPONENTS).glob("*.safetensors"))
-        if not [path for path in paths if self._changed(f"{COMPONENTS}/{path.name}")]:
+        if not [path for path in paths if self._files.changed(f"{COMPONENTS}/{path.name}")]:
             return {}
         found = []
         for _, layer, _ in component_files(self.path):
@@ -204,7 +204,7 @@ class RunFollower:
 
     def _forget(self) -> None:
         """Begin anew: the next look reads everything."""
-        self._marks: dict[str, tuple[int, int, int]] = {}
+        self._files = FileMarks(self.path)
         self._view = self._unread
         self._forget_records()
         self._health: list[dict[str, Any]] = []
@@ -233,17 +233,6 @@ class RunFollower:
         except ValueError as err:
             raise RunError(f"{self.path / name}: cannot be read as JSON now ({err}).") from err
         return content if isinstance(content, dict) else {}
-
-    def _changed(self, name: str) -> bool:
-        """Whether a file is there and is another, or longer, than at the last look."""
-        try:
-            state = (self.path / name).stat()
-        except FileNotFoundError:
-            return False
-        mark = (state.st_mtime_ns, state.st_ino, state.st_size)
-        changed = self._marks.get(name) != mark
-        self._marks[name] = mark
-        return changed
 
 
 def training_series(

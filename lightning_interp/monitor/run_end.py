@@ -16,7 +16,7 @@ from torch import nn
 from lightning_interp.analysis.worker.engines import Engine
 from lightning_interp.capture import Recorder, changed_since
 from lightning_interp.capture.plain_tensors import Marks
-from lightning_interp.config.monitor_config import MonitorConfig
+from lightning_interp.config.monitor_config import MonitorConfig, switched_off
 from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import InterpError
 from lightning_interp.monitor.announcements import finish_words, left_words, result_line, waiting_line
@@ -24,7 +24,7 @@ from lightning_interp.monitor.budget import SnapshotThrottle
 from lightning_interp.monitor.closing import Closing, HurryError
 from lightning_interp.monitor.delivery import Delivery
 from lightning_interp.monitor.probe_collection import ProbeCollection
-from lightning_interp.monitor.run_report import report_switched_off, write_run_report
+from lightning_interp.monitor.run_report import REPORT_SWITCH, write_run_report
 from lightning_interp.store import write_manifest
 from lightning_interp.store.health_log import HealthLog
 from lightning_interp.store.manifest import Status
@@ -178,7 +178,7 @@ class RunEnd:
 
     @property
     def _reports(self) -> bool:
-        return self._config.report and not report_switched_off()
+        return self._config.report and not switched_off(REPORT_SWITCH)
 
     def _publish(self, *, partial: bool, figures: bool) -> None:
         """Report and figures, once everything else is on disk; only a training that finished waits for figures."""

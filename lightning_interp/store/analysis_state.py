@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from lightning_interp.store.layout import ANALYSIS, replace_text
 
-Stage = Literal["starting", "running", "finished", "stopped", "failed"]
+AnalysisStage = Literal["starting", "running", "finished", "stopped", "failed"]
 
 WEIGHTS_ONLY = "only weights are measured"
 """In every notice that says so; such notices go once outputs are there."""
@@ -38,7 +38,7 @@ class AnalysisState:
         untrusted: Why, by step: checkpoints that were left out, or do not lie between their neighbours.
     """
 
-    stage: Stage = "starting"
+    stage: AnalysisStage = "starting"
     last_step: int | None = None
     pending: int = 0
     route: str | None = None

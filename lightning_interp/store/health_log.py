@@ -11,18 +11,9 @@ from lightning_interp.store.jsonl import append_line, cut_torn_tail, read_lines
 from lightning_interp.store.layout import HEALTH
 from lightning_interp.store.surviving_records import valid_rows
 
-Event = Literal[
-    "snapshot",  # written: step, bytes, write_ms, copy_ms, scalars
-    "dropped",  # a snapshot that is not written: step, reason
-    "removed",  # a snapshot that made room: step
-    "thinned",  # the schedule, to stay within the budget: step, spacing and what "overhead" has
-    "overhead",  # shares of the wall time: step, waiting, hook_share, writer_share, share, contention, …
-    "contention",  # how much slower steps are beside the analyzer: step, slower, interval
-    "analyzer",  # what the analyzer had to say: text
-    "analyzer_failed",  # reason
-    "resumed",  # a later start of the training: resumed_at
-    "closed",  # the end: status, analyzer_finished and shares
-]
+OfSnapshot = Literal["snapshot", "dropped", "removed"]
+"""Events with the step of a snapshot: written, not written, removed to make room."""
+Event = OfSnapshot | Literal["thinned", "overhead", "contention", "analyzer", "analyzer_failed", "resumed", "closed"]
 HealthRow = Mapping[str, Any]
 """One line: ``event``, ``attempt`` (number of the start of the training), ``time`` (s since 1970) and the event's fields."""
 
@@ -75,12 +66,12 @@ def events(health: Iterable[HealthRow], *kinds: Event) -> list[HealthRow]:
     return [row for row in health if row.get("event") in kinds]
 
 
-def valid_events(health: Iterable[HealthRow], kind: Event, resumed: Mapping[int, int]) -> dict[int, HealthRow]:
+def valid_events(health: Iterable[HealthRow], kind: OfSnapshot, resumed: Mapping[int, int]) -> dict[int, HealthRow]:
     """Lines of one kind by step, ascending: the last of each step that no later start of the training took back.
 
     Args:
         health: Lines.
-        kind: One that has a step.
+        kind: Which.
         resumed: Step each later start continued from, by its number.
     """
     rows = [row for row in events(health, kind) if isinstance(row.get("step"), int)]

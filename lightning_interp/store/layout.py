@@ -4,6 +4,8 @@
 import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 SCHEMA = 1
@@ -62,12 +64,44 @@ def sweep_temporary(directory: Path) -> int:
     return len(leftovers)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Replace a small text file in one step: readers see the old or the new content, never a part."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Replace a file in one step by what the block writes to the path it gets: readers see old or new, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        yield temporary
         temporary.replace(path)
     except BaseException:  # also Ctrl-C
         temporary.unlink(missing_ok=True)
         raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace a small text file in one step."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def file_identity(path: Path) -> tuple[int, int, int] | None:
+    """What is another once a file was replaced by one renamed into its place, or has grown; None if there is no file."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_mtime_ns, state.st_size
+
+
+class FileMarks:
+    """Remembers the files of a folder as they were when last asked about."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, tuple[int, int, int]] = {}
+
+    def changed(self, name: str) -> bool:
+        """Whether a file is there and is another, or longer, than when last asked: parsing it again costs time."""
+        identity = file_identity(self._folder / name)
+        if identity is None or self._known.get(name) == identity:
+            return False
+        self._known[name] = identity
+        return True

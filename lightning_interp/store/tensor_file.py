@@ -2,7 +2,6 @@
 """One file of named tensors: written to a temporary name, renamed when whole, checked by CRC32 when read."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from lightning_interp.core.errors import CorruptSnapshotError
 from lightning_interp.store.crc32 import crc32
+from lightning_interp.store.layout import file_identity, replacing
 
 _CHECKSUMS = "crc32"
 
@@ -51,15 +51,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     checks = {name: checksum(tensor) for name, tensor in dense.items()}
     # Keys with values that are strings are all that safetensors' metadata can hold.
     header = {key: json.dumps(value) for key, value in {**metadata, _CHECKSUMS: checks}.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(dense, temporary, metadata=header)
-        size = temporary.stat().st_size
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            save_file(dense, temporary, metadata=header)
+            return temporary.stat().st_size
     except (OSError, SafetensorError) as err:
-        temporary.unlink(missing_ok=True)
         raise OSError(f"{path}: could not be written ({err}).") from err
-    return size
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -91,15 +88,6 @@ def read_tensors(path: Path, names: Iterable[str] | None = None) -> TensorFile:
             # safetensors opens the file by name twice, for its header and for its bytes: it may have been replaced between.
             if before is None or file_identity(path) == before:
                 raise
-
-
-def file_identity(path: Path) -> tuple[int, int] | None:
-    """What is another once a file was replaced by one renamed into its place; None where there is no file."""
-    try:
-        state = path.stat()
-    except FileNotFoundError:
-        return None
-    return state.st_ino, state.st_mtime_ns
 
 
 def _read_once(path: Path, names: list[str] | None) -> TensorFile:

@@ -26,7 +26,7 @@ class FakeObservation:
     layer_values: dict[str, Tensor] = field(default_factory=dict)
     cooccurrence: Tensor | None = None
     past: Series = field(default_factory=dict)
-    present: dict[str, float] = field(default_factory=dict)
+    current_values: dict[str, float] = field(default_factory=dict)
 
     @property
     def snapshot(self) -> Snapshot:

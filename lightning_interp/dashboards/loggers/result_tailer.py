@@ -17,7 +17,7 @@ from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.loggers.live_figure import Drawn, LiveFigure
 from lightning_interp.dashboards.loggers.rows import Row, covered_step, row_of
 from lightning_interp.store.jsonl import read_lines
-from lightning_interp.store.layout import ANALYSIS, PHASES, RECORDS
+from lightning_interp.store.layout import ANALYSIS, PHASES, RECORDS, FileMarks
 from lightning_interp.store.manifest import read_manifest
 from lightning_interp.store.recordlog import surviving_records
 
@@ -29,7 +29,7 @@ LONGEST_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True)
-class Update:
+class NewResults:
     """What came since the last look."""
 
     rows: tuple[Row, ...] = ()
@@ -69,7 +69,7 @@ class ResultTailer:
         self._timeline: Timeline | None = None
         self._notices: list[str] = []
         self._failed = False
-        self._marks: dict[str, tuple[int, int]] = {}
+        self._files = FileMarks(run_dir)
         self._reading = threading.Lock()
         self._stop = threading.Event()
         self._read_notices()
@@ -77,12 +77,12 @@ class ResultTailer:
         self._thread = threading.Thread(target=self._follow, name="interp-feed", daemon=True)
         self._thread.start()
 
-    def take(self) -> Update:
+    def poll(self) -> NewResults:
         """Everything ready since the last call. Reads no file."""
         rows = tuple(self._rows.popleft() for _ in range(len(self._rows)))
         notices = tuple(self._notices[self._told :])
         self._told += len(notices)
-        return Update(rows, self._timeline, notices, None if self._figure is None else self._figure.take())
+        return NewResults(rows, self._timeline, notices, None if self._figure is None else self._figure.take())
 
     def read_now(self) -> None:
         """Read what the analyzer committed; the helper thread does this by itself, closing does it once more."""
@@ -122,7 +122,7 @@ class ResultTailer:
             elif self._figure is not None:
                 self._figure.add(record)
         self._read_notices()
-        if self._changed(PHASES):
+        if self._files.changed(PHASES):
             self._timeline = Timeline.from_dict(json.loads((self._run_dir / PHASES).read_text(encoding="utf-8")))
         if self._timeline is not None and self._waiting:
             self._release(self._timeline)
@@ -147,17 +147,6 @@ class ResultTailer:
         self._waiting = [record for record in self._waiting if record.step > covered]
 
     def _read_notices(self) -> None:
-        if self._changed(ANALYSIS):
+        if self._files.changed(ANALYSIS):
             notices = json.loads((self._run_dir / ANALYSIS).read_text(encoding="utf-8"))["notices"]
             self._notices += [text for text in notices if text not in self._notices]
-
-    def _changed(self, name: str) -> bool:
-        """Whether a file is there and is another than at the last look; parsing costs the training's interpreter time."""
-        try:
-            state = (self._run_dir / name).stat()
-        except FileNotFoundError:
-            return False
-        mark = (state.st_mtime_ns, state.st_ino)
-        changed = self._marks.get(name) != mark
-        self._marks[name] = mark
-        return changed

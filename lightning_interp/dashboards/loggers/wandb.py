@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.core.timeline import Timeline
+from lightning_interp.dashboards.loggers.live_figure import PANEL
 from lightning_interp.dashboards.loggers.logger_adapter import LoggerAdapter
 from lightning_interp.dashboards.loggers.outcome import BOUND_KEY, Outcome, summary_fields
 from lightning_interp.dashboards.loggers.rows import PREFIX, STEP_KEY, Row
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import wandb
 
 TIMELINE_KEY = "interp/timeline"
-TIMELINE_PANEL = "losses"
 FIGURE_PREFIX = "interp/figures/"
 ARTIFACT_TYPE = "interp-report"
 _ALERT_WAIT_S = 0
@@ -78,7 +78,7 @@ class WandbAdapter(LoggerAdapter):
 
         drawn = outcome.figures()
         figures = {f"{FIGURE_PREFIX}{each.key}": wandb.Plotly(each.figure) for each in drawn}
-        timelines = [wandb.Plotly(each.figure) for each in drawn if each.key == TIMELINE_PANEL]
+        timelines = [wandb.Plotly(each.figure) for each in drawn if each.key == PANEL]
         if figures:
             now = {TIMELINE_KEY: timelines[0]} if timelines else {}
             self.run.log({**figures, **now, STEP_KEY: float(outcome.last_step)})
