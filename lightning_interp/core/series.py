@@ -17,10 +17,7 @@ def add_values(series: GrowingSeries, step: int, values: Mapping[str, float]) ->
 
 
 def series_of(rows: Iterable[tuple[int, Mapping[str, float]]]) -> GrowingSeries:
-    """Steps and values of every name.
-
-    Args:
-        rows: Step and values by name, ascending in step.
+    """Steps and values of every name, from rows of a step and its values by name, ascending in step.
 
     >>> series_of([(0, {"train_loss": 2.0}), (5, {"train_loss": 1.0, "weight_norm": 9.0})])
     {'train_loss': ([0, 5], [2.0, 1.0]), 'weight_norm': ([5], [9.0])}
@@ -32,11 +29,7 @@ def series_of(rows: Iterable[tuple[int, Mapping[str, float]]]) -> GrowingSeries:
 
 
 def layer_series(rows: Iterable[tuple[int, Sequence[float | None]]], layers: Sequence[str]) -> GrowingSeries:
-    """Steps and values of every layer, for one measure.
-
-    Args:
-        rows: Step and one value for each layer, None where the measure does not apply.
-        layers: Names of the layers.
+    """Steps and values of one measure by layer, from rows of a step and a value for each layer, None if it has none.
 
     >>> layer_series([(0, (0.5, None)), (5, (0.25, 1.0))], ("mlp", "head"))
     {'mlp': ([0, 5], [0.5, 0.25]), 'head': ([5], [1.0])}

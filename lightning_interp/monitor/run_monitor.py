@@ -131,12 +131,7 @@ class RunMonitor:
             undone.pop_all()
 
     def is_due(self, step: int, now: float) -> bool:
-        """Whether `after_step` has anything to do; for most steps it has not, and this look is all they cost.
-
-        Args:
-            step: Optimizer step.
-            now: `time.perf_counter()`.
-        """
+        """Whether `after_step` has anything to do, `now` by `time.perf_counter`; for most steps this is all they cost."""
         return step >= self._next_step or now >= self._next_look
 
     def after_step(

@@ -67,13 +67,7 @@ def events(health: Iterable[HealthRow], *kinds: Event) -> list[HealthRow]:
 
 
 def valid_events(health: Iterable[HealthRow], kind: OfSnapshot, resumed: Mapping[int, int]) -> dict[int, HealthRow]:
-    """Lines of one kind by step, ascending: the last of each step that no later start of the training took back.
-
-    Args:
-        health: Lines.
-        kind: Which.
-        resumed: Step each later start continued from, by its number.
-    """
+    """Lines of one kind by step, ascending: the last of each step that no later start took back, see `valid_rows`."""
     rows = [row for row in events(health, kind) if isinstance(row.get("step"), int)]
     return valid_rows(((row["step"], row.get("attempt", 0), row) for row in rows), resumed)
 
