@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_interp.core.series import GrowingSeries, add_values
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.phases import detect_phases
 from lightning_interp.store.analysis_state import AnalysisState
@@ -58,7 +59,7 @@ class SyntheticRun:
                 "0" * 16, "2026-01-02T03:04:05+00:00", names, names, names, "project.Network", {}, {}, status="training"
             ),
         )
-        self._series: dict[str, tuple[list[int], list[float]]] = {}
+        self._series: GrowingSeries = {}
         self._last = snapshots * EVERY
         with (path / RECORDS).open("w") as records, (path / HEALTH).open("w") as health:
             for _ in range(snapshots):
@@ -87,10 +88,7 @@ class SyntheticRun:
         self._count += 1
         step = self._count * EVERY
         values = self._values(step / self._last)
-        for name, value in values.items():
-            steps, course = self._series.setdefault(name, ([], []))
-            steps.append(step)
-            course.append(value)
+        add_values(self._series, step, values)
         by_layer = {name: np.round(1 + self._random.random(self._layers), 5).tolist() for name in MEASURES}
         vectors = {name: np.round(self._random.random(size), 5).tolist() for name, size in VECTORS.items()}
         record = {"step": step, "attempt": 0, "values": values, "layers": by_layer, "skipped": {}, "vectors": vectors}

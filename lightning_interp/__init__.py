@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from lightning_interp.core.records import Snapshot as Snapshot
     from lightning_interp.core.tca_settings import TCA as TCA
     from lightning_interp.core.timeline import Alarm as Alarm
+    from lightning_interp.core.timeline import LossStage as LossStage
     from lightning_interp.core.timeline import Phase as Phase
-    from lightning_interp.core.timeline import Stage as Stage
     from lightning_interp.core.timeline import Timeline as Timeline
     from lightning_interp.measures import CyclicGroupTask as CyclicGroupTask
     from lightning_interp.measures import Label as Label
@@ -75,7 +75,7 @@ _HOMES = {
     "TCA": "core.tca_settings",
     "Alarm": "core.timeline",
     "Phase": "core.timeline",
-    "Stage": "core.timeline",
+    "LossStage": "core.timeline",
     "Timeline": "core.timeline",
     "CheckpointError": "core.errors",
     "ConfigError": "core.errors",
@@ -101,6 +101,7 @@ __all__ = [
     "InterpMonitor",
     "Label",
     "LogSpaced",
+    "LossStage",
     "Measure",
     "MeasureSkipped",
     "MetricsError",
@@ -118,7 +119,6 @@ __all__ = [
     "Schedule",
     "ShapeError",
     "Snapshot",
-    "Stage",
     "Timeline",
     "analyze_checkpoints",
     "analyze_run",

@@ -20,13 +20,13 @@ from lightning_interp.analysis.observation import Watched
 from lightning_interp.analysis.observer import Observer
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.record_history import RecordHistory
-from lightning_interp.analysis.watchdog import UnderWay, Watch
+from lightning_interp.analysis.watchdog import Watch, Watchdog
 from lightning_interp.core.errors import CorruptSnapshotError
 from lightning_interp.core.records import Probe, Record, Snapshot
 from lightning_interp.measures.label import plain_label
 from lightning_interp.measures.logged_names import is_component
 from lightning_interp.measures.registry import own_labels
-from lightning_interp.store.analysis_state import WEIGHTS_ONLY, Stage, read_state
+from lightning_interp.store.analysis_state import WEIGHTS_ONLY, AnalysisStage, read_state
 from lightning_interp.store.file_identity import Identity, file_identity
 from lightning_interp.store.jsonl import cut_torn_tail
 from lightning_interp.store.layout import (
@@ -81,7 +81,7 @@ class Analyzer:
         self.state.device, self.state.threads = plan.device, torch.get_num_threads()
         self.state.stage, self.state.start_id = "running", plan.start_id
         self.state.labels |= {name: plain_label(label) for name, label in own_labels(plan.measures).items()}
-        self._under_way = UnderWay(run_dir, self.state, watch or Watch(), least_s=plan.least_limit_s)
+        self._under_way = Watchdog(run_dir, self.state, watch or Watch(), least_s=plan.least_limit_s)
         self.watched = Watched(
             self.manifest.activation_layers,
             self.manifest.parameters,
@@ -197,7 +197,7 @@ class Analyzer:
         """Commit that a step is not analyzed, and why."""
         self._append(self._left_out(step, reason))
 
-    def finish(self, stage: Stage) -> None:
+    def finish(self, stage: AnalysisStage) -> None:
         """Say on disk how the analysis ended; work that a later start took over is `stopped`, whatever the caller thinks.
 
         Finished work ends with a last fit of the components.

@@ -16,7 +16,8 @@ from lightning_interp.core.batches import example_count, tensors_of
 from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.randomness import untouched_randomness
-from lightning_interp.core.records import SPLITS, Batch, History, Probe, ProbeOutputs, ProbeSplit, Snapshot, Split
+from lightning_interp.core.records import SPLITS, Batch, Probe, ProbeOutputs, ProbeSplit, Snapshot, Split
+from lightning_interp.core.series import Series
 from lightning_interp.core.shapes import Float, Float64
 
 LOGITS_CAP = 256 * 2**20
@@ -62,7 +63,7 @@ class SnapshotObservation:
         self,
         snapshot: Snapshot,
         watched: Watched,
-        history: History,
+        history: Series,
         *,
         probe: Probe | None = None,
         replica: nn.Module | None = None,
@@ -73,7 +74,7 @@ class SnapshotObservation:
         self.history = history
         self.layers = watched.layers
         self.parameters = watched.parameters
-        self.present: Mapping[str, float] = {}
+        self.current_values: Mapping[str, float] = {}
         self._replica = replica
         self._route = route
         self._evaluated: dict[Split, _Evaluated] = {}
@@ -176,12 +177,12 @@ class PastObservation(SnapshotObservation):
     Args:
         step: Its optimizer step.
         history: Scalars of earlier snapshots.
-        present: Its own.
+        current_values: Its own.
     """
 
-    def __init__(self, step: int, history: History, present: Mapping[str, float]) -> None:
+    def __init__(self, step: int, history: Series, current_values: Mapping[str, float]) -> None:
         super().__init__(Snapshot(step, 0, {}), Watched((), ()), history)
-        self.present = present
+        self.current_values = current_values
 
     def weight(self, name: str) -> Tensor:
         """The tensors are gone by now."""

@@ -27,7 +27,8 @@ from lightning_interp.analysis.probe_budget import cut_probe, cut_sizes
 from lightning_interp.analysis.replica import make_replica
 from lightning_interp.analysis.watchdog import PassTimer
 from lightning_interp.core.errors import ProbeError
-from lightning_interp.core.records import SPLITS, History, Probe, Snapshot
+from lightning_interp.core.records import SPLITS, Probe, Snapshot
+from lightning_interp.core.series import Series
 from lightning_interp.measures import Measure
 from lightning_interp.store.analysis_state import WEIGHTS_ONLY, AnalysisState
 
@@ -76,11 +77,11 @@ class Observer:
         """Whether the next snapshot decides how outputs are found."""
         return self._plan.source is not None and self.probe is not None and self._route is None and not self.state.route
 
-    def measure(self, snapshot: Snapshot, history: History) -> tuple[Measured, Mapping[str, Tensor]]:
+    def measure(self, snapshot: Snapshot, history: Series) -> tuple[Measured, Mapping[str, Tensor]]:
         """Everything that is measured of one snapshot, and the activations to keep."""
         observation = self._observation(snapshot, history)
         measured = self._measure(observation, self._plan.alone)
-        observation.present = measured.values
+        observation.current_values = measured.values
         self._measure_history(observation, measured)
         return self._explained(observation, measured), self._activations(observation)
 
@@ -96,12 +97,12 @@ class Observer:
             raise err
         self.state.notice(f"measure {name} failed and is skipped where it does: {type(err).__name__}: {err}")
 
-    def add_history(self, step: int, history: History, measured: Measured) -> None:
+    def add_history(self, step: int, history: Series, measured: Measured) -> None:
         """Add the measures that look at earlier snapshots to what `measure_alone` gave for a step."""
         self._measure_history(PastObservation(step, history, measured.values), measured)
 
     def _measure_history(self, observation: SnapshotObservation, measured: Measured) -> None:
-        """One by one in the order asked for, whatever they cost: each sees, in `present`, what those before it gave."""
+        """One by one in the order asked for, whatever they cost: each sees in `current_values` what those before gave."""
         for measure in self._plan.of_history:
             self._measure(observation, (measure,), measured)
 
@@ -116,7 +117,7 @@ class Observer:
             explain_missing_outputs(measured, self._plan.measures, reason)
         return measured
 
-    def _observation(self, snapshot: Snapshot, history: History) -> SnapshotObservation:
+    def _observation(self, snapshot: Snapshot, history: Series) -> SnapshotObservation:
         replica = self._replica(snapshot)
         self._had_no_replica = replica is None
         if replica is not None and self.probe is not None and self._route is None:

@@ -26,7 +26,7 @@ class AnalysisPlan:
         tca: Tensor component analysis with its layers named, None where there is none.
         quarantine: What is left out because an analyzer died of it; None tries again what was left out before.
         start_id: Tells this start of an analyzer from others of the same run.
-        least_limit_s: Seconds after which an observation may count as hanging, see `UnderWay`.
+        least_limit_s: Seconds after which an observation may count as hanging, see `Watchdog`.
     """
 
     measures: tuple[Measure, ...]

@@ -4,7 +4,8 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
-from lightning_interp.core.records import History, Record
+from lightning_interp.core.records import Record
+from lightning_interp.core.series import GrowingSeries, Series, add_values
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.phases import PhaseDetector
 from lightning_interp.store.surviving_records import with_non_finite
@@ -52,7 +53,7 @@ class RecordHistory:
         if n_classes != self._n_classes:
             self._n_classes, self._stale = n_classes, True
 
-    def history(self, before: int) -> History:
+    def history(self, before: int) -> Series:
         """Series of all steps before one: a measure sees no later step, also where an earlier one is observed again."""
         self._refold()
         if self._last < before:
@@ -82,7 +83,7 @@ class RecordHistory:
     def _fold(self) -> None:
         self._stale = False
         self._last = -1
-        self._history: dict[str, tuple[list[int], list[float]]] = {}
+        self._history: GrowingSeries = {}
         self._detector = PhaseDetector(n_classes=self._n_classes)
         for record in self.records:
             self._remember(record)
@@ -91,10 +92,7 @@ class RecordHistory:
         if record.step <= self._last:  # the fold that just happened had it already
             return
         self._last = record.step
-        for name, value in record.values.items():
-            steps, values = self._history.setdefault(name, ([], []))
-            steps.append(record.step)
-            values.append(value)
+        add_values(self._history, record.step, record.values)
         values_seen = with_non_finite(record.values, record.skipped)
         if values_seen:
             self._detector.update(record.step, values_seen)

@@ -64,7 +64,7 @@ class PassTimer:
         """One pass over it took so many seconds."""
 
 
-class UnderWay(PassTimer):
+class Watchdog(PassTimer):
     """Tells readers of analysis.json what is under way, and the watch how long it may take.
 
     Args:

@@ -5,19 +5,17 @@ import math
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from lightning_interp.capture.buffers import SnapshotBuffers
 from lightning_interp.capture.clone import RawSnapshot
 from lightning_interp.capture.disk_budget import DiskBudget
 from lightning_interp.capture.writer_cost import WriterCost
 from lightning_interp.core.records import Snapshot
-from lightning_interp.store.jsonl import append_line, cut_torn_tail
+from lightning_interp.store.health_log import HealthLog
 from lightning_interp.store.layout import HEALTH, SNAPSHOTS, sweep_temporary
 from lightning_interp.store.retention import Retention
 from lightning_interp.store.snapshots import write_snapshot
@@ -31,35 +29,35 @@ _POLL_S = 0.2
 
 
 class Recorder:
-    """Writes snapshots of one run directory and the health log beside them.
+    """Writes snapshots of one run directory, and its health log, on a thread of its own.
 
     Args:
         run_dir: Run directory with its manifest.
-        attempt: Number of this start of the training.
+        health: Its health log; anyone may note, this writes.
         warn: Called from the writer thread, once, when a write fails.
         disk: What may be kept on disk; everything where None.
     """
 
-    def __init__(self, run_dir: Path, *, attempt: int, warn: Callable[[str], None], disk: DiskBudget | None = None) -> None:
+    def __init__(
+        self, run_dir: Path, health: HealthLog, *, warn: Callable[[str], None], disk: DiskBudget | None = None
+    ) -> None:
         self.run_dir = run_dir
         self.buffers = SnapshotBuffers(QUEUE_DEPTH - 1)
         self.cost = WriterCost()
         self.written = 0
         self.bytes_written = 0
         self.dropped: list[int] = []
-        self._attempt = attempt
+        self._health = health
         self._warn = warn
         self._warned = False
         self._disk = disk or DiskBudget(run_dir, retention=Retention("all"), cap=None)
         self._beside_tensors = 0  # most bytes of a file that were none of its tensors
-        self._notes: deque[dict[str, Any]] = deque()
         self._notes_are_stuck = False
         self._pending: dict[int, None] = {}
         self._queue: queue.Queue[RawSnapshot] = queue.Queue(maxsize=QUEUE_DEPTH)
         self._stop = threading.Event()
         (run_dir / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
         sweep_temporary(run_dir / SNAPSHOTS)
-        cut_torn_tail(run_dir / HEALTH)
         self._thread = threading.Thread(target=self._write_all, name="interp-writer", daemon=True)
         self._thread.start()
 
@@ -91,10 +89,6 @@ class Recorder:
             time.sleep(0.005)
         return not self._pending
 
-    def note(self, event: str, **fields: Any) -> None:
-        """Put a line on its way to the health log; the writer thread writes it."""
-        self._notes.append({"event": event, "attempt": self._attempt, "time": round(time.time(), 3), **fields})
-
     def close(self, timeout_s: float) -> bool:
         """Write what is queued, then end the writer thread; False where the time ran out. A second call does not wait."""
         if self._stop.is_set():
@@ -108,7 +102,7 @@ class Recorder:
 
     def _unsettled(self) -> bool:
         """Whether waiting helps: notes that a full disk does not take would hold up the training for nothing."""
-        return bool(self._pending) or (bool(self._notes) and not self._notes_are_stuck)
+        return bool(self._pending) or (bool(self._health) and not self._notes_are_stuck)
 
     def _write_all(self) -> None:
         while not (self._stop.is_set() and self._queue.empty()):
@@ -137,15 +131,12 @@ class Recorder:
         self.bytes_written += size
         write_ms = round(1e3 * (time.perf_counter() - started), 3)
         copy_ms, shown = round(raw.copy_ms, 3), _finite(scalars)
-        self.note("snapshot", step=raw.step, bytes=size, write_ms=write_ms, copy_ms=copy_ms, scalars=shown)
+        self._health.note("snapshot", step=raw.step, bytes=size, write_ms=write_ms, copy_ms=copy_ms, scalars=shown)
         self._pending.pop(raw.step, None)
 
     def _write_notes(self) -> None:
-        """Append the notes to the health log. What cannot be written now (a full disk) is tried again later."""
         try:
-            while self._notes:
-                append_line(self.run_dir / HEALTH, self._notes[0])
-                self._notes.popleft()
+            self._health.write()
             self._notes_are_stuck = False
         except OSError as err:
             self._notes_are_stuck = True
@@ -157,7 +148,7 @@ class Recorder:
         tensor_bytes = sum(tensor.nbytes for tensor in weights.values())
         is_room, removed = self._disk.make_room(tensor_bytes + self._beside_tensors)
         for step in removed:
-            self.note("removed", step=step)
+            self._health.note("removed", step=step)
         if not is_room:
             return None
         snapshot = Snapshot(raw.step, raw.epoch, weights, scalars)
@@ -168,7 +159,7 @@ class Recorder:
     def drop(self, step: int, reason: str) -> None:
         """Record that the snapshot of a step is not written."""
         self.dropped.append(step)
-        self.note("dropped", step=step, reason=reason)
+        self._health.note("dropped", step=step, reason=reason)
         self._pending.pop(step, None)  # last: `flush` waits for this
 
     def _warn_once(self, reason: str) -> None:

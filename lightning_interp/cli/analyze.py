@@ -29,14 +29,9 @@ function that builds the module (without arguments, any weights):
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the command line; imports nothing heavy."""
-    parser = subparsers.add_parser(
-        "analyze",
-        help="analyze checkpoints, or finish the analysis of a run directory",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command; imports nothing heavy."""
+    parser.description = DESCRIPTION
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="checkpoints, folders, URLs, or one run directory")
     what = parser.add_argument_group("what is measured")
     what.add_argument("--module", metavar="PKG.MOD:BUILD", help="function that builds the module; imported from here")

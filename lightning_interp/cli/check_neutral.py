@@ -48,15 +48,9 @@ exit code: 0 nothing differs; 1 something differs, or training fails with the mo
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the ``check-neutral`` command."""
-    parser = subparsers.add_parser(
-        "check-neutral",
-        help="train with and without the monitor and report the first difference, or none",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("factory", metavar="FACTORY", help="pkg.mod:name of a function, imported from here")
     parser.add_argument(
         "--steps", type=at_least(1), default=300, metavar="N", help="stop after N optimizer steps (default: 300)"

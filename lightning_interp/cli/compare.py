@@ -32,15 +32,9 @@ exit code: 0 done, also where parts could not be computed; 2 fewer than two runs
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the ``compare`` command; imports nothing heavy."""
-    parser = subparsers.add_parser(
-        "compare",
-        help="compare runs: boundaries over seeds, losses in phase time, representations at matched phases",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command; imports nothing heavy."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument(
         "run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="two or more run directories; the first sets phase time"
     )

@@ -20,14 +20,13 @@ if TYPE_CHECKING:
     from lightning_interp.demo.run import DemoResult
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the ``demo`` command."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="train a small network until it groks, and show its phases",
-        description="Trains a one-layer transformer on modular addition on the CPU (about two minutes on two cores), "
-        "with W&B offline and no account. Exit code 1 if it did not grok.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.description = (
+        "Trains a one-layer transformer on modular addition on the CPU (about two minutes on two cores), "
+        "with W&B offline and no account. Exit code 1 if it did not grok."
     )
+    parser.formatter_class = argparse.HelpFormatter  # one paragraph
     parser.add_argument("--out", type=Path, help="new folder for everything (default: demo_run/<UTC time>)")
     parser.add_argument("--max-steps", type=int, help="optimizer steps (default: enough to grok and clean up)")
     parser.add_argument("--seed", type=int, help="seed of split and initial weights (default: the tested one)")

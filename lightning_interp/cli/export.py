@@ -24,15 +24,9 @@ EPILOG = """examples:
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the ``export`` command; imports nothing heavy."""
-    parser = subparsers.add_parser(
-        "export",
-        help="write a run's records as zarr, parquet or CSV",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command; imports nothing heavy."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="run directory, as the monitor printed it")
     parser.add_argument(
         "--to",

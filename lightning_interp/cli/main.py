@@ -148,10 +148,9 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     for name, line in COMMANDS.items():
+        command = subparsers.add_parser(name, help=line, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name == wanted:
-            import_module(f"lightning_interp.cli.{name.replace('-', '_')}").add_parser(subparsers)
-        else:
-            subparsers.add_parser(name, help=line)
+            import_module(f"lightning_interp.cli.{name.replace('-', '_')}").add_arguments(command)
     return parser
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from lightning_interp.core.terminal import PlainConsole
-from lightning_interp.core.timeline import Alarm, Phase, Stage, Timeline
+from lightning_interp.core.timeline import Alarm, LossStage, Phase, Timeline
 from lightning_interp.phases.latent_states import LatentStates
 from lightning_interp.sources.metrics.history import MetricsHistory
 
@@ -56,7 +56,7 @@ def _measured(alarm: Alarm, timeline: Timeline) -> str:
     return f" (on unseen small networks: {measured})" if measured else ""
 
 
-def _stage(stage: Stage) -> str:
+def _stage(stage: LossStage) -> str:
     until = "open" if stage.end is None else f"{stage.end:,}"
     return f"{stage.name.replace('_', ' ')} {stage.start:,}–{until}"
 

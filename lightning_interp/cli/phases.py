@@ -25,18 +25,14 @@ EPILOG = """examples:
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the ``phases`` command."""
-    formats = registry.FORMATS[::-1]  # the usual ones are tried last
-    parser = subparsers.add_parser(
-        "phases",
-        help="find the phases of learning in a metrics history "
-        f"({', '.join(each.name for each in formats)} or a run directory)",
-        description="Finds memorization, circuit formation and cleanup in logged losses. Columns: step, train_loss, "
-        "heldout_loss (or val_loss, test_loss), train_accuracy, heldout_accuracy, and any other record name.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.description = (
+        "Finds memorization, circuit formation and cleanup in logged losses. Columns: step, train_loss, "
+        "heldout_loss (or val_loss, test_loss), train_accuracy, heldout_accuracy, and any other record name."
     )
+    parser.epilog = EPILOG
+    formats = registry.FORMATS[::-1]  # the usual ones are tried last
     kinds = f"{', '.join(each.description for each in formats)}, or a run directory"
     parser.add_argument("file", type=Path, metavar="FILE", help=kinds)
     parser.add_argument("--json", action="store_true", help="print the timeline as one JSON object on stdout")

@@ -25,15 +25,9 @@ exit code: 0 done; 2 a run that cannot be read, or a folder that cannot be writt
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the ``report`` command; imports nothing heavy."""
-    parser = subparsers.add_parser(
-        "report",
-        help="write a page about a run, or several, that needs no network",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command; imports nothing heavy."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="run directory, as the monitor printed it")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="folder of the page, made if need be (default: the first RUN_DIR)"

@@ -23,15 +23,10 @@ FOLLOW_S = 2.0
 """Seconds between two looks."""
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the ``status`` command."""
-    parser = subparsers.add_parser(
-        "status",
-        help="where a run stands: phases, measures, settings, health, size on disk",
-        description="Shows where a run stands, from its run directory alone, while it trains or afterwards.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.description = "Shows where a run stands, from its run directory alone, while it trains or afterwards."
+    parser.epilog = EPILOG
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="run directory")
     parser.add_argument(
         "--follow", action="store_true", help="show it again whenever it changes, until the run ends or Ctrl-C"

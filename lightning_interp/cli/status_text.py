@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lightning_interp.core.console import one_line
+from lightning_interp.core.terminal import cell
 from lightning_interp.dashboards.figures.labels import label_for
 from lightning_interp.dashboards.live.run_state import duration
-from lightning_interp.dashboards.run_summary import Health, Measured, RunSummary
+from lightning_interp.dashboards.run_summary import Health, LatestValue, RunSummary
 from lightning_interp.measures.label import Labels
 
 MOST_MEASURES = 24
@@ -33,19 +33,19 @@ def page(summary: RunSummary, problem: str = "") -> Group:
         problem: Why the run cannot be read now, where it cannot.
     """
     parts: list[RenderableType] = [
-        *([_text(problem, "bold red")] if problem else []),
-        _text(summary.run, "bold"),
-        _text(summary.sentence),
-        _text(f"{summary.training} {summary.analyzer}", "dim"),
-        *(_text(warning, "yellow") for warning in summary.warnings),
+        *([cell(problem, "bold red")] if problem else []),
+        cell(summary.run, "bold"),
+        cell(summary.sentence),
+        cell(f"{summary.training} {summary.analyzer}", "dim"),
+        *(cell(warning, "yellow") for warning in summary.warnings),
         _phases(summary),
     ]
     if summary.measures:
         parts.append(_measures(summary.measures, summary.labels))
     parts += [_table(title, lines) for title, lines in _sections(summary).items() if lines]
-    parts += [_text(f"Notice: {notice}", "yellow") for notice in summary.health.notices[:MOST_NOTICES]]
+    parts += [cell(f"Notice: {notice}", "yellow") for notice in summary.health.notices[:MOST_NOTICES]]
     more = len(summary.health.notices) - MOST_NOTICES
-    return Group(*parts, *([_text(f"… and {more} more notices", "dim")] if more > 0 else []))
+    return Group(*parts, *([cell(f"… and {more} more notices", "dim")] if more > 0 else []))
 
 
 def size(count: int) -> str:
@@ -62,7 +62,7 @@ def size(count: int) -> str:
 
 def _phases(summary: RunSummary) -> RenderableType:
     if not summary.phases:
-        return _text("No phase found yet.")
+        return cell("No phase found yet.")
     table = Table("phase")
     for heading in ("start", "can lie in", "end", "confidence"):
         table.add_column(heading, justify="right")
@@ -75,10 +75,10 @@ def _phase_cells(phase: Mapping[str, Any]) -> tuple[Text, ...]:
     low, high = phase["start_interval"]
     end = "open" if phase["end"] is None else f"{phase['end']:,}"
     cells = (phase["name"].replace("_", " "), f"{phase['start']:,}", f"{low:,}–{high:,}", end, f"{phase['confidence']:.2f}")
-    return tuple(_text(cell) for cell in cells)
+    return tuple(map(cell, cells))
 
 
-def _measures(measures: tuple[Measured, ...], own: Labels) -> Table:
+def _measures(measures: tuple[LatestValue, ...], own: Labels) -> Table:
     left_out = len(measures) - MOST_MEASURES
     table = Table("measure", caption=f"and {left_out} more" if left_out > 0 else None)
     for heading in ("step", "value", "since the phase began"):
@@ -86,7 +86,7 @@ def _measures(measures: tuple[Measured, ...], own: Labels) -> Table:
     for each in measures[:MOST_MEASURES]:
         change = "" if each.change is None else f"{each.change:+.4g}"
         label = replace(label_for(each.name, own), unit=each.unit)  # of losses the unit depends on the run
-        table.add_row(_text(label.title), f"{each.step:,}", f"{each.value:.5g}", change)
+        table.add_row(cell(label.title), f"{each.step:,}", f"{each.value:.5g}", change)
     return table
 
 
@@ -121,9 +121,5 @@ def _table(title: str, lines: list[tuple[str, str]]) -> Table:
     table = Table(title, "")
     table.columns[1].justify = "right"
     for name, value in lines:
-        table.add_row(_text(name), _text(value))
+        table.add_row(cell(name), cell(value))
     return table
-
-
-def _text(text: str, style: str = "") -> Text:
-    return Text(one_line(text), style=style)

@@ -36,15 +36,9 @@ STILL_S = 120.0
 """A sign of life younger than that means that the training goes on."""
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the ``sync`` command; imports nothing heavy."""
-    parser = subparsers.add_parser(
-        "sync",
-        help="send results that came after training to its W&B run",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command; imports nothing heavy."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="run directory, as the monitor printed it")
     parser.add_argument("--offline", action="store_true", help="write an offline run, for `wandb sync`")
     parser.add_argument("--project", metavar="P", help="W&B project (default: the training's)")
@@ -60,8 +54,9 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 done; errors are turned into exit codes by the program.
     """
+    from lightning_interp.config.monitor_config import switched_off
     from lightning_interp.dashboards.loggers.sync import choose_targets, sync_run
-    from lightning_interp.monitor.run_report import report_switched_off, write_run_report
+    from lightning_interp.monitor.run_report import REPORT_SWITCH, write_run_report
     from lightning_interp.store.run import open_run
 
     opened = open_run(args.run_dir)
@@ -69,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     targets = choose_targets(opened, project=args.project, entity=args.entity, run_id=args.id)
 
     def report() -> Path | None:
-        return None if report_switched_off() else write_run_report(args.run_dir, partial=False, strict=False)
+        return None if switched_off(REPORT_SWITCH) else write_run_report(args.run_dir, partial=False, strict=False)
 
     modes = {target: mode_of(target, offline=args.offline) for target in targets}
     sent = sync_run(opened, modes, report=report)
@@ -88,6 +83,7 @@ def check_ended(run_dir: Path) -> None:
     """
     from lightning_interp.core.errors import RunError
     from lightning_interp.store.delivered import read_delivered
+    from lightning_interp.store.health_log import times
     from lightning_interp.store.heartbeat import read_heartbeat
     from lightning_interp.store.layout import DELIVERED
     from lightning_interp.store.run import open_run
@@ -98,9 +94,9 @@ def check_ended(run_dir: Path) -> None:
     if opened.manifest.status != "training" and not delivers:
         return
     heartbeat = read_heartbeat(run_dir)
-    times = [row["time"] for row in opened.health[-20:] if isinstance(row.get("time"), int | float)]
-    times += [(run_dir / DELIVERED).stat().st_mtime] if delivers else []
-    age = time.time() - max([*times, 0.0 if heartbeat is None else heartbeat.at])
+    signs = times(opened.health[-20:])
+    signs += [(run_dir / DELIVERED).stat().st_mtime] if delivers else []
+    age = time.time() - max([*signs, 0.0 if heartbeat is None else heartbeat.at])
     if age < STILL_S:
         raise RunError(
             f"{run_dir}: its training goes on and delivers its results itself (last sign of life {max(age, 0):.0f} s ago). "

@@ -41,15 +41,9 @@ EPILOG = """examples:
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the ``tca`` command; imports nothing heavy."""
-    parser = subparsers.add_parser(
-        "tca",
-        help="find the components of a run's activations: when, which stimuli, which units",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command; imports nothing heavy."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="run directory, as the monitor printed it")
     parser.add_argument(
         "--layer", action="append", default=[], metavar="L", help="layer name or glob; may be repeated (default: all stored)"

@@ -24,15 +24,9 @@ exit code: 0 done; 1 W&B did not take it; 2 the extra `workspace` is not install
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the ``wandb-workspace`` command; imports nothing heavy."""
-    parser = subparsers.add_parser(
-        "wandb-workspace",
-        help="build a ready-made W&B workspace view of everything the monitor logs",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command; imports nothing heavy."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("--entity", required=True, metavar="E", help="W&B user or team")
     parser.add_argument("--project", required=True, metavar="P", help="W&B project that the runs are in")
     parser.add_argument("--name", default="Learning phases", metavar="NAME", help="name of the view (default: %(default)s)")

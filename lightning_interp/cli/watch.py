@@ -22,16 +22,13 @@ EPILOG = """examples:
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the ``watch`` command."""
-    parser = subparsers.add_parser(
-        "watch",
-        help="watch runs on a page in the browser, while they train (extra: dashboards)",
-        description="Serves one page with the figures of a report, updating while training runs. It only reads run "
-        "directories, needs no network, and ends with Ctrl-C.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.description = (
+        "Serves one page with the figures of a report, updating while training runs. It only reads run "
+        "directories, needs no network, and ends with Ctrl-C."
     )
+    parser.epilog = EPILOG
     parser.add_argument(
         "paths",
         type=Path,

@@ -92,9 +92,9 @@ class Resolved:
     notes: tuple[str, ...] = ()
 
 
-def switched_off() -> bool:
-    """Whether the environment says that no monitor runs."""
-    return os.environ.get(SWITCH, "").strip() == "0"
+def switched_off(variable: str = SWITCH) -> bool:
+    """Whether the environment says "0": that no monitor runs, or what else has a variable of its own."""
+    return os.environ.get(variable, "").strip() == "0"
 
 
 def resolve(config: MonitorConfig, module: nn.Module) -> Resolved:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 
+from lightning_interp.core.series import Series
 from lightning_interp.core.shapes import Float, Float64, Int, Shaped, Tensor
 
 Split = Literal["train", "heldout"]
@@ -105,10 +106,6 @@ class Record:
     vectors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
-History = Mapping[str, tuple[list[int], list[float]]]
-"""Earlier records of the run, by scalar name: (steps, values), strictly increasing steps, this snapshot not included."""
-
-
 @runtime_checkable
 class Observation(Protocol):
     """What one snapshot does on the probe; everything is computed when first asked for and kept while the step lasts.
@@ -127,12 +124,12 @@ class Observation(Protocol):
         ...
 
     @property
-    def history(self) -> History:
-        """Scalars of earlier snapshots."""
+    def history(self) -> Series:
+        """Scalars of earlier snapshots by name; this snapshot is not among them."""
         ...
 
     @property
-    def present(self) -> Mapping[str, float]:
+    def current_values(self) -> Mapping[str, float]:
         """Scalars of this snapshot that were measured before; can be empty."""
         ...
 

@@ -66,7 +66,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Stage:
+class LossStage:
     """One stretch of a loss curve with one shape.
 
     Attributes:
@@ -115,7 +115,7 @@ class Timeline:
     alarms: tuple[Alarm, ...] = ()
     intensities: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[LossStage, ...] = ()
 
     @property
     def current(self) -> str | None:
@@ -168,7 +168,7 @@ class Timeline:
                 alarms=tuple(Alarm(alarm["name"], alarm["step"]) for alarm in data["alarms"]),
                 intensities={name: tuple((s, v) for s, v in points) for name, points in data["intensities"].items()},
                 evidence=dict(data["evidence"]),
-                stages=tuple(Stage(**stage) for stage in data.get("stages", ())),
+                stages=tuple(LossStage(**stage) for stage in data.get("stages", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise MetricsError(f"Timeline: not a phases.json ({err!r}). Detect the phases again.") from err

@@ -15,6 +15,7 @@ from lightning_interp.dashboards.report import verdict_sentence
 from lightning_interp.dashboards.run_view import LOGGED_PREFIX, RunView
 from lightning_interp.measures.label import NATS, Labels
 from lightning_interp.measures.logged_names import is_component
+from lightning_interp.store.health_log import events
 from lightning_interp.store.layout import COMPONENTS, OBSERVATIONS, SNAPSHOTS
 
 _FOLDERS = (SNAPSHOTS, OBSERVATIONS, COMPONENTS)
@@ -22,7 +23,7 @@ _COSTS = ("hook_share", "writer_share", "share", "contention")
 
 
 @dataclass(frozen=True)
-class Measured:
+class LatestValue:
     """The latest value of a record.
 
     Attributes:
@@ -96,7 +97,7 @@ class RunSummary:
     warnings: tuple[str, ...]
     ended: bool
     phases: tuple[Mapping[str, Any], ...]
-    measures: tuple[Measured, ...]
+    measures: tuple[LatestValue, ...]
     settings: Mapping[str, float]
     health: Health
     disk: Mapping[str, int]
@@ -153,13 +154,13 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _measured(run: RunView) -> list[Measured]:
+def _measured(run: RunView) -> list[LatestValue]:
     began = run.timeline.phases[-1].start if run.timeline.phases else None
     names = [name for name in run.series if not is_component(name)]
     outcomes = [*drawn_in("losses", run.labels), *drawn_in("accuracies", run.labels)]
     ordered = sorted(names, key=lambda name: outcomes.index(name) if name in outcomes else len(outcomes))
     return [
-        Measured(name, steps[-1], values[-1], _unit(run, name), _change(steps, values, began))
+        LatestValue(name, steps[-1], values[-1], _unit(run, name), _change(steps, values, began))
         for name, (steps, values) in ((name, run.series[name]) for name in ordered)
         if steps
     ]
@@ -177,25 +178,22 @@ def _change(steps: Sequence[int], values: Sequence[float], began: int | None) ->
 
 
 def _health(run: RunView, now: float) -> Health:
-    events = Counter(str(row.get("event")) for row in run.health)
+    counts = Counter(str(row.get("event")) for row in run.health)
     costs: dict[str, float] = {}
     for row in run.health:
         costs |= {name: float(row[name]) for name in _COSTS if isinstance(row.get(name), int | float)}
     told = [str(notice) for notice in run.analysis.get("notices", ())]
-    told += [str(row[key]) for row in run.health for key in ("text", "reason") if _is_word(row) and key in row]
+    said = events(run.health, "analyzer", "analyzer_failed")
+    told += [str(row[key]) for row in said for key in ("text", "reason") if key in row]
     pace, pending = run.analysis.get("seconds_per_snapshot"), run.analysis.get("pending")
     return Health(
-        snapshots=events["snapshot"],
-        removed=events["removed"],
-        dropped=dict(Counter(str(row.get("reason")) for row in run.health if row.get("event") == "dropped")),
-        thinned=events["thinned"],
+        snapshots=counts["snapshot"],
+        removed=counts["removed"],
+        dropped=dict(Counter(str(row.get("reason")) for row in events(run.health, "dropped"))),
+        thinned=counts["thinned"],
         costs=costs,
         seconds_per_snapshot=float(pace) if isinstance(pace, int | float) else None,
         pending=pending if isinstance(pending, int) else None,
         heartbeat_age_s=None if run.path is None else heartbeat_age_s(run.path, now=now),
         notices=tuple(dict.fromkeys(told)),
     )
-
-
-def _is_word(row: Mapping[str, Any]) -> bool:
-    return row.get("event") in ("analyzer", "analyzer_failed")

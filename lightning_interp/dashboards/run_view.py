@@ -16,20 +16,19 @@ from numpy.typing import NDArray
 
 from lightning_interp.core.errors import CorruptSnapshotError, MetricsError, RunError
 from lightning_interp.core.records import Record
+from lightning_interp.core.series import GrowingSeries, Series, add_values
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.layer_grid import GrowingGrid, LayerGrid
 from lightning_interp.measures.label import Label, Labels, read_labels
 from lightning_interp.measures.logged_names import logged_name, record_name
 from lightning_interp.store.components_file import StoredComponents, component_files, read_components
 from lightning_interp.store.file_identity import ChangedFiles
+from lightning_interp.store.health_log import HealthRow, OfSnapshot, events, read_health, valid_events
 from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import ANALYSIS, COMPONENTS, HEALTH, MANIFEST, PHASES, RECORDS
 from lightning_interp.store.manifest import Manifest, read_manifest
-from lightning_interp.store.recordlog import standing
-from lightning_interp.store.surviving_records import standing_rows
+from lightning_interp.store.recordlog import surviving_records
 
-Series = Mapping[str, tuple[list[int], list[float]]]
-"""By name: optimizer steps and values."""
 Vectors = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Optimizer steps [step], and what was recorded at each [step, entry]."""
 
@@ -68,17 +67,16 @@ class RunView:
     by_layer: Mapping[str, LayerGrid] = field(default_factory=dict)
     vectors: Mapping[str, Vectors] = field(default_factory=dict)
     training: Series = field(default_factory=dict)
-    health: tuple[Mapping[str, Any], ...] = ()
+    health: tuple[HealthRow, ...] = ()
     components: tuple[StoredComponents, ...] = ()
     manifest: Manifest | None = None
     analysis: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
-    def events(self, kind: str) -> list[Mapping[str, Any]]:
+    def events(self, kind: OfSnapshot) -> list[HealthRow]:
         """Health rows of one kind that stand, one a step, ascending: without what a resume took back."""
         resumed = {} if self.manifest is None else self.manifest.resumed_steps
-        rows = [row for row in self.health if row.get("event") == kind and isinstance(row.get("step"), int)]
-        return list(standing_rows(((row["step"], row.get("attempt", 0), row) for row in rows), resumed).values())
+        return list(valid_events(self.health, kind, resumed).values())
 
     @cached_property
     def labels(self) -> Labels:
@@ -169,31 +167,27 @@ class RunFollower:
         if rows and min(row["step"] for row in rows) <= self._last_step:  # an earlier step once more: all from the start
             self._forget_records()
             rows, self._offset = read_lines(self.path / RECORDS)
-        for record in standing(rows, manifest):
+        for record in surviving_records(rows, manifest):
             self._take(record, manifest.layers)
         return bool(rows)
 
     def _look_at_health(self) -> dict[str, Any]:
         if not self._files.changed(HEALTH):
             return {}
-        rows, self._health_offset = read_lines(self.path / HEALTH, self._health_offset)
+        rows, self._health_offset = read_health(self.path, self._health_offset)
         self._health += rows
         return {"health": tuple(self._health), "training": self._trained(rows)} if rows else {}
 
-    def _trained(self, rows: Sequence[Mapping[str, Any]]) -> Series:
+    def _trained(self, rows: Sequence[HealthRow]) -> Series:
         """The training's series with new rows: added at the end, or all of them again where a resume took some back."""
-        steps = [row["step"] for row in rows if row.get("event") == "snapshot"]
+        steps = [row["step"] for row in events(rows, "snapshot")]
         resumed = {} if self._view.manifest is None else self._view.manifest.resumed_steps
         goes_on = not resumed and (not steps or (steps == sorted(steps) and steps[0] > self._training_step))
         self._training_step = max([self._training_step, *steps])
         if not goes_on:
             return training_series(self._health, resumed)
         known = {name: (list(kept), list(values)) for name, (kept, values) in self._view.training.items()}
-        for name, (more, values) in training_series(rows, {}).items():
-            kept = known.setdefault(name, ([], []))
-            kept[0].extend(more)
-            kept[1].extend(values)
-        return known
+        return training_series(rows, {}, known)
 
     def _look_at_results(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -230,17 +224,13 @@ class RunFollower:
 
     def _forget_records(self) -> None:
         self._offset, self._last_step = 0, -1
-        self._series: dict[str, tuple[list[int], list[float]]] = {}
+        self._series: GrowingSeries = {}
         self._grids: dict[str, GrowingGrid] = {}
         self._vectors: dict[str, GrowingGrid] = {}
 
     def _take(self, record: Record, layers: tuple[str, ...]) -> None:
         self._last_step = record.step
-        for name, value in record.values.items():
-            if _is_number(value):
-                steps, values = self._series.setdefault(name, ([], []))
-                steps.append(record.step)
-                values.append(value)
+        add_values(self._series, record.step, _numbers(record.values))
         for name, row in record.layers.items():
             if len(row) == len(layers):
                 self._grids.setdefault(name, GrowingGrid(len(layers))).append(record.step, row)
@@ -258,23 +248,19 @@ class RunFollower:
 
 
 def training_series(
-    health: Iterable[Mapping[str, Any]], resumed: Mapping[int, int]
-) -> dict[str, tuple[list[int], list[float]]]:
+    health: Iterable[HealthRow], resumed: Mapping[int, int], known: GrowingSeries | None = None
+) -> GrowingSeries:
     """What health rows of snapshots hold of the training: its settings by name, what was logged as ``logged/<name>``.
 
     Args:
         health: Rows of health.jsonl.
         resumed: Step each later start continued from, by its number; what it took back is left out.
+        known: Series of earlier rows, to add to.
     """
-    rows = [row for row in health if row.get("event") == "snapshot" and row.get("scalars")]
-    kept = standing_rows(((row["step"], row.get("attempt", 0), row) for row in rows), resumed)
-    found: dict[str, tuple[list[int], list[float]]] = {}
-    for step, row in kept.items():
-        for name, value in row["scalars"].items():
-            if _is_number(value):
-                steps, values = found.setdefault(_training_name(name, row["scalars"]), ([], []))
-                steps.append(step)
-                values.append(float(value))
+    found = {} if known is None else known
+    for step, row in valid_events((row for row in health if row.get("scalars")), "snapshot", resumed).items():
+        for name, value in _numbers(row["scalars"]).items():
+            add_values(found, step, {_training_name(name, row["scalars"]): float(value)})
     return found
 
 
@@ -286,5 +272,5 @@ def _training_name(name: str, scalars: Mapping[str, Any]) -> str:
     return name if name in SETTINGS and logged_name(name) not in scalars else LOGGED_PREFIX + name
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: v for name, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}

@@ -153,7 +153,7 @@ class WeightNormSlope(Measure):
         steps, norms = observation.history.get("weight_norm", ([], []))
         latest = zip(reversed(steps), reversed(norms), strict=True)  # from the end: histories are long
         points = list(islice(((step, norm) for step, norm in latest if step < now and norm > 0), SLOPE_POINTS - 1))[::-1]
-        known = observation.present.get("weight_norm")
+        known = observation.current_values.get("weight_norm")
         norm = l2_norm(float_weights(observation).values()).item() if known is None else known
         if norm > 0:
             points.append((now, norm))

@@ -61,7 +61,7 @@ def result_line(recorder: Recorder, *, cost: str, after_s: float | None) -> str:
 
     Args:
         recorder: The writer at the end.
-        cost: From `Pace.summary`.
+        cost: From `SnapshotThrottle.summary`.
         after_s: Seconds the analyzer went on after the training, None where it has not finished.
     """
     written = f"monitor: {recorder.written:,} snapshots, {cost}"

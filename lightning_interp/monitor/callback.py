@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""InterpMonitor: Lightning's hooks around `Monitor`. No mathematics and no files here."""
+"""InterpMonitor: Lightning's hooks around a `RunMonitor`. No mathematics and no files here."""
 
 import functools
 import time
@@ -25,7 +25,8 @@ from lightning_interp.core.tca_settings import TCA
 from lightning_interp.core.timeline import PHASE_NAMES, Timeline
 from lightning_interp.measures import CyclicGroupTask, MeasureSpec
 from lightning_interp.monitor.delivery import PhaseCallback
-from lightning_interp.monitor.loop import Monitor
+from lightning_interp.monitor.run_monitor import RunMonitor
+from lightning_interp.monitor.shield import shielded
 from lightning_interp.monitor.trainer_adapter import (
     SANITY_BATCHES,
     built_later,
@@ -43,18 +44,15 @@ else:
 
 
 def _shielded(hook: Callable[..., None]) -> Callable[..., None]:
-    """A hook whose failure ends the monitor, never the training; `strict` is the user's wish for the opposite."""
+    """A hook whose failure ends the monitor, never the training."""
+    doing = f"failed in {hook.__name__.lstrip('_')}"
 
     @functools.wraps(hook)
-    def shielded(self: "InterpMonitor", *args: Any, **kwargs: Any) -> None:
-        try:
+    def wrapped(self: "InterpMonitor", *args: Any, **kwargs: Any) -> None:
+        with shielded(doing, strict=self.config.strict, give_up=self._give_up):
             hook(self, *args, **kwargs)
-        except Exception as err:
-            if self.config.strict:
-                raise
-            self._give_up(f"the monitor failed in {hook.__name__.lstrip('_')} ({type(err).__name__}: {err})")
 
-    return shielded
+    return wrapped
 
 
 class InterpMonitor(Callback):
@@ -143,8 +141,8 @@ class InterpMonitor(Callback):
             strict=strict,
         )
         self._on_phase: dict[str, list[PhaseCallback]] = {}
-        self._monitor: Monitor | None = None
-        self._left: Monitor | None = None  # of a training that broke off: it may still learn more
+        self._monitor: RunMonitor | None = None
+        self._left: RunMonitor | None = None  # of a training that broke off: it may still learn more
         self._progress: Progress | None = None
         self._timeline: Timeline | None = None
         self._directory: Path | None = None
@@ -220,7 +218,7 @@ class InterpMonitor(Callback):
             return
         entered = time.perf_counter()
         step = trainer.global_step
-        if step >= monitor.next_step or entered >= monitor.next_look:
+        if monitor.is_due(step, entered):
             self._after_step(trainer, pl_module, step, entered, batch)
 
     @_shielded
@@ -318,32 +316,27 @@ class InterpMonitor(Callback):
     ) -> Exception | None:
         """Start the monitor; returns what must stop the training: bad configuration, under `strict` anything."""
         self._directory = directory
-        monitor = Monitor(config=self.config, on_phase=self._on_phase)
+        monitor = RunMonitor(config=self.config, on_phase=self._on_phase)
         try:
-            monitor.start(module, training_of(trainer, module), directory=directory, progress=progress)
+            with shielded("could not start", strict=self.config.strict, give_up=lambda: "it", spares=(InterpError,)):
+                monitor.start(module, training_of(trainer, module), directory=directory, progress=progress)
+                self._monitor, self._left = monitor, None
         except Exception as err:
-            monitor.abandon()
-            if self.config.strict or isinstance(err, InterpError):
-                return err
-            warn(f"the monitor could not start ({type(err).__name__}: {err}). Training goes on without it.")
-            return None
-        except BaseException:  # Ctrl-C
-            monitor.abandon()
-            raise
-        self._monitor, self._left = monitor, None
-        monitor.probe.offer_sanity(self._sanity, whole=sanity_was_whole(trainer, len(self._sanity)))
-        self._sanity.clear()
+            return err
+        if self._monitor is not None:
+            monitor.probe.offer_sanity(self._sanity, whole=sanity_was_whole(trainer, len(self._sanity)))
+            self._sanity.clear()
         return None
 
-    def _give_up(self, reason: str) -> None:
-        """Let go of the monitor; the training goes on without it."""
+    def _give_up(self) -> str:
+        """Let go of the monitor, and say what the training goes on without."""
         monitor, self._monitor = self._monitor, None
         if monitor is not None:
             self._timeline = monitor.timeline
             monitor.abandon()
-        warn(f"{reason}. Training goes on without the monitor; what was written is in {self._directory}.")
+        return f"the monitor; what was written is in {self._directory}"
 
-    def _publish(self, trainer: Trainer, monitor: Monitor) -> None:
+    def _publish(self, trainer: Trainer, monitor: RunMonitor) -> None:
         """Latest results where early stopping, checkpoints and tuners look for metrics."""
         latest = monitor.take_latest()
         if latest:

@@ -57,7 +57,7 @@ class Delivery:
         self._delivers = True
         self._loggers = LoggerSet(loggers, row_keys(names), own, earlier=self._earlier)
         self._note(0)
-        self._feed = ResultTailer(
+        self._tailer = ResultTailer(
             run_dir,
             names,
             delivered_step=self._step,
@@ -77,7 +77,7 @@ class Delivery:
 
     def deliver(self) -> None:
         """Hand over everything that is ready. Reads no file."""
-        update = self._feed.take()
+        update = self._tailer.poll()
         for notice in update.notices:
             say(notice)
         for row in update.rows:
@@ -101,11 +101,11 @@ class Delivery:
     def finish(self) -> None:
         """Read what the analyzer committed last, deliver it, and put the outcome into summaries."""
         self.stop()
-        self._feed.read_now()
+        self._tailer.read_now()
         self.deliver()
         if self.timeline is not None:
             self._loggers.summarize(self.timeline, self._step)
-        self._note(self._feed.read_bytes)
+        self._note(self._tailer.read_bytes)
 
     def leave(self, timeout_s: float) -> None:
         """The training broke off: read what there is, and give loggers nothing more.
@@ -113,9 +113,9 @@ class Delivery:
         Args:
             timeout_s: Longest to wait for the helper thread.
         """
-        self._feed.stop(timeout_s)
-        self._feed.read_now()
-        self.timeline = self._feed.take().timeline or self.timeline
+        self._tailer.stop(timeout_s)
+        self._tailer.read_now()
+        self.timeline = self._tailer.poll().timeline or self.timeline
         self.end()
 
     def publish(self, run_id: str, report: Path | None, *, figures: bool) -> None:
@@ -133,11 +133,11 @@ class Delivery:
     def end(self) -> None:
         """Note that nothing more is delivered from here."""
         self._delivers = False
-        self._note(self._feed.read_bytes)
+        self._note(self._tailer.read_bytes)
 
     def stop(self) -> None:
         """End the helper thread that reads."""
-        self._feed.stop()
+        self._tailer.stop()
 
     def _note(self, read_bytes: int) -> None:
         """Write down what was delivered, so that `sync` knows what was not; a full disk costs that and one warning."""

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from lightning_interp.config.monitor_config import switched_off
 from lightning_interp.config.run_directory import Progress
-from lightning_interp.core.console import warn
 from lightning_interp.core.errors import InterpError
 from lightning_interp.dashboards.loggers.logger_set import LightningLogger
 from lightning_interp.monitor.run_monitor import RunMonitor
+from lightning_interp.monitor.shield import shielded
 from lightning_interp.monitor.training_context import TrainingContext, unwrapped
 from lightning_interp.store.manifest import Status
 
@@ -74,7 +74,9 @@ class Monitor(RunMonitor):
                 heldout_data=heldout_data,
                 loggers=loggers,
             )
-            self._start_shielded(training, Progress.from_state(resume) if resume else None)
+            progress = Progress.from_state(resume) if resume else None
+            with shielded("failed at its start", strict=self.config.strict, give_up=self._give_up, spares=(InterpError,)):
+                self.start(self._module, training, progress=progress)
         status: Status = "failed"
         try:
             yield self
@@ -83,7 +85,8 @@ class Monitor(RunMonitor):
             status = "interrupted"
             raise
         finally:
-            self._end_shielded(status)
+            with shielded("failed at its end", strict=self.config.strict, give_up=self._give_up):
+                self._finish(status)
 
     def step(self, step: int | None = None, *, epoch: int = 0, **scalars: Tensor | float) -> None:
         """After each optimizer step of a loop under `watch`. A failure in here ends the monitor, never the training.
@@ -95,12 +98,9 @@ class Monitor(RunMonitor):
         """
         entered = time.perf_counter()
         self._step = self._step + 1 if step is None else step
-        if self._closed or (self._step < self.next_step and entered < self.next_look):
-            return
-        try:
-            self.after_step(self._module, step=self._step, epoch=epoch, scalars=lambda: scalars, entered=entered)
-        except Exception as err:
-            self._give_up("in step", err)
+        if not self._closed and self.is_due(self._step, entered):
+            with shielded("failed in step", strict=self.config.strict, give_up=self._give_up):
+                self.after_step(self._module, step=self._step, epoch=epoch, scalars=lambda: scalars, entered=entered)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold for `watch(resume=...)`, in plain values; empty where nothing runs.
@@ -111,29 +111,16 @@ class Monitor(RunMonitor):
             return {} if self._left_at is None else self._left_at.state_dict()
         return self.progress().state_dict()
 
-    def _start_shielded(self, training: TrainingContext, progress: Progress | None) -> None:
-        try:
-            self.start(self._module, training, progress=progress)
-        except InterpError:
-            raise
-        except Exception as err:
-            self._give_up("at its start", err)
+    def _finish(self, status: Status) -> None:
+        if self._closed:
+            return
+        if status == "finished":
+            self.last_snapshot(self._module, step=self._step, epoch=0, scalars={})
+            self.close(status=status, module=self._module)
+        else:
+            self._left_at = self.progress(wait_s=0.0)
+            self.leave(status)
 
-    def _end_shielded(self, status: Status) -> None:
-        try:
-            if status == "finished" and not self._closed:
-                self.last_snapshot(self._module, step=self._step, epoch=0, scalars={})
-            if status == "finished":
-                self.close(status=status, module=self._module)
-            elif not self._closed:
-                self._left_at = self.progress(wait_s=0.0)
-                self.leave(status)
-        except Exception as err:
-            self._give_up("at its end", err)
-
-    def _give_up(self, where: str, err: Exception) -> None:
-        """Let go of everything; the training goes on without. `strict` is the user's wish for the opposite."""
-        if self.config.strict:
-            raise err
+    def _give_up(self) -> str:
         self.abandon()
-        warn(f"the monitor failed {where} ({type(err).__name__}: {err}). Training goes on without it.")
+        return "it"

@@ -16,7 +16,7 @@ from torch import nn
 from lightning_interp.analysis.worker.engines import Engine
 from lightning_interp.capture import Recorder, changed_since
 from lightning_interp.capture.plain_tensors import Marks
-from lightning_interp.config.monitor_config import MonitorConfig
+from lightning_interp.config.monitor_config import MonitorConfig, switched_off
 from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import InterpError
 from lightning_interp.monitor.announcements import finish_words, left_words, result_line, waiting_line
@@ -24,31 +24,34 @@ from lightning_interp.monitor.budget import SnapshotThrottle
 from lightning_interp.monitor.closing import Closing, HurryError
 from lightning_interp.monitor.delivery import Delivery
 from lightning_interp.monitor.probe_collection import ProbeCollection
-from lightning_interp.monitor.run_report import report_switched_off, write_run_report
+from lightning_interp.monitor.run_report import REPORT_SWITCH, write_run_report
 from lightning_interp.store import write_manifest
+from lightning_interp.store.health_log import HealthLog
 from lightning_interp.store.manifest import Status
 
 _FIRST_WORD_S, _NEXT_WORD_S = 3.0, 5.0
 
 
 @dataclass(frozen=True)
-class Stages:
+class OpenStages:
     """What works for one training.
 
     Attributes:
+        health: Takes the monitor's own events.
         recorder: Writes snapshots.
         delivery: Carries results to loggers.
         probe: Keeps the probe.
         engine: Runs the analyzer.
-        pace: Says when a snapshot is due.
+        throttle: Says whether a snapshot is affordable.
         opened: What must be let go, in reverse order of opening.
     """
 
+    health: HealthLog
     recorder: Recorder
     delivery: Delivery
     probe: ProbeCollection
     engine: Engine
-    pace: SnapshotThrottle
+    throttle: SnapshotThrottle
     opened: ExitStack
 
 
@@ -62,23 +65,26 @@ class RunEnd:
         plain_tensors: Tensors outside the state_dict, as they were at the start.
     """
 
-    def __init__(self, run_dir: Path, stages: Stages, config: MonitorConfig, plain_tensors: Marks) -> None:
+    def __init__(self, run_dir: Path, stages: OpenStages, config: MonitorConfig, plain_tensors: Marks) -> None:
         self._run_dir, self._stages, self._config, self._plain_tensors = run_dir, stages, config, plain_tensors
 
-    def close(self, timeout: float, status: Status, module: nn.Module | None, *, watch: Callable[[], None]) -> None:
+    def close(
+        self, timeout: float, status: Status, module: nn.Module | None, *, last_step: int, watch: Callable[[], None]
+    ) -> None:
         """Let the analyzer finish within the timeout, deliver its results, report.
 
         Args:
             timeout: Seconds to wait.
             status: How the training ended.
             module: The module, to check for tensors outside its state_dict that changed.
+            last_step: Latest step that was handled.
             watch: Says how the analyzer is.
 
         Raises:
             InterpError: Under `strict`, when the analysis failed.
         """
         try:
-            finished = self._finish(timeout, status, module, watch)
+            finished = self._finish(timeout, status, module, last_step, watch)
         except InterpError as failure:
             try:
                 self._publish(partial=True, figures=False)
@@ -97,7 +103,7 @@ class RunEnd:
         stages, timeout, began = self._stages, self._config.close_timeout, time.monotonic()
         with stages.opened:
             try:
-                stages.pace.stop()
+                stages.throttle.stop()
                 closing.wait(stages.recorder.flush, timeout)
                 stages.recorder.buffers.clear()  # whoever keeps the callback shall not keep copies of the weights
                 stages.engine.finish()
@@ -122,21 +128,23 @@ class RunEnd:
 
     def abandon(self) -> None:
         """Let go of everything without waiting; what is committed stays. For when the monitor fails."""
-        self._stages.recorder.note("closed", status="failed", analyzer_finished=False)
+        self._stages.health.note("closed", status="failed", analyzer_finished=False)
         self._write_status("failed")
         self._stages.opened.close()
 
-    def _finish(self, timeout: float, status: Status, module: nn.Module | None, watch: Callable[[], None]) -> bool:
+    def _finish(
+        self, timeout: float, status: Status, module: nn.Module | None, last_step: int, watch: Callable[[], None]
+    ) -> bool:
         """Everything but figures and report; returns whether the analysis is complete."""
         stages, began = self._stages, time.monotonic()
         deadline = began + timeout
         with stages.opened:
             try:
-                stages.pace.stop()
+                stages.throttle.stop()
                 stages.probe.finish(max(0.0, deadline - time.monotonic()))
                 stages.recorder.flush(max(0.0, deadline - time.monotonic()))
                 stages.engine.finish()
-                ended = stages.engine.wait(max(0.0, deadline - time.monotonic()), tick=self._waiting())
+                ended = stages.engine.wait(max(0.0, deadline - time.monotonic()), tick=self._waiting(last_step))
                 stages.delivery.finish()
             except KeyboardInterrupt:  # not waited for any longer, and all the same a run that is closed
                 self._leave_now(status)
@@ -158,7 +166,7 @@ class RunEnd:
         for notice in stages.engine.take_notices():
             warn(notice)
         if failure is not None:
-            stages.recorder.note("analyzer_failed", reason=failure)
+            stages.health.note("analyzer_failed", reason=failure)
             warn(f"{failure}; {finish_words(self._run_dir)}")
         elif after_s is None:
             self._say_left()
@@ -170,7 +178,7 @@ class RunEnd:
 
     @property
     def _reports(self) -> bool:
-        return self._config.report and not report_switched_off()
+        return self._config.report and not switched_off(REPORT_SWITCH)
 
     def _publish(self, *, partial: bool, figures: bool) -> None:
         """Report and figures, once everything else is on disk; only a training that finished waits for figures."""
@@ -181,7 +189,7 @@ class RunEnd:
         finally:
             self._stages.delivery.publish(self._stages.probe.manifest.run_id, report, figures=figures)
 
-    def _waiting(self) -> Callable[[], None]:
+    def _waiting(self, last_step: int) -> Callable[[], None]:
         """Delivers results while closing, and says every few seconds how far the analyzer is."""
         next_word = time.monotonic() + _FIRST_WORD_S
 
@@ -190,13 +198,13 @@ class RunEnd:
             self._stages.delivery.deliver()
             if time.monotonic() >= next_word:
                 next_word = time.monotonic() + _NEXT_WORD_S
-                say(waiting_line(self._stages.delivery.step, self._stages.pace.last_step))
+                say(waiting_line(self._stages.delivery.step, last_step))
 
         return tick
 
     def _note_closed(self, status: Status, *, finished: bool) -> None:
-        cost = self._stages.pace.overhead
-        self._stages.recorder.note(
+        cost = self._stages.throttle.overhead
+        self._stages.health.note(
             "closed",
             status=status,
             analyzer_finished=finished,
@@ -230,4 +238,4 @@ class RunEnd:
     def _say_result(self, after_s: float | None) -> None:
         timeline = self._stages.delivery.timeline
         say(f"verdict {timeline.verdict if timeline is not None else 'unknown'}; everything is in {self._run_dir}")
-        say(result_line(self._stages.recorder, cost=self._stages.pace.summary(), after_s=after_s))
+        say(result_line(self._stages.recorder, cost=self._stages.throttle.summary(), after_s=after_s))

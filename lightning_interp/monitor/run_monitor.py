@@ -31,10 +31,11 @@ from lightning_interp.monitor.budget import Contention, SnapshotThrottle
 from lightning_interp.monitor.closing import close_at_exit, close_beside, wait_until_closed
 from lightning_interp.monitor.delivery import Delivery, PhaseCallback
 from lightning_interp.monitor.probe_collection import ProbeCollection
-from lightning_interp.monitor.run_end import RunEnd, Stages
+from lightning_interp.monitor.run_end import OpenStages, RunEnd
 from lightning_interp.monitor.start_order import start_order
 from lightning_interp.monitor.training_context import TrainingContext
 from lightning_interp.store import snapshot_steps
+from lightning_interp.store.health_log import HealthLog
 from lightning_interp.store.manifest import Status
 from lightning_interp.store.retention import parse_retention, parse_size
 
@@ -60,10 +61,6 @@ class RunMonitor:
 
     probe: ProbeCollection
     """Takes the batches that pass, where the probe is made of them."""
-    next_step: int = 0
-    next_look: float = 0.0
-    """`after_step` has nothing to do at an optimizer step under `next_step` as long as `time.perf_counter()` is under
-    `next_look`: looked up by the caller, since most steps are such and a call costs more than the look."""
 
     def __init__(
         self,
@@ -78,7 +75,8 @@ class RunMonitor:
         self._open = ExitStack()  # what must be let go, in reverse order of opening
         self._closed = True
         self._analysis_failed = False
-        self._next_drain = 0.0
+        self._last_step = self._last_captured = -1  # handled, captured or given up; captured
+        self._next_step, self._next_look, self._next_drain = 0, 0.0, 0.0
 
     @property
     def run_dir(self) -> Path:
@@ -122,18 +120,20 @@ class RunMonitor:
             directory, new_manifest(self.config, resolved, module), step=training.step, progress=progress
         )
         self._plain_tensors = mark_plain_tensors(module)
-        with ExitStack() as opened:  # what an error further down leaves behind is let go
-            opened.push(self._open)
+        with ExitStack() as undone:  # what an error further down leaves behind is let go
+            undone.push(self._open)
+            undone.callback(self.abandon)
             self._open_stages(module, training, resolved, progress if self._start.resumed else None)
-            opened.pop_all()
-        stages = Stages(self._recorder, self._delivery, self.probe, self._engine, self._pace, self._open)
-        self._end = RunEnd(self.run_dir, stages, self.config, self._plain_tensors)
-        self._closed = False
-        self.next_step, self.next_look = 0, 0.0
-        atexit.register(self._close_at_exit)
-        self._announce(module, resolved, training)
-        if not self._start.resumed:
-            self.snapshot(module, step=training.step, epoch=training.epoch, scalars={})
+            self._closed, self._next_look = False, 0.0
+            atexit.register(self._close_at_exit)
+            self._announce(module, resolved, training)
+            if not self._start.resumed:
+                self.snapshot(module, step=training.step, epoch=training.epoch, scalars={})
+            undone.pop_all()
+
+    def is_due(self, step: int, now: float) -> bool:
+        """Whether `after_step` has anything to do, `now` by `time.perf_counter`; for most steps this is all they cost."""
+        return step >= self._next_step or now >= self._next_look
 
     def after_step(
         self,
@@ -157,32 +157,32 @@ class RunMonitor:
             InterpError: Under `strict`, when the analysis failed.
         """
         started = time.perf_counter()
-        if step >= self._pace.next_step:
-            if self._pace.may_take(step, waiting=self._recorder.waiting):
+        if step >= self._next_step:
+            if self._throttle.may_take(step, waiting=self._recorder.waiting):
                 self.snapshot(module, step=step, epoch=epoch, scalars=scalars())
             else:
+                self._move_on(step)
                 self._recorder.drop(step, "max_overhead: the monitor takes more of the wall time than it may")
-        if started >= self.next_look:
+        if started >= self._next_look:
             self._look(step, check_s=started - (started if entered is None else entered))
-        self.next_step = self._pace.next_step
-        self._pace.overhead.spend(time.perf_counter() - started)
+        self._throttle.overhead.spend(time.perf_counter() - started)
 
     def snapshot(self, module: nn.Module, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Copy the weights now and hand them to the writer."""
         started = time.perf_counter()
-        self._pace.move_on(step)
+        self._move_on(step)
         raw = take_snapshot(module, self._recorder.buffers, step=step, epoch=epoch, scalars=scalars)
         if raw is None:
             self._recorder.drop(step, BEHIND)
             return
         self._recorder.submit(raw)
-        self._pace.captured(step)
-        self._pace.overhead.note_snapshot(time.perf_counter() - started)
+        self._captured(step)
+        self._throttle.overhead.note_snapshot(time.perf_counter() - started)
         self._engine.snapshot_taken()
 
     def last_snapshot(self, module: nn.Module, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]) -> None:
         """The snapshot of the last step, if it is not there already: also where it was due and given up."""
-        if step > self._pace.last_captured:
+        if step > self._last_captured:
             self.snapshot(module, step=step, epoch=epoch, scalars=scalars)
 
     def progress(self, *, wait_s: float = CHECKPOINT_WAIT_S) -> Progress:
@@ -197,7 +197,7 @@ class RunMonitor:
         return Progress(
             run_dir=str(self.run_dir),
             run_id=manifest.run_id,
-            last_step=self._pace.last_step,
+            last_step=self._last_step,
             attempt=manifest.attempt,
             dropped=tuple(lost),
             delivered_step=self._delivery.step,
@@ -221,7 +221,7 @@ class RunMonitor:
             return
         self._mark_closed()
         timeout = self.config.close_timeout if timeout is None else timeout
-        self._end.close(timeout, status, module, watch=self._watch_engine)
+        self._end.close(timeout, status, module, last_step=self._last_step, watch=self._watch_engine)
 
     def leave(self, status: Status) -> None:
         """The training broke off: end the run beside whatever comes next, and return at once. Idempotent.
@@ -239,6 +239,16 @@ class RunMonitor:
         if not self._closed:
             self._mark_closed()
             self._end.abandon()
+
+    def _move_on(self, step: int) -> None:
+        """A step is captured now, or given up: the next one is due after it."""
+        self._last_step = step
+        self._next_step = self._throttle.schedule.next_after(step)
+
+    def _captured(self, step: int) -> None:
+        """There is a snapshot of the step, and the analyzer has it to do."""
+        self._last_captured = step
+        self._throttle.captured(step)
 
     def _mark_closed(self) -> None:
         self._closed = True
@@ -270,7 +280,8 @@ class RunMonitor:
             observed_until=lambda: self._delivery.step,
         )
         try:
-            self._recorder = Recorder(self.run_dir, attempt=manifest.attempt, warn=warn, disk=disk)
+            self._health = HealthLog(self.run_dir, manifest.attempt)
+            self._recorder = Recorder(self.run_dir, self._health, warn=warn, disk=disk)
         except OSError as err:
             raise ConfigError(f"dirpath: {self.run_dir} cannot be written ({err}). Free space, or choose another.") from err
         self._open.callback(self._recorder.close, 5.0)
@@ -294,30 +305,35 @@ class RunMonitor:
             self.config.background, self.run_dir, order, flush=lambda: self._recorder.flush(30.0)
         )
         self._open.callback(self._engine.let_go)
-        self._pace = SnapshotThrottle(
+        self._throttle = SnapshotThrottle(
             make_schedule(self.config, training.max_steps),
             limit=math.inf if self.config.background == "inline" else self.config.max_overhead,  # slow because asked for
-            last_step=self._start.last_step,
             contention=Contention(self._engine.pause, self._engine.resume),
-            note=self._recorder.note,
+            note=self._health.note,
             writer=self._recorder.cost,
         )
-        self._open.callback(self._pace.stop)
+        self._open.callback(self._throttle.stop)
+        self._last_captured = self._start.last_step
+        self._move_on(self._start.last_step)
         for step in snapshot_steps(self.run_dir):
             if step > self._delivery.step:
-                self._pace.captured(step)  # of an earlier start, and still to be analyzed
+                self._captured(step)  # of an earlier start, and still to be analyzed
+        stages = OpenStages(
+            self._health, self._recorder, self._delivery, self.probe, self._engine, self._throttle, self._open
+        )
+        self._end = RunEnd(self.run_dir, stages, self.config, self._plain_tensors)
 
     def _record_lost(self, progress: Progress | None) -> None:
         """Snapshots the checkpoint knew to be unwritten and that never reached the disk count as dropped."""
         present = set(snapshot_steps(self.run_dir))
         for step in progress.dropped if progress is not None else ():
             if step not in present:
-                self._recorder.note("dropped", step=step, reason="not written when the checkpoint was made")
+                self._health.note("dropped", step=step, reason="not written when the checkpoint was made")
 
     def _look(self, step: int, *, check_s: float) -> None:
         """Every half second: what the monitor costs; every two: results to loggers."""
         now = time.perf_counter()
-        self.next_look = now + LOOK_S
+        self._next_look = now + LOOK_S
         if now >= self._next_drain:
             self._next_drain = now + DRAIN_S
             self._delivery.deliver()
@@ -325,17 +341,17 @@ class RunMonitor:
         # Only what can be halted can be measured; and nothing waits for an analyzer that is no more.
         is_beside = self.config.background == "process" and not self._analysis_failed
         observed = self._delivery.step if is_beside else step
-        self._pace.look(step, check_s=check_s, observed=observed, waiting=self._recorder.waiting)
+        self._throttle.look(step, check_s=check_s, observed=observed, waiting=self._recorder.waiting)
 
     def _watch_engine(self) -> None:
         for notice in self._engine.take_notices():
             warn(notice)
-            self._recorder.note("analyzer", text=notice)
+            self._health.note("analyzer", text=notice)
         failure = None if self._analysis_failed else self._engine.failure
         if failure is None:
             return
         self._analysis_failed = True
-        self._recorder.note("analyzer_failed", reason=failure)
+        self._health.note("analyzer_failed", reason=failure)
         if self.config.strict:
             raise InterpError(f"strict: {failure}")
         warn(f"{failure}. Training goes on; {finish_words(self.run_dir)}.")
@@ -344,5 +360,6 @@ class RunMonitor:
         size = sum(t.numel() * t.element_size() for t in module.state_dict().values() if isinstance(t, Tensor))
         again = f", continuing from step {training.step}" if self._start.resumed else ""
         say(f"run directory {self.run_dir}{again}")
-        for line in plan_lines(resolved, self._pace.schedule, training, snapshot_bytes=size, max_disk=self.config.max_disk):
+        schedule, max_disk = self._throttle.schedule, self.config.max_disk
+        for line in plan_lines(resolved, schedule, training, snapshot_bytes=size, max_disk=max_disk):
             say(line)

@@ -1,18 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report at the end of a training: written unless it is switched off, and never a reason for the training to fail."""
 
-import os
 from pathlib import Path
 
 from lightning_interp.core.console import say, warn
 
-SWITCH = "LIGHTNING_INTERP_REPORT"
-"""Environment variable; "0" means that no training writes a report."""
-
-
-def report_switched_off() -> bool:
-    """Whether the environment says that nothing writes a report by itself."""
-    return os.environ.get(SWITCH, "").strip() == "0"
+REPORT_SWITCH = "LIGHTNING_INTERP_REPORT"
+"""Environment variable; "0" means that nothing writes a report by itself."""
 
 
 def write_run_report(run_dir: Path, *, partial: bool, strict: bool) -> Path | None:

@@ -7,8 +7,8 @@ from lightning_interp.core.timeline import PHASE_NAMES as PHASE_NAMES
 from lightning_interp.core.timeline import STAGE_NAMES as STAGE_NAMES
 from lightning_interp.core.timeline import VERDICTS as VERDICTS
 from lightning_interp.core.timeline import Alarm as Alarm
+from lightning_interp.core.timeline import LossStage as LossStage
 from lightning_interp.core.timeline import Phase as Phase
-from lightning_interp.core.timeline import Stage as Stage
 from lightning_interp.core.timeline import Timeline as Timeline
 from lightning_interp.phases.changes import MEANINGS as MEANINGS
 from lightning_interp.phases.changes import PhaseChange as PhaseChange
@@ -30,10 +30,10 @@ __all__ = [
     "TRACKED",
     "VERDICTS",
     "Alarm",
+    "LossStage",
     "Phase",
     "PhaseChange",
     "PhaseDetector",
-    "Stage",
     "Timeline",
     "describe",
     "detect_phases",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_interp.core.timeline import Stage
+from lightning_interp.core.timeline import LossStage
 from lightning_interp.phases.series import noise_sd
 
 PER_EFOLD = 25
@@ -29,7 +29,7 @@ RISE, RISE_NOISE = 0.1, 3.0
 """Least change of level between pieces, in log loss and in deviations of the noise."""
 
 
-def stages(steps: Sequence[int], losses: Sequence[float], *, lost_at: int | None = None) -> tuple[Stage, ...]:
+def stages(steps: Sequence[int], losses: Sequence[float], *, lost_at: int | None = None) -> tuple[LossStage, ...]:
     """Stages of a loss curve.
 
     - ``warm_up``: it stands still before it has fallen.
@@ -52,10 +52,10 @@ def stages(steps: Sequence[int], losses: Sequence[float], *, lost_at: int | None
     if lost_at is None:
         return found
     before = [replace(stage, end=min(stage.end or lost_at, lost_at)) for stage in found if stage.start < lost_at]
-    return tuple(_merged([*before, Stage("collapse", lost_at, None, 0.0)]))
+    return tuple(_merged([*before, LossStage("collapse", lost_at, None, 0.0)]))
 
 
-def weight_stages(steps: Sequence[int], norms: Sequence[float]) -> tuple[Stage, ...]:
+def weight_stages(steps: Sequence[int], norms: Sequence[float]) -> tuple[LossStage, ...]:
     """Stages of a weight norm, where no loss is known: it grows, shrinks, or moves by less than 5 % per e-fold of steps.
 
     Args:
@@ -71,11 +71,11 @@ def weight_stages(steps: Sequence[int], norms: Sequence[float]) -> tuple[Stage, 
     found = []
     for piece in _fitted(_pieces(at, height), at, height):
         name = "norm_at_rest" if abs(piece.slope) <= FLAT else "norm_growing" if piece.slope > 0 else "norm_shrinking"
-        found.append(Stage(name, int(at[piece.first]), int(at[piece.end]) if piece.end < len(at) else None, piece.slope))
+        found.append(LossStage(name, int(at[piece.first]), int(at[piece.end]) if piece.end < len(at) else None, piece.slope))
     return tuple(_merged(found))
 
 
-def _of_finite(steps: Sequence[int], losses: Sequence[float]) -> tuple[Stage, ...]:
+def _of_finite(steps: Sequence[int], losses: Sequence[float]) -> tuple[LossStage, ...]:
     at, height = _resampled(steps, losses)
     if len(at) < 2 * LEAST_POINTS + 2:
         return ()
@@ -160,17 +160,17 @@ def _fitted(pieces: list[tuple[int, int]], at: NDArray[np.int64], height: NDArra
     return found
 
 
-def _named(pieces: list[_Piece], at: NDArray[np.int64], rise: float) -> list[Stage]:
+def _named(pieces: list[_Piece], at: NDArray[np.int64], rise: float) -> list[LossStage]:
     """A stage for each piece, named by its slope and by what came before and after."""
-    found: list[Stage] = []
+    found: list[LossStage] = []
     for index, piece in enumerate(pieces):
         before = found[-1].name if found else None
         if piece.slope >= -FLAT and before == "plateau" and pieces[index - 1].ends - piece.begins > rise:
             falls = int(at[piece.first - 1])
             found[-1] = replace(found[-1], end=falls)
-            found.append(Stage("breakthrough", falls, int(at[piece.first]), piece.slope))
+            found.append(LossStage("breakthrough", falls, int(at[piece.first]), piece.slope))
         end = int(at[piece.end]) if piece.end < len(at) else None
-        found.append(Stage(_name(index, pieces, before, rise), int(at[piece.first]), end, piece.slope))
+        found.append(LossStage(_name(index, pieces, before, rise), int(at[piece.first]), end, piece.slope))
     return found
 
 
@@ -190,9 +190,9 @@ def _name(index: int, pieces: list[_Piece], before: str | None, rise: float) -> 
     return "plateau" if falls_again else "saturation"
 
 
-def _merged(found: list[Stage]) -> list[Stage]:
+def _merged(found: list[LossStage]) -> list[LossStage]:
     """Neighbours of one name as one stage, with the slope of the longest in log time."""
-    merged: list[Stage] = []
+    merged: list[LossStage] = []
     longest = 0.0
     for stage in found:
         length = math.inf if stage.end is None else math.log((stage.end + 1) / (stage.start + 1))
@@ -206,7 +206,7 @@ def _merged(found: list[Stage]) -> list[Stage]:
     return merged
 
 
-def _with_spikes(found: list[Stage], at: NDArray[np.int64], spikes: NDArray[np.bool_]) -> list[Stage]:
+def _with_spikes(found: list[LossStage], at: NDArray[np.int64], spikes: NDArray[np.bool_]) -> list[LossStage]:
     """A spike cuts the stage it lies in."""
     result = list(found)
     for index in np.flatnonzero(spikes).tolist():
@@ -214,7 +214,7 @@ def _with_spikes(found: list[Stage], at: NDArray[np.int64], spikes: NDArray[np.b
         inside = next(i for i, s in enumerate(result) if s.start <= step and (s.end is None or step < s.end))
         stage = result[inside]
         parts = [replace(stage, end=step)] if stage.start < step else []
-        parts.append(Stage("instability", step, following if following > step else stage.end, 0.0))
+        parts.append(LossStage("instability", step, following if following > step else stage.end, 0.0))
         if following > step and (stage.end is None or following < stage.end):
             parts.append(replace(stage, start=following))
         result[inside : inside + 1] = parts

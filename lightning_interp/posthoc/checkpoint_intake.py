@@ -11,7 +11,7 @@ from lightning_interp.measures import Measure
 from lightning_interp.posthoc.checkpoint_mapping import Mapped
 from lightning_interp.posthoc.checkpoint_survey import Survey
 from lightning_interp.sources.checkpoints.integrity import Finding, Inspected, check_order, duplicate
-from lightning_interp.store.analysis_state import Stage
+from lightning_interp.store.analysis_state import AnalysisStage
 from lightning_interp.store.file_identity import stamp
 from lightning_interp.store.jsonl import append_line, cut_torn_tail, read_lines
 from lightning_interp.store.layout import CHECKPOINTS
@@ -91,7 +91,7 @@ class CheckpointIntake:
         while self._order and self._order[0] in self._waiting:
             self._add_next(self._waiting.pop(self._order.popleft()))
 
-    def end(self, stage: Stage) -> None:
+    def end(self, stage: AnalysisStage) -> None:
         """Say on disk how the analysis ended, and which steps are not to be trusted."""
         before = {str(step): line["left_out"] for step, line in self._left_out.items() if step not in self._observed}
         self.analyzer.state.untrusted = before | {

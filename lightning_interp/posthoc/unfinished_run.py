@@ -27,7 +27,7 @@ from lightning_interp.store.analysis_state import WEIGHTS_ONLY
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedAnalysis:
     """What a post-hoc analysis did.
 
     Attributes:
@@ -54,7 +54,7 @@ def analyze_run(
     probe_step: ProbeStep | str | None = None,
     measures: Sequence[MeasureSpec] = (),
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Finished:
+) -> FinishedAnalysis:
     """Observe every committed snapshot that lacks values, with the built-in measures the run was started with.
 
     Tensor components are finished, too, where the run was started with `tca`.
@@ -86,7 +86,7 @@ def analyze_run(
         analyzer.finish("finished")
         notices = tuple(analyzer.state.notices)
     pending = () if order.factory is not None else tuple(m.name for m in order.measures if needs_outputs(m))
-    return Finished(run, observed, pending, notices, to_pass)
+    return FinishedAnalysis(run, observed, pending, notices, to_pass)
 
 
 def _observe_all(analyzer: Analyzer, on_progress: Callable[[int, int], None]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from lightning_interp.store.layout import ANALYSIS, replace_text
 
-Stage = Literal["starting", "running", "finished", "stopped", "failed"]
+AnalysisStage = Literal["starting", "running", "finished", "stopped", "failed"]
 
 WEIGHTS_ONLY = "only weights are measured"
 """In every notice that says so; such notices go once outputs are there."""
@@ -39,7 +39,7 @@ class AnalysisState:
         labels: Labels of measures that are not built in, in plain values by name; not in the file if there are none.
     """
 
-    stage: Stage = "starting"
+    stage: AnalysisStage = "starting"
     last_step: int | None = None
     pending: int = 0
     route: str | None = None

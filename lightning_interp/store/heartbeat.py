@@ -29,11 +29,11 @@ class Heartbeat:
 
 
 def read_heartbeat(run_dir: Path) -> Heartbeat | None:
-    """Latest sign of life, None where no analyzer process ever gave one."""
+    """Latest sign of life, or None if there is none that can be read."""
     try:
         content = json.loads((run_dir / HEARTBEAT).read_text(encoding="utf-8"))
-        return Heartbeat(**{name: content[name] for name in Heartbeat.__dataclass_fields__})
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return Heartbeat(content["pid"], content["host"], content["start_id"], float(content["at"]))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -10,7 +10,7 @@ from lightning_interp.core.records import Record
 from lightning_interp.store.jsonl import append_line, read_lines
 from lightning_interp.store.layout import RECORDS
 from lightning_interp.store.manifest import Manifest
-from lightning_interp.store.surviving_records import standing_rows
+from lightning_interp.store.surviving_records import valid_rows
 
 
 def append_record(run_dir: Path, record: Record) -> None:
@@ -24,12 +24,12 @@ def append_record(run_dir: Path, record: Record) -> None:
 def read_records(run_dir: Path, manifest: Manifest) -> list[Record]:
     """Records that stand, one a step, ascending."""
     rows, _ = read_lines(run_dir / RECORDS)
-    return standing(rows, manifest)
+    return surviving_records(rows, manifest)
 
 
-def standing(rows: Iterable[Mapping[str, Any]], manifest: Manifest) -> list[Record]:
+def surviving_records(rows: Iterable[Mapping[str, Any]], manifest: Manifest) -> list[Record]:
     """Rows as records, without steps that a later start of the training took back, the last of each step."""
-    kept = standing_rows(((row["step"], row["attempt"], row) for row in rows), manifest.resumed_steps)
+    kept = valid_rows(((row["step"], row["attempt"], row) for row in rows), manifest.resumed_steps)
     return [to_record(row) for row in kept.values()]
 
 

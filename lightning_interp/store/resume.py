@@ -4,11 +4,10 @@
 from pathlib import Path
 
 from lightning_interp.store.components_file import component_files
-from lightning_interp.store.jsonl import append_line, cut_torn_tail
+from lightning_interp.store.health_log import append_resumed
 from lightning_interp.store.layout import (
     ABANDONED,
     COMPONENTS,
-    HEALTH,
     OBSERVATIONS,
     PHASES,
     SNAPSHOTS,
@@ -39,8 +38,7 @@ def resume_run(run_dir: Path, step: int) -> Manifest:
     _set_components_aside(run_dir, step, attempt=manifest.attempt - 1)
     # The timeline may rest on steps that no longer count; the analyzer folds it again from the records that stand.
     (run_dir / PHASES).unlink(missing_ok=True)
-    cut_torn_tail(run_dir / HEALTH)
-    append_line(run_dir / HEALTH, {"event": "resumed", "attempt": manifest.attempt, "resumed_at": step})
+    append_resumed(run_dir, manifest.attempt, step=step)
     write_manifest(run_dir, manifest)
     return manifest
 

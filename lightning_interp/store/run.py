@@ -12,12 +12,13 @@ import torch
 
 from lightning_interp.core.errors import RunError
 from lightning_interp.core.records import Probe, Record, Snapshot
+from lightning_interp.core.series import Series, layer_series, series_of
 from lightning_interp.core.shapes import Float, Tensor
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.store.components_file import StoredComponents, component_layers, read_components
 from lightning_interp.store.export import export_records, labelled_records
-from lightning_interp.store.jsonl import read_lines
-from lightning_interp.store.layout import ANALYSIS, HEALTH, OBSERVATIONS, PHASES, committed_steps, step_file
+from lightning_interp.store.health_log import read_health
+from lightning_interp.store.layout import ANALYSIS, OBSERVATIONS, PHASES, committed_steps, step_file
 from lightning_interp.store.manifest import Manifest, read_manifest
 from lightning_interp.store.probe_file import read_probe
 from lightning_interp.store.recordlog import read_records
@@ -82,32 +83,23 @@ class Run:
         Raises:
             RunError: No record has this name; the message lists what there is.
         """
-        records = self.all_records
+        records, layers = self.all_records, self.manifest.layers
         measure, _, layer = name.partition("/")
-        if layer and layer in self.manifest.layers:
-            index = self.manifest.layers.index(layer)
-            pairs = [(r.step, r.layers[measure][index]) for r in records if measure in r.layers]
+        if layer and layer in layers:
+            found = layer_series(((r.step, r.layers[measure]) for r in records if measure in r.layers), layers).get(layer)
         else:
-            pairs = [(r.step, r.values[name]) for r in records if name in r.values]
-        present = [(step, value) for step, value in pairs if value is not None]
-        if not present:
+            found = series_of((r.step, r.values) for r in records).get(name)
+        if found is None:
             known = ", ".join(sorted({key for r in records for key in r.values})) or "nothing yet"
             detail = ", ".join(sorted({key for r in records for key in r.layers}))
             by_layer = f"; by layer, as 'name/<layer>': {detail}" if detail else ""
             raise RunError(f"{self.path}: no record named {name!r}. Recorded: {known}{by_layer}.")
-        steps, values = zip(*present, strict=True)
-        return np.asarray(steps, dtype=np.int64), np.asarray(values, dtype=np.float64)
+        return np.asarray(found[0], dtype=np.int64), np.asarray(found[1], dtype=np.float64)
 
     @property
-    def series(self) -> dict[str, tuple[list[int], list[float]]]:
+    def series(self) -> Series:
         """Every scalar series by name: (steps, values)."""
-        found: dict[str, tuple[list[int], list[float]]] = {}
-        for record in self.all_records:
-            for name, value in record.values.items():
-                steps, values = found.setdefault(name, ([], []))
-                steps.append(record.step)
-                values.append(value)
-        return found
+        return series_of((record.step, record.values) for record in self.all_records)
 
     @property
     def observed_steps(self) -> list[int]:
@@ -158,7 +150,7 @@ class Run:
     @property
     def health(self) -> list[dict[str, Any]]:
         """The monitor's own events: snapshots written and dropped, their cost, resumes, the analyzer's end."""
-        return read_lines(self.path / HEALTH)[0]
+        return read_health(self.path)[0]
 
     def to_xarray(self) -> "xarray.Dataset":
         """Scalars [step] and per-layer values [step, layer] as a labelled data set (extra ``export``)."""

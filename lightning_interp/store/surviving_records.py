@@ -26,7 +26,7 @@ def valid_until(attempt: int, resumed: Mapping[int, int]) -> int | None:
     return min((step for later, step in resumed.items() if later > attempt), default=None)
 
 
-def standing_rows(rows: Iterable[tuple[int, int, Content]], resumed: Mapping[int, int]) -> dict[int, Content]:
+def valid_rows(rows: Iterable[tuple[int, int, Content]], resumed: Mapping[int, int]) -> dict[int, Content]:
     """Content of the rows that stand by step, ascending: the last of each step that no later start took back.
 
     Args:

@@ -2,7 +2,6 @@
 """One file of named tensors: written to a temporary name, renamed when whole, checked by CRC32 when read."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from lightning_interp.core.errors import CorruptSnapshotError
 from lightning_interp.store.crc32 import crc32
 from lightning_interp.store.file_identity import file_identity
+from lightning_interp.store.layout import replacing
 
 _CHECKSUMS = "crc32"
 
@@ -52,15 +52,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     checks = {name: checksum(tensor) for name, tensor in dense.items()}
     # Keys with values that are strings are all that safetensors' metadata can hold.
     header = {key: json.dumps(value) for key, value in {**metadata, _CHECKSUMS: checks}.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(dense, temporary, metadata=header)
-        size = temporary.stat().st_size
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            save_file(dense, temporary, metadata=header)
+            return temporary.stat().st_size
     except (OSError, SafetensorError) as err:
-        temporary.unlink(missing_ok=True)
         raise OSError(f"{path}: could not be written ({err}).") from err
-    return size
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_interp.analysis.watchdog import UnderWay, Watch
+from lightning_interp.analysis.watchdog import Watch, Watchdog
 from lightning_interp.store.analysis_state import AnalysisState, read_state
 
 
@@ -21,14 +21,14 @@ class Limits(Watch):
         self.seconds.append(None)
 
 
-def under_way(tmp_path: Path) -> tuple[UnderWay, Limits]:
+def under_way(tmp_path: Path) -> tuple[Watchdog, Limits]:
     limits = Limits()
-    return UnderWay(tmp_path, AnalysisState(observing=7, fitting=True), limits, least_s=10.0), limits
+    return Watchdog(tmp_path, AnalysisState(observing=7, fitting=True), limits, least_s=10.0), limits
 
 
 def test_what_an_earlier_analyzer_was_at_is_forgotten(tmp_path):
     state = AnalysisState(observing=7, fitting=True, busy_since=1.0, ends_at=2.0, waiting_for_slot=True)
-    UnderWay(tmp_path, state, Watch(), least_s=1.0)
+    Watchdog(tmp_path, state, Watch(), least_s=1.0)
     assert state == AnalysisState()
 
 
@@ -44,7 +44,7 @@ def test_an_observation_is_on_disk_while_it_lasts(tmp_path):
 
 def test_without_a_watch_there_is_no_limit(tmp_path):
     state = AnalysisState()
-    UnderWay(tmp_path, state, Watch(), least_s=1.0).observe(3)
+    Watchdog(tmp_path, state, Watch(), least_s=1.0).observe(3)
     assert state.ends_at is None
 
 

@@ -11,7 +11,8 @@ import torch
 from lightning_interp.capture import CopySet, RawSnapshot, Recorder
 from lightning_interp.capture.recorder import QUEUE_DEPTH
 from lightning_interp.store import read_snapshot, snapshot_steps
-from lightning_interp.store.jsonl import read_lines
+from lightning_interp.store.health_log import HealthLog, read_health
+from lightning_interp.store.health_log import events as events_of
 from lightning_interp.store.layout import HEALTH, SNAPSHOTS
 
 SOON = 60.0
@@ -29,7 +30,7 @@ def made(step: int, tensors: dict[str, torch.Tensor], scalars: dict[str, object]
 
 
 def events(run_dir: Path, kind: str) -> list[dict[str, object]]:
-    return [row for row in read_lines(run_dir / HEALTH)[0] if row["event"] == kind]
+    return events_of(read_health(run_dir)[0], kind)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def start() -> Iterator[Callable[..., Recorder]]:
     started: list[Recorder] = []
 
     def make(run_dir: Path, *, warn: Callable[[str], None] = lambda _: None) -> Recorder:
-        started.append(Recorder(run_dir, attempt=0, warn=warn))
+        started.append(Recorder(run_dir, HealthLog(run_dir, 0), warn=warn))
         return started[-1]
 
     yield make
@@ -148,7 +149,7 @@ def test_close_is_idempotent(tmp_path, start):
 
 def test_close_writes_the_last_notes(tmp_path, start):
     recorder = start(tmp_path)
-    recorder.note("closed", status="finished")
+    recorder._health.note("closed", status="finished")
     recorder.close(SOON)
     assert [event["status"] for event in events(tmp_path, "closed")] == ["finished"]
 

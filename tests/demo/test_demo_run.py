@@ -19,8 +19,8 @@ COMMAND = [sys.executable, "-c", "import sys; from lightning_interp.cli.main imp
 
 
 def test_demo_help_loads_no_torch() -> None:
-    code = "import argparse, sys; from lightning_interp.cli import demo; demo.add_parser(argparse.ArgumentParser()"
-    code += ".add_subparsers()); sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
+    code = "import argparse, sys; from lightning_interp.cli import demo; demo.add_arguments(argparse.ArgumentParser())"
+    code += "; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

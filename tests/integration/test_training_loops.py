@@ -324,7 +324,7 @@ def deliver_at_every_step(patch: pytest.MonkeyPatch) -> None:
     deliver = Delivery.deliver
 
     def read_and_deliver(self: Delivery) -> None:
-        self._feed.read_now()
+        self._tailer.read_now()
         deliver(self)
 
     patch.setattr(Delivery, "deliver", read_and_deliver)

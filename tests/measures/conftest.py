@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_interp.core.errors import MeasureSkipped
-from lightning_interp.core.records import History, Probe, ProbeOutputs, ProbeSplit, Snapshot
+from lightning_interp.core.records import Probe, ProbeOutputs, ProbeSplit, Snapshot
+from lightning_interp.core.series import Series
 from lightning_interp.measures import CyclicGroupTask, cross_entropy
 
 
@@ -24,8 +25,8 @@ class FakeObservation:
     split_outputs: dict[str, ProbeOutputs] = field(default_factory=dict)
     layer_values: dict[str, Tensor] = field(default_factory=dict)
     cooccurrence: Tensor | None = None
-    past: History = field(default_factory=dict)
-    present: dict[str, float] = field(default_factory=dict)
+    past: Series = field(default_factory=dict)
+    current_values: dict[str, float] = field(default_factory=dict)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -37,7 +38,7 @@ class FakeObservation:
         return Probe(train=ProbeSplit(()), heldout=heldout, cooccurrence=self.cooccurrence)
 
     @property
-    def history(self) -> History:
+    def history(self) -> Series:
         return self.past
 
     @property

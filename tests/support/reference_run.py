@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from lightning_interp.core.records import Record
+from lightning_interp.core.series import series_of
 from lightning_interp.core.timeline import Alarm, Phase, Timeline
 from lightning_interp.phases import detect_phases
 from lightning_interp.sources.metrics.history import read_metrics
@@ -137,12 +138,7 @@ def _note(run_dir: Path, event: str, **fields: Any) -> None:
 
 
 def _detect(run_dir: Path) -> None:
-    series: dict[str, tuple[list[int], list[float]]] = {}
-    for record in read_records(run_dir, read_manifest(run_dir)):
-        for name, value in record.values.items():
-            steps, values = series.setdefault(name, ([], []))
-            steps.append(record.step)
-            values.append(value)
+    series = series_of((record.step, record.values) for record in read_records(run_dir, read_manifest(run_dir)))
     replace_text(run_dir / PHASES, json.dumps(detect_phases(series, n_classes=CLASSES).to_dict()))
 
 

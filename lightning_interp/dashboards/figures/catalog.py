@@ -20,6 +20,7 @@ from lightning_interp.dashboards.figures.timeline import timeline_figure
 from lightning_interp.dashboards.figures.trajectory import FEWEST_POINTS, SKETCH, trajectory_figure
 from lightning_interp.dashboards.run_view import LOGGED_PREFIX, SETTINGS, RunView
 from lightning_interp.measures.logged_names import OTHERS, is_component, record_name
+from lightning_interp.store.health_log import events
 
 FOURIER = {"fourier_power_embedding": "embedding", "fourier_power_readout": "readout"}
 MOST_COMPONENT_LAYERS = 8
@@ -150,7 +151,7 @@ def _training(run: RunView) -> list[Panel]:
         for key, title, names, caption in groups
         if names
     ]
-    if any(row.get("event") == "snapshot" for row in run.health):
+    if events(run.health, "snapshot"):
         caption = "What each snapshot cost, and which were kept, removed to stay within the disk cap, or dropped."
         found.append(Panel("health", "The monitor itself", caption, "training", partial(health_figure, run)))
     return found

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from lightning_interp.core.timeline import Phase
 from lightning_interp.dashboards.figures.alone import stand_alone
-from lightning_interp.dashboards.figures.escaping import as_text
+from lightning_interp.dashboards.figures.escaping import as_text, end_of
 from lightning_interp.dashboards.figures.thinning import kept_with_extremes
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
 from lightning_interp.dashboards.theme import LIGHT, MARK, phase_color
@@ -235,11 +235,11 @@ def _lay_out(figure: go.Figure, layout: _Layout) -> None:
 def _label_axes(figure: go.Figure, runs: Sequence[RunCurves], layout: _Layout, unit: str, *, logarithmic: bool) -> None:
     figure.update_xaxes(matches="x", row=2, col=1)
     figure.update_xaxes(title_text="optimizer step", row=2, col=1)
-    reference = as_text(_short(runs[0].name)) if runs else ""
+    reference = as_text(end_of(runs[0].name, _LONGEST_NAME)) if runs else ""
     figure.update_xaxes(title_text=f"phase time: optimizer step of {reference}", row=3, col=1)
     for row in (1, 3):
         figure.update_yaxes(title_text=unit, row=row, col=1)
-    names = [as_text(_short(run.name)) for run in runs]
+    names = [as_text(end_of(run.name, _LONGEST_NAME)) for run in runs]
     bars: dict[str, Any] = {"tickvals": list(range(len(runs))), "ticktext": names, "showgrid": False, "zeroline": False}
     figure.update_yaxes(**bars, range=[max(3, len(runs)) - 0.4, -0.6], row=2, col=1)
     values = ["yaxis", "yaxis3"] if logarithmic else []
@@ -250,7 +250,3 @@ def _label_axes(figure: go.Figure, runs: Sequence[RunCurves], layout: _Layout, u
     notes += [f"Not in phase time: {', '.join(missing)}."] if missing else []
     place = {"xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top", "align": "left"}
     figure.add_annotation(text="<br>".join(notes), x=0, y=0, yshift=-58, showarrow=False, **place)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lightning_interp.core.series import Series
 from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.labels import MEANING_COLORS, label_for, loss_unit
 from lightning_interp.dashboards.figures.thinning import thin
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
-from lightning_interp.dashboards.run_view import RunView, Series
+from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.dashboards.theme import CURVE_COLORS, LIGHT
 from lightning_interp.measures.label import NATS, Label
 

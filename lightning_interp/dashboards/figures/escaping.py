@@ -13,3 +13,8 @@ def as_text(text: str) -> str:
     '&lt;b&gt;"x"&lt;/b&gt;'
     """
     return escape(printable(text), quote=False)
+
+
+def end_of(name: str, longest: int) -> str:
+    """A name, of a long one its end: layers are told apart by it."""
+    return name if len(name) <= longest else f"…{name[1 - longest :]}"

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from lightning_interp.dashboards.figures.escaping import as_text
+from lightning_interp.dashboards.figures.escaping import as_text, end_of
 from lightning_interp.dashboards.figures.labels import label_for
 from lightning_interp.dashboards.figures.thinning import MAX_COLUMNS, kept_places
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, last_of, note_axes, step_offset
@@ -40,7 +40,9 @@ def layers_figure(run: RunView, measure: str) -> go.Figure:
     figure = _heat_map(steps, shares, values, axis, names=names, hover=hover, limits=(low, 1.0), bar=bar)
     every = -(-len(names) // _MOST_NAMES)
     shown = [as_text(name) for name in names[::every]]
-    figure.update_yaxes(tickvals=shown, ticktext=[as_text(_short(name)) for name in names[::every]], autorange="reversed")
+    figure.update_yaxes(
+        tickvals=shown, ticktext=[as_text(end_of(name, _LONGEST_NAME)) for name in names[::every]], autorange="reversed"
+    )
     return _finished(figure, run, axis, rows=len(names))
 
 
@@ -147,7 +149,3 @@ def _finished(figure: go.Figure, run: RunView, axis: TimeAxis, *, rows: int) -> 
 def _height(rows: int) -> int:
     """Pixels of the map."""
     return max(_LEAST_PX, min(_MOST_PX, rows * _ROW_PX))
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"

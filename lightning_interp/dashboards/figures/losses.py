@@ -7,6 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lightning_interp.core.series import Series
 from lightning_interp.core.timeline import INTENSITY_NAMES, Timeline
 from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.labels import loss_unit
@@ -18,7 +19,7 @@ from lightning_interp.dashboards.figures.time_axis import (
     shade_phases,
     step_offset,
 )
-from lightning_interp.dashboards.run_view import RunView, Series, view_history
+from lightning_interp.dashboards.run_view import RunView, view_history
 from lightning_interp.dashboards.theme import EXCLUDED, HELDOUT, LIGHT, NEUTRAL, PHASE_COLORS, RESTRICTED, TRAIN
 from lightning_interp.measures.label import NATS
 

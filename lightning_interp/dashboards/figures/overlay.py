@@ -9,8 +9,7 @@ from lightning_interp.dashboards.figures.comparison import RunCurves, runs_figur
 from lightning_interp.dashboards.figures.labels import loss_unit
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.phases.alignment import align
-
-_DRAWN = ("train_loss", "heldout_loss", "train_accuracy", "heldout_accuracy")
+from lightning_interp.phases.run_series import CURVES
 
 
 def overlay_figure(runs: Sequence[RunView]) -> go.Figure:
@@ -21,7 +20,7 @@ def overlay_figure(runs: Sequence[RunView]) -> go.Figure:
 
 
 def _curves(run: RunView, name: str, reference: RunView) -> RunCurves:
-    series, unit = {key: run.series[key] for key in _DRAWN if key in run.series}, loss_unit(run)
+    series, unit = {key: run.series[key] for key in CURVES if key in run.series}, loss_unit(run)
     if run is reference:
         mapped = {key: [float(step) for step in steps] for key, (steps, _) in series.items()}
         return RunCurves(name, run.timeline.phases, series, mapped, unit)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from lightning_interp.core.timeline import Phase, Stage, Timeline
+from lightning_interp.core.timeline import LossStage, Phase, Timeline
 from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, last_of, note_axes, step_offset
 from lightning_interp.dashboards.run_view import RunView
@@ -62,7 +62,7 @@ def _phase_bar(phase: Phase, axis: TimeAxis, row: int) -> go.Scatter:
     return _bar((phase.start, last_of(phase, axis)), row, axis, color=phase_color(phase), hover=text, name=name)
 
 
-def _stage_bar(stage: Stage, axis: TimeAxis, row: int) -> go.Scatter:
+def _stage_bar(stage: LossStage, axis: TimeAxis, row: int) -> go.Scatter:
     until = "open" if stage.end is None else f"{stage.end:,}"
     name = stage.name.replace("_", " ")
     text = f"{as_text(name)}, steps {stage.start:,} to {until}, slope {stage.slope:+.2f} per e-fold of steps"

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a run stands, in sentences: its training, its analyzer, and what seems to have died."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning_interp.dashboards.run_view import RunView
-from lightning_interp.store.layout import HEARTBEAT
+from lightning_interp.store.health_log import events, times
+from lightning_interp.store.heartbeat import read_heartbeat
 
 STALE_S = 90.0
 """An analyzer process gives a sign of life every 5 s, and is halted for 50 s at most."""
@@ -59,17 +59,14 @@ def state_of(run: RunView, *, now: float) -> RunState:
 
 def last_snapshot(run: RunView) -> int | None:
     """Step of the latest snapshot that was written; None where the health log names none."""
-    steps = (row.get("step") for row in reversed(run.health) if row.get("event") == "snapshot")
+    steps = (row.get("step") for row in reversed(events(run.health, "snapshot")))
     return next((step for step in steps if isinstance(step, int)), None)
 
 
 def heartbeat_age_s(run_dir: Path, *, now: float) -> float | None:
     """Seconds since the analyzer process gave a sign of life; None where it never did, or the clocks differ."""
-    try:
-        age = now - float(json.loads((run_dir / HEARTBEAT).read_text(encoding="utf-8"))["at"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return age if age >= -1 else None
+    beat = read_heartbeat(run_dir)
+    return now - beat.at if beat is not None and now - beat.at >= -1 else None
 
 
 def duration(seconds: float) -> str:
@@ -116,9 +113,9 @@ def _signs_of_death(run: RunView, status: str, stage: str, now: float) -> tuple[
     age = None if run.path is None or stage not in ("starting", "running") else heartbeat_age_s(run.path, now=now)
     if age is not None and age > STALE_S:
         found.append(f"No sign of life from the analyzer for {duration(age)}: it may have been killed.")
-    times = [row["time"] for row in run.health[-1:] if isinstance(row.get("time"), int | float)]
-    if status == "training" and times and now - times[0] > SILENT_S:
+    latest = times(run.health[-1:])
+    if status == "training" and latest and now - latest[0] > SILENT_S:
         found.append(
-            f"No word from the training for {duration(now - times[0])}: it may have been killed, or is not stepping."
+            f"No word from the training for {duration(now - latest[0])}: it may have been killed, or is not stepping."
         )
     return tuple(found)

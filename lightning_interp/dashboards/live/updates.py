@@ -27,7 +27,7 @@ NAMED_AT_FIRST = 4
 
 
 @dataclass
-class Update:
+class PageUpdate:
     """What is sent; None for what stays as it is.
 
     Attributes:
@@ -58,7 +58,7 @@ class Updates:
         self._runs = runs
         self._drawings = Drawings()
 
-    def since(self, shown: Mapping[str, Any] | None, settings: Settings) -> Update:
+    def since(self, shown: Mapping[str, Any] | None, settings: Settings) -> PageUpdate:
         """What has changed since a browser was sent what it shows.
 
         Args:
@@ -77,7 +77,7 @@ class Updates:
 
     def _update(
         self, had: Mapping[str, Any], known: Sequence[KnownRun], looks: Sequence[Look], body: Body, settings: Settings
-    ) -> Update:
+    ) -> PageUpdate:
         keys = [look.key for look in looks]
         choices = _choices(known, keys)
         head = heads(looks, settings, now=time.time())
@@ -90,7 +90,7 @@ class Updates:
             "figures": tokens,
             "news": news,
         }
-        update = Update(now)
+        update = PageUpdate(now)
         if had.get("runs") != now["runs"]:
             update.choices = choices
         if had.get("heads") != now["heads"]:

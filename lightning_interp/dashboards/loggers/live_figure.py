@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning_interp.core.console import warn
 from lightning_interp.core.records import Record
+from lightning_interp.core.series import series_of
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.store.manifest import Manifest
 
@@ -71,15 +72,6 @@ class LiveFigure:
         from lightning_interp.dashboards.figures import panels, standalone
         from lightning_interp.dashboards.run_view import RunView
 
-        run = RunView(self._name, self._series(), timeline, manifest=self._manifest)
+        run = RunView(self._name, series_of(sorted(self._values.items())), timeline, manifest=self._manifest)
         panel = next((panel for panel in panels(run) if panel.key == PANEL), None)
         return None if panel is None else standalone(panel, run)
-
-    def _series(self) -> dict[str, tuple[list[int], list[float]]]:
-        series: dict[str, tuple[list[int], list[float]]] = {}
-        for step, values in sorted(self._values.items()):
-            for name, value in values.items():
-                steps, numbers = series.setdefault(name, ([], []))
-                steps.append(step)
-                numbers.append(value)
-        return series

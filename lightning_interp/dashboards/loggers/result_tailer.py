@@ -20,7 +20,7 @@ from lightning_interp.store.file_identity import ChangedFiles
 from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import ANALYSIS, PHASES, RECORDS
 from lightning_interp.store.manifest import read_manifest
-from lightning_interp.store.recordlog import standing
+from lightning_interp.store.recordlog import surviving_records
 
 POLL_S = 0.5
 SHARE = 0.002
@@ -30,7 +30,7 @@ LONGEST_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True)
-class Update:
+class NewResults:
     """What came since the last look."""
 
     rows: tuple[Row, ...] = ()
@@ -78,12 +78,12 @@ class ResultTailer:
         self._thread = threading.Thread(target=self._follow, name="interp-feed", daemon=True)
         self._thread.start()
 
-    def take(self) -> Update:
+    def poll(self) -> NewResults:
         """Everything ready since the last call. Reads no file."""
         rows = tuple(self._rows.popleft() for _ in range(len(self._rows)))
         notices = tuple(self._notices[self._told :])
         self._told += len(notices)
-        return Update(rows, self._timeline, notices, None if self._figure is None else self._figure.take())
+        return NewResults(rows, self._timeline, notices, None if self._figure is None else self._figure.take())
 
     def read_now(self) -> None:
         """Read what the analyzer committed; the helper thread does this by itself, closing does it once more."""
@@ -117,7 +117,7 @@ class ResultTailer:
 
     def _read(self) -> None:
         lines, self.read_bytes = read_lines(self._run_dir / RECORDS, self.read_bytes)
-        for record in standing(lines, self._manifest):
+        for record in surviving_records(lines, self._manifest):
             if self._is_new(record):
                 self._waiting.append(record)
             elif self._figure is not None:

@@ -14,7 +14,7 @@ from lightning_interp.dashboards.loggers.wandb import opened
 from lightning_interp.store.delivered import Delivered, WandbTarget, late_steps, read_delivered, write_delivered
 from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import RECORDS
-from lightning_interp.store.recordlog import standing
+from lightning_interp.store.recordlog import surviving_records
 from lightning_interp.store.run import Run
 
 
@@ -99,7 +99,7 @@ def find_late(run: Run, target: WandbTarget) -> Late | None:
     if timeline is None:
         return None
     covered = covered_step(timeline)
-    records = [each for each in standing(lines, run.manifest) if each.values and each.step <= covered]
+    records = [each for each in surviving_records(lines, run.manifest) if each.values and each.step <= covered]
     wanted = set(late_steps(run.path, target, records))
     last_step = max((record.step for record in records), default=-1)
     if not wanted and last_step <= target.outcome_step:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.core.timeline import Timeline
+from lightning_interp.dashboards.loggers.live_figure import PANEL
 from lightning_interp.dashboards.loggers.logger_adapter import LoggerAdapter
 from lightning_interp.dashboards.loggers.outcome import BOUND_KEY, FIGURE_PREFIX, Outcome, summary_fields
 from lightning_interp.dashboards.loggers.rows import Row
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import wandb
 
 TIMELINE_KEY = logged_name("timeline")
-TIMELINE_PANEL = "losses"
 ARTIFACT_TYPE = "interp-report"
 _ALERT_WAIT_S = 0
 _OLDER_NAMES = {"dryrun": "offline", "run": "online"}
@@ -79,7 +79,7 @@ class WandbAdapter(LoggerAdapter):
 
         drawn = outcome.figures()
         figures = {f"{FIGURE_PREFIX}{each.key}": wandb.Plotly(each.figure) for each in drawn}
-        timelines = [wandb.Plotly(each.figure) for each in drawn if each.key == TIMELINE_PANEL]
+        timelines = [wandb.Plotly(each.figure) for each in drawn if each.key == PANEL]
         if figures:
             now = {TIMELINE_KEY: timelines[0]} if timelines else {}
             self.run.log({**figures, **now, STEP_KEY: float(outcome.last_step)})

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.phases import MEANINGS
+from lightning_interp.store.health_log import HealthRow, events
 from lightning_interp.store.layout import (
     ANALYSIS,
     ANALYZER_LOG,
@@ -104,7 +105,7 @@ def health_rows(run: RunView) -> list[Row]:
     rows += [(f"{count:,} dropped", reason) for reason, count in dropped.most_common()]
     removed = len(run.events("removed"))
     rows += [("removed to stay within the disk cap", f"{removed:,}")] if removed else []
-    closed: Mapping[str, Any] = next((row for row in reversed(run.health) if row.get("event") == "closed"), {})
+    closed: HealthRow = next(reversed(events(run.health, "closed")), {})
     shares = {"hook_share": "wall time in hooks", "share": "wall time taken in all", "contention": "slow-down of steps"}
     rows += [(label, f"{closed[key]:.2%}") for key, label in shares.items() if isinstance(closed.get(key), float)]
     seconds = run.analysis.get("seconds_per_snapshot")

@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 
-from lightning_interp.core.timeline import Stage
+from lightning_interp.core.timeline import LossStage
 from lightning_interp.dashboards.figures.labels import loss_unit
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.measures.label import NATS
@@ -43,11 +43,11 @@ def _without_verdict(run: RunView) -> str:
     return f"No verdict on generalization. {_shape(stages)}"
 
 
-def _shape(stages: Sequence[Stage]) -> str:
+def _shape(stages: Sequence[LossStage]) -> str:
     return f"Shape of the curve: {', then '.join(_stage(stage) for stage in stages)}."
 
 
-def _stage(stage: Stage) -> str:
+def _stage(stage: LossStage) -> str:
     return f"{stage.name.replace('_', ' ')} from step {stage.start:,}"
 
 

@@ -30,22 +30,17 @@ class SnapshotThrottle:
     Args:
         schedule: The schedule asked for.
         limit: Most of the wall time the monitor may take, as a share.
-        last_step: Latest step already captured, -1 for none.
         contention: Measures how much the analyzer slows the training, and halts it where the budget is spent.
         note: Puts a line into the health log.
         writer: What the writer takes from the training, as far as it is known.
         clock: Seconds from any origin.
     """
 
-    next_step: int
-    """The step from which on a snapshot is due."""
-
     def __init__(
         self,
         schedule: Schedule,
         *,
         limit: float,
-        last_step: int,
         contention: Contention,
         note: Callable[..., Any],
         writer: WriterCost,
@@ -54,8 +49,6 @@ class SnapshotThrottle:
         self._backlog = Backlog()
         self.schedule = ThinnedSchedule(schedule)
         self.overhead = Overhead(limit, writing=lambda: writer.taken_s, clock=clock)
-        self.last_step = self.last_captured = last_step
-        self.next_step = self.schedule.next_after(last_step)
         self._contention = contention
         self._note, self._writer = note, writer
         self._looked = (0.0, 0)
@@ -77,17 +70,10 @@ class SnapshotThrottle:
             return True
         self.schedule.thin()
         self._note("thinned", step=step, spacing=self.schedule.spacing, **self._figures())
-        self.move_on(step)
         return False
-
-    def move_on(self, step: int) -> None:
-        """A step is captured now, or given up: the next one is due after it."""
-        self.last_step = step
-        self.next_step = self.schedule.next_after(step)
 
     def captured(self, step: int) -> None:
         """There is a snapshot of the step, and the analyzer has it to do."""
-        self.last_captured = step
         self._backlog.captured(step)
 
     def look(self, step: int, *, check_s: float, observed: int, waiting: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_interp.core.errors import ConfigError, MetricsError, RunError
+from lightning_interp.core.series import Series
 from lightning_interp.core.timeline import Phase, Timeline
 from lightning_interp.phases import detect_phases
 from lightning_interp.phases.alignment import Alignment, align
@@ -20,8 +21,6 @@ SCHEMA = 1
 
 MAIN_SERIES = ("train_loss", "heldout_loss", "heldout_accuracy", "weight_norm")
 """Series that are compared, where a run has them: losses in nats, accuracy as a share."""
-
-Series = Mapping[str, tuple[list[int], list[float]]]
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_interp.core.errors import MetricsError
+from lightning_interp.core.series import Series
 from lightning_interp.sources.metrics.columns import CURVE_NAMES, choose_columns, meaning_of, understood
 from lightning_interp.sources.metrics.format import Row
 from lightning_interp.sources.metrics.registry import format_of
-
-History = Mapping[str, tuple[list[int], list[float]]]
-"""Values by record name: (steps, values), steps strictly increasing."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class MetricsHistory:
         path: The file.
     """
 
-    series: History
+    series: Series
     mapping: Mapping[str, str]
     unused: tuple[str, ...]
     path: Path

@@ -12,7 +12,7 @@ from lightning_interp.sources.metrics.cells import filled_cells, whole_step
 from lightning_interp.sources.metrics.columns import STEP_NAMES, understood
 from lightning_interp.sources.metrics.format import Row
 from lightning_interp.sources.metrics.text_file import open_text
-from lightning_interp.store.surviving_records import lost_to_infinity, standing_rows
+from lightning_interp.store.surviving_records import lost_to_infinity, valid_rows
 
 
 def matches(path: Path) -> Path | None:
@@ -64,7 +64,7 @@ def _decoded(handle: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]
 def _record_rows(records: Iterator[tuple[int, dict[str, Any]]], path: Path, resumed: Mapping[int, int]) -> Iterator[Row]:
     """Our own records: what a later start took back is dropped, the last row of a step stands, sorted by step."""
     keyed = ((_json_step(data, f"{path}, line {line}"), data.get("attempt", 0), (line, data)) for line, data in records)
-    for step, (line, data) in standing_rows(keyed, resumed).items():
+    for step, (line, data) in valid_rows(keyed, resumed).items():
         yield line, step, _record_cells(data)
 
 

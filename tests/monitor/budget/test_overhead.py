@@ -131,7 +131,6 @@ def pace(
     return SnapshotThrottle(
         EveryNSteps(1),
         limit=limit,
-        last_step=-1,
         contention=contention or Contention(lambda: False, lambda: None),
         note=lambda event, **fields: notes.append((event, fields)),
         writer=WriterCost(ticks or cores(clock, free=1.0), clock=clock),
@@ -141,14 +140,15 @@ def pace(
 
 def follow(kept: SnapshotThrottle, clock: Clock, *, steps: int, costs: Callable[[int], float]) -> list[int]:
     """Steps of which a snapshot was taken, in a training of .01 s a step; a snapshot costs what is said of its step."""
-    taken = []
+    taken, due = [], 0
     for step in range(steps):
         clock.now += 0.01
-        if step >= kept.next_step and kept.may_take(step, waiting=0):
-            kept.overhead.note_snapshot(costs(step))
-            kept.overhead.spend(costs(step))
-            kept.move_on(step)
-            taken.append(step)
+        if step >= due:
+            if kept.may_take(step, waiting=0):
+                kept.overhead.note_snapshot(costs(step))
+                kept.overhead.spend(costs(step))
+                taken.append(step)
+            due = kept.schedule.next_after(step)
     return taken
 
 
@@ -172,13 +172,14 @@ def write(kept: SnapshotThrottle, clock: Clock, seconds: float) -> None:
 def test_pace_thins_where_writing_takes_the_trainings_cores(told: bool):
     clock, notes = Clock(), []
     kept = pace(clock, notes, ticks=cores(clock, free=0.0) if told else lambda: None)
-    taken = 0
+    taken = due = 0
     for step in range(2000):
         clock.now += 0.01
-        if step >= kept.next_step and kept.may_take(step, waiting=0):
-            write(kept, clock, 0.02)
-            kept.move_on(step)
-            taken += 1
+        if step >= due:
+            if kept.may_take(step, waiting=0):
+                write(kept, clock, 0.02)
+                taken += 1
+            due = kept.schedule.next_after(step)
     seconds = clock.now - 100.0
     assert taken > 10 and taken * 0.02 <= FOR_CAPTURE * 0.02 * seconds + CAPTURE_ALLOWANCE_S + 2 * WRITER_WINDOW_S
     assert kept.overhead.hook_share == 0.0
@@ -193,7 +194,6 @@ def test_writing_is_free_where_a_core_is():
         clock.now += 0.01
         assert kept.may_take(step, waiting=0)
         write(kept, clock, 0.02)
-        kept.move_on(step)
     assert kept.overhead.share == 0.0 and not notes
 
 
@@ -264,7 +264,7 @@ def test_pace_thins_where_the_analyzer_cannot_catch_up():
 
     kept = pace(clock, notes, contention=Contention(pause, lambda: halted.append(False)))
     taken: list[int] = []
-    observed, work_s, step = -1, 0.0, 0
+    observed, work_s, step, due = -1, 0.0, 0, 0
     while clock.now < 100.0 + 600.0:
         step += 1
         busy = bool(taken) and observed < taken[-1] and not halted[-1]
@@ -272,11 +272,11 @@ def test_pace_thins_where_the_analyzer_cannot_catch_up():
         work_s += 0.25 * busy
         if work_s >= 2.0:
             work_s, observed = 0.0, next(one for one in taken if one > observed)
-        if step >= kept.next_step:
+        if step >= due:
             if kept.may_take(step, waiting=0):
                 kept.captured(step)
                 taken.append(step)
-            kept.move_on(step)
+            due = kept.schedule.next_after(step)
         kept.look(step, check_s=1e-6, observed=observed, waiting=0)
     lost = clock.now - 100.0 - step * 0.2
     assert lost <= 0.02 * 600.0 + ALLOWANCE_S, "within the budget"

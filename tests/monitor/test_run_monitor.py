@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which step is due next, which was handled last, and what a start that fails leaves behind."""
+
+import math
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from lightning_interp.core.errors import InterpError
+from lightning_interp.monitor.run_monitor import RunMonitor
+from lightning_interp.monitor.training_context import TrainingContext
+from lightning_interp.store import open_run
+from lightning_interp.store.health_log import events
+
+
+def monitor_in(folder: Path) -> RunMonitor:
+    return RunMonitor(folder / "run", every_n_steps=5, background="inline", report=False)
+
+
+def test_a_step_that_is_given_up_is_due_no_more_and_is_made_up_for_at_the_end(tmp_path, monkeypatch):
+    monitor, module = monitor_in(tmp_path), nn.Linear(2, 2)
+    monitor.start(module, TrainingContext(tmp_path))
+    monkeypatch.setattr(monitor, "_next_look", math.inf)
+    assert not monitor.is_due(4, 0.0) and monitor.is_due(5, 0.0)
+    monkeypatch.setattr(monitor._throttle, "may_take", lambda *_, **__: False)
+    monitor.after_step(module, step=6, epoch=0, scalars=dict)
+    assert not monitor.is_due(9, 0.0) and monitor.is_due(10, 0.0)
+    assert monitor.progress().last_step == 6
+    monitor.last_snapshot(module, step=6, epoch=0, scalars={})
+    monitor.last_snapshot(module, step=6, epoch=0, scalars={})
+    monitor.close()
+    run = open_run(tmp_path / "run")
+    assert run.steps == [0, 6]
+    assert [row["event"] for row in events(run.health, "dropped", "snapshot")] == ["snapshot", "dropped", "snapshot"]
+
+
+def test_a_start_that_fails_late_lets_go_of_everything(tmp_path, monkeypatch):
+    def fail(*_):
+        raise InterpError("late")
+
+    monkeypatch.setattr(RunMonitor, "_announce", fail)
+    monitor = monitor_in(tmp_path)
+    with pytest.raises(InterpError, match="late"):
+        monitor.start(nn.Linear(2, 2), TrainingContext(tmp_path))
+    assert open_run(tmp_path / "run").manifest.status == "failed"
+    assert not monitor._recorder._thread.is_alive()
