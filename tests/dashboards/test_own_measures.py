@@ -25,7 +25,7 @@ from lightning_interp.measures import Label, Measure, registry, resolve_measures
 from lightning_interp.measures.docs_table import docs_table
 from lightning_interp.measures.label import NO_LABELS, Chart, plain_label, read_labels
 from lightning_interp.measures.logged_names import section_of
-from lightning_interp.sources.metrics.metric_names import meaning_of
+from lightning_interp.sources.metrics.columns import meaning_of
 
 SERIES = {"toy_charge": ([0, 1, 2], [1.0, 2.0, 4.0]), "train_loss": ([0, 1, 2], [3.0, 2.0, 1.0])}
 
