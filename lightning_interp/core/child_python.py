@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-_OWN = Path(__file__).resolve().with_name("__init__.py")
+_OWN = Path(__file__).resolve().parents[1] / "__init__.py"
 _START = """
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
