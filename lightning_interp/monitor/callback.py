@@ -21,6 +21,7 @@ from lightning_interp.core.batches import to_cpu
 from lightning_interp.core.console import warn
 from lightning_interp.core.errors import ConfigError, InterpError
 from lightning_interp.core.records import Batch, Probe, ProbeStep, Split
+from lightning_interp.core.request import AnalysisRequest
 from lightning_interp.core.tca_settings import TCA
 from lightning_interp.core.timeline import PHASE_NAMES, Timeline
 from lightning_interp.measures import CyclicGroupTask, MeasureSpec
@@ -50,7 +51,7 @@ def _shielded(hook: Callable[..., None]) -> Callable[..., None]:
         try:
             hook(self, *args, **kwargs)
         except Exception as err:
-            if self.config.strict:
+            if self.config.request.strict:
                 raise
             self._give_up(f"the monitor failed in {hook.__name__.lstrip('_')} ({type(err).__name__}: {err})")
 
@@ -124,23 +125,25 @@ class InterpMonitor(Callback):
             dirpath=dirpath,
             every_n_steps=every_n_steps,
             schedule=schedule,
-            parameters=parameters,
-            layers=layers,
-            measures=measures,
-            task=task,
-            tca=tca,
-            probe=probe,
-            probe_step=probe_step,
-            module=module,
+            request=AnalysisRequest(
+                parameters=parameters,
+                layers=layers,
+                measures=measures,
+                task=task,
+                tca=tca,
+                probe=probe,
+                probe_step=probe_step,
+                module=module,
+                device=device,
+                strict=strict,
+            ),
             background=background,
-            device=device,
             max_overhead=max_overhead,
             max_disk=max_disk,
             retention=retention,
             close_timeout=close_timeout,
             save_probe=save_probe,
             report=report,
-            strict=strict,
         )
         self._on_phase: dict[str, list[PhaseCallback]] = {}
         self._monitor: Monitor | None = None
@@ -323,7 +326,7 @@ class InterpMonitor(Callback):
             monitor.start(module, training_of(trainer, module), directory=directory, progress=progress)
         except Exception as err:
             monitor.abandon()
-            if self.config.strict or isinstance(err, InterpError):
+            if self.config.request.strict or isinstance(err, InterpError):
                 return err
             warn(f"the monitor could not start ({type(err).__name__}: {err}). Training goes on without it.")
             return None

@@ -133,7 +133,7 @@ class Monitor(RunMonitor):
 
     def _give_up(self, where: str, err: Exception) -> None:
         """Let go of everything; the training goes on without. `strict` is the user's wish for the opposite."""
-        if self.config.strict:
+        if self.config.request.strict:
             raise err
         self.abandon()
         warn(f"the monitor failed {where} ({type(err).__name__}: {err}). Training goes on without it.")

@@ -15,6 +15,7 @@ from lightning_interp.analysis.worker.pipe import StartOrder
 from lightning_interp.config.monitor_config import MonitorConfig, resolve
 from lightning_interp.config.run_directory import new_manifest
 from lightning_interp.core.records import Probe, ProbeSplit, Snapshot
+from lightning_interp.core.request import AnalysisRequest, with_options
 from lightning_interp.measures import resolve_measures
 from lightning_interp.store import Manifest, write_manifest, write_probe, write_snapshot
 from lightning_interp.store.layout import SNAPSHOTS
@@ -43,19 +44,8 @@ class PreparedRun:
 
     def order(self, **changes: object) -> StartOrder:
         """What the training process sends its analyzer."""
-        parts = {
-            "packed_module": pack_module(self.module),
-            "factory": None,
-            "without_replica": "",
-            "measures": resolve_measures(self.manifest.configuration["measures"]),
-            "probe_step": None,
-            "probe": None,
-            "device": "cpu",
-            "training_device": "cpu",
-            "whole_probe": False,
-            "strict": False,
-        }
-        return StartOrder(**{**parts, **changes})
+        request = AnalysisRequest(measures=resolve_measures(self.manifest.configuration["measures"]), device="cpu")
+        return with_options(StartOrder(request, packed_module=pack_module(self.module)), changes)
 
     def commit(self, step: int) -> None:
         """Write a snapshot of the module as it is now."""
@@ -85,7 +75,7 @@ def prepare(tmp_path: Path) -> Callable[..., PreparedRun]:
     ) -> PreparedRun:
         torch.manual_seed(0)
         module = classifier() if module is None else module
-        config = MonitorConfig(measures=measures)
+        config = MonitorConfig.of(measures=measures)
         manifest = new_manifest(config, resolve(config, module), module)
         path = tmp_path / name
         (path / SNAPSHOTS).mkdir(parents=True)
