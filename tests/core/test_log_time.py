@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lightning_interp.core.log_time import most_crowded, thinned
@@ -58,6 +58,7 @@ def test_thinned_keeps_both_ends_and_as_many_as_it_may_in_their_order(steps, mos
     assert kept == thinned(tuple(steps), most)
 
 
+@example(list(range(60)), 10, 30)
 @given(distinct_steps, st.integers(2, 20), st.integers(2, 60))
 def test_thinned_on_the_way_keeps_what_thinned_at_the_end_keeps(steps, most, stop):
     first = [steps[:stop][place] for place in thinned(steps[:stop], most)]
