@@ -29,8 +29,8 @@ def thinned(steps: Sequence[int], most: int) -> list[int]:
         steps: Optimizer steps, strictly ascending.
         most: Steps to keep, at least 2.
 
-    >>> [[0, 1, 2, 3, 5, 8, 13, 21, 34][place] for place in thinned([0, 1, 2, 3, 5, 8, 13, 21, 34], 5)]
-    [0, 3, 8, 21, 34]
+    >>> thinned([0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144], 6)  # of steps 0, 3, 8, 21, 55 and 144
+    [0, 3, 5, 7, 9, 11]
     """
     kept: list[int] = []
     for place in range(len(steps)):
