@@ -21,6 +21,7 @@ from lightning_interp.analysis.observer import Observer
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.record_history import RecordHistory
 from lightning_interp.analysis.watchdog import Watch, Watchdog
+from lightning_interp.analysis.worker.pipe import StartOrder
 from lightning_interp.core.errors import CorruptSnapshotError
 from lightning_interp.core.records import Probe, Record, Snapshot
 from lightning_interp.measures.label import plain_label
@@ -51,7 +52,7 @@ class Analyzer:
     Args:
         run_dir: Run directory.
         plan: What to compute.
-        probe: The probe where it is not stored in the directory.
+        order: The start it belongs to: which one it is, what it leaves out, how long an observation may take.
         watch: Ends what hangs; without one an observation may take forever.
 
     Attributes:
@@ -62,7 +63,7 @@ class Analyzer:
         observer: Measures snapshots.
     """
 
-    def __init__(self, run_dir: Path, plan: AnalysisPlan, *, probe: Probe | None = None, watch: Watch | None = None) -> None:
+    def __init__(self, run_dir: Path, plan: AnalysisPlan, order: StartOrder, *, watch: Watch | None = None) -> None:
         self.run_dir = run_dir
         self.state = read_state(run_dir)
         self._plan = plan
@@ -78,18 +79,19 @@ class Analyzer:
         self._folded = RecordHistory(read_records(run_dir, self.manifest), n_classes=self.state.n_classes)
         self._incomplete: set[int] | None = None
         self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it
-        self.state.device, self.state.threads = plan.device, torch.get_num_threads()
-        self.state.stage, self.state.start_id = "running", plan.start_id
-        self.state.labels |= {name: plain_label(label) for name, label in own_labels(plan.measures).items()}
-        self._under_way = Watchdog(run_dir, self.state, watch or Watch(), least_s=plan.least_limit_s)
+        self.state.device, self.state.threads = plan.request.device, torch.get_num_threads()
+        self.state.stage, self.state.start_id = "running", order.start_id
+        self.state.labels |= {name: plain_label(label) for name, label in own_labels(plan.request.measures).items()}
+        self._under_way = Watchdog(run_dir, self.state, watch or Watch(), least_s=order.least_limit_s)
         self.watched = Watched(
             self.manifest.activation_layers,
             self.manifest.parameters,
             tuple(self.manifest.configuration.get("weight_layers", ())),
         )
         self.observer = Observer(plan, self.watched, self.manifest.layers, self.state, timer=self._under_way)
-        self.observer.probe = probe
-        self._quarantined = dict(plan.quarantine.steps) if plan.quarantine is not None else {}
+        self.observer.probe = plan.request.probe
+        self._tries_again = order.quarantine is None
+        self._quarantined = {} if order.quarantine is None else dict(order.quarantine.steps)
         if plan.without_replica:
             self.state.notice(plan.without_replica)
         self.state.write(run_dir)
@@ -231,9 +233,8 @@ class Analyzer:
 
     def _incomplete_steps(self) -> set[int]:
         able = self._plan.source is not None and self.observer.probe is not None
-        given = self._plan.probe_step is not None
-        again = self._plan.quarantine is None
-        records, measures = self._folded.records, self._plan.measures
+        given, again = self._plan.request.probe_step is not None, self._tries_again
+        records, measures = self._folded.records, self._plan.request.measures
         found = {
             r.step for r in records if is_incomplete(r, measures, replica=able, probe_step=given, retry_quarantined=again)
         }
@@ -286,16 +287,17 @@ class Analyzer:
         return Record(step, self._attempt, values, layers, measured.skipped, measured.vectors)
 
     def _tracker(self) -> ComponentTracker | None:
-        if self._plan.tca is None:
+        asked = self._plan.request
+        if asked.tca is None:
             return None
         return ComponentTracker(
             self.run_dir,
-            self._plan.tca,
+            asked.tca,
             recorded=lambda: [record.step for record in self._folded.records],
             notice=self._notice_now,
             may_write=self._fit_ended,
-            device=self._plan.device,
-            strict=self._plan.strict,
+            device=asked.device,
+            strict=asked.strict,
         )
 
     def _fit_ended(self) -> bool:

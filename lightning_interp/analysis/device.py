@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.device import check_device, with_index
 
 UNUSED_SHARE = 0.9
 """A GPU with at least this share of its memory free counts as unused."""
@@ -61,16 +61,6 @@ def leaves_gpu(gpu: GpuMemory) -> bool:
     return gpu.free < LEAVE_SHARE * gpu.total
 
 
-def with_index(device: str) -> str:
-    """The name of a device with its number: calls that set or ask something of one GPU take no ``cuda`` without.
-
-    >>> with_index("cuda"), with_index("cuda:1"), with_index("cpu")
-    ('cuda:0', 'cuda:1', 'cpu')
-    """
-    found = torch.device(device)
-    return f"cuda:{found.index or 0}" if found.type == "cuda" else device
-
-
 def choose_device(wanted: str, *, training: str, gpus: Sequence[GpuMemory]) -> str:
     """Name of the device to analyze on.
 
@@ -84,29 +74,9 @@ def choose_device(wanted: str, *, training: str, gpus: Sequence[GpuMemory]) -> s
     """
     if wanted != "auto":
         check_device(wanted, count=len(gpus))
-        return with_index(wanted)
+        return str(with_index(wanted))
     for gpu in gpus:
         if f"cuda:{gpu.index}" != training and gpu.free >= UNUSED_SHARE * gpu.total:
             return f"cuda:{gpu.index}"
     shared = [gpu for gpu in gpus if f"cuda:{gpu.index}" == training and gpu.free >= ROOM_SHARE * gpu.total]
     return training if shared else "cpu"
-
-
-def check_device(wanted: str, *, count: int) -> None:
-    """Refuse a device that is not here, without touching any: asking a GPU for its memory starts it up.
-
-    Args:
-        wanted: "auto", or a device by name.
-        count: Number of visible GPUs.
-
-    Raises:
-        ConfigError: The device does not exist here.
-    """
-    if wanted == "auto":
-        return
-    try:
-        device = torch.device(wanted)
-    except RuntimeError as err:
-        raise ConfigError(f"device: {wanted!r} is not a device ({err}); use 'auto', 'cpu' or 'cuda:0'.") from err
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise ConfigError(f"device: {wanted!r} is not there ({count} GPUs visible); use 'auto' or 'cpu'.")

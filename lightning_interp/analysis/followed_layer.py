@@ -5,7 +5,6 @@ Everything depends on the observations on disk and their order alone: an analyze
 that starts from nothing, folds and fits at the same steps.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 
 from lightning_interp.core.errors import ConfigError, CorruptSnapshotError, InterpError
 from lightning_interp.core.shapes import Float, Tensor
-from lightning_interp.core.tca_settings import TCA, checked_ranks
+from lightning_interp.core.tca_settings import FEWEST_SNAPSHOTS, TCA, checked_ranks, most_components
 from lightning_interp.store.components_file import (
     FollowState,
     StoredComponents,
@@ -28,8 +27,6 @@ from lightning_interp.store.tensor_file import read_tensors
 if TYPE_CHECKING:
     from lightning_interp.tca import OnlineTCA
 
-LEAST_SNAPSHOTS = 3
-"""Fewer than these have no components."""
 _SHAPES_FIT = ("ranks", "nonnegative", "restarts", "history", "seed")
 """Settings that make another fit when they change; `every` only moves later ones."""
 
@@ -67,7 +64,7 @@ class FollowedLayer:
         self._scales: dict[int, float] = {}
         self._late: set[int] = set()
         self._unfitted = 0
-        self._fewest_snapshots = LEAST_SNAPSHOTS
+        self._fewest_snapshots = FEWEST_SNAPSHOTS
 
     @property
     def last_step(self) -> int:
@@ -135,7 +132,7 @@ class FollowedLayer:
     def _start_over(self, *, nonnegative: bool | None) -> None:
         self._online, self._nonnegative = None, nonnegative
         self._scales, self._late, self._unfitted = {}, set(), 0
-        self._fewest_snapshots = LEAST_SNAPSHOTS
+        self._fewest_snapshots = FEWEST_SNAPSHOTS
 
     def _fold(self, step: int, activations: Float[Tensor, "stimulus unit"]) -> None:
         if not bool(torch.isfinite(activations).all()):
@@ -166,7 +163,7 @@ class FollowedLayer:
 
     def _new_online(self, stimuli: int, units: int) -> "OnlineTCA":
         wanted = checked_ranks(self._settings.ranks)
-        most = _most_components(self._settings.history, stimuli, units)
+        most = most_components((self._settings.history, stimuli, units))
         ranks = tuple(rank for rank in wanted if rank <= most)
         if not ranks:
             raise ConfigError(f"tca.ranks: {stimuli} stimuli x {units} units carry at most {most} components.")
@@ -174,8 +171,8 @@ class FollowedLayer:
             self._notice(f"components of {self.layer}: {stimuli} stimuli x {units} units carry at most {most} of them")
         self._fewest_snapshots = next(
             count
-            for count in range(LEAST_SNAPSHOTS, 1 + self._settings.history)
-            if _most_components(count, stimuli, units) >= ranks[-1]
+            for count in range(FEWEST_SNAPSHOTS, 1 + self._settings.history)
+            if most_components((count, stimuli, units)) >= ranks[-1]
         )
         return _online_class()(
             ranks,
@@ -248,11 +245,6 @@ def _scaled(activations: Float[Tensor, "stimulus unit"], step: int) -> tuple[Flo
     stimuli, units = activations.shape
     done = preprocess(activations[None], (step,), max_stimuli=stimuli, max_units=units)
     return done.tensor[0], float(done.scales[0])
-
-
-def _most_components(*shape: int) -> int:
-    """Most components a tensor of this shape can need: more than these never describe it better."""
-    return math.prod(sorted(shape)[:-1])
 
 
 def _online_class() -> "type[OnlineTCA]":

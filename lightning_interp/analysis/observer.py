@@ -59,7 +59,7 @@ class Observer:
         timer: PassTimer | None = None,
     ) -> None:
         self.probe: Probe | None = None
-        self.device = torch.device(plan.device)
+        self.device = torch.device(plan.request.device)
         self.state = state
         self._plan, self._watched, self._layers = plan, watched, layers
         self._timer = timer or PassTimer()
@@ -70,7 +70,7 @@ class Observer:
     @property
     def strict(self) -> bool:
         """Whether a failure ends the analysis."""
-        return self._plan.strict
+        return self._plan.request.strict
 
     @property
     def chooses(self) -> bool:
@@ -80,30 +80,30 @@ class Observer:
     def measure(self, snapshot: Snapshot, history: Series) -> tuple[Measured, Mapping[str, Tensor]]:
         """Everything that is measured of one snapshot, and the activations to keep."""
         observation = self._observation(snapshot, history)
-        measured = self._measure(observation, self._plan.alone)
+        measured = self._measure(observation, self._plan.stateless)
         observation.current_values = measured.values
         self._measure_history(observation, measured)
         return self._explained(observation, measured), self._activations(observation)
 
-    def measure_alone(self, snapshot: Snapshot) -> tuple[Measured, Mapping[str, Tensor]]:
+    def measure_stateless(self, snapshot: Snapshot) -> tuple[Measured, Mapping[str, Tensor]]:
         """The same without the measures that look at earlier snapshots: can be done in any order."""
         observation = self._observation(snapshot, {})
-        measured = self._measure(observation, self._plan.alone)
+        measured = self._measure(observation, self._plan.stateless)
         return self._explained(observation, measured), self._activations(observation)
 
     def _measure_failed(self, name: str, err: Exception) -> None:
         """Report a measure that broke; raise where that ends the analysis."""
-        if self._plan.strict or isinstance(err, torch.OutOfMemoryError):
+        if self._plan.request.strict or isinstance(err, torch.OutOfMemoryError):
             raise err
         self.state.notice(f"measure {name} failed and is skipped where it does: {type(err).__name__}: {err}")
 
     def add_history(self, step: int, history: Series, measured: Measured) -> None:
-        """Add the measures that look at earlier snapshots to what `measure_alone` gave for a step."""
+        """Add the measures that look at earlier snapshots to what `measure_stateless` gave for a step."""
         self._measure_history(PastObservation(step, history, measured.values), measured)
 
     def _measure_history(self, observation: SnapshotObservation, measured: Measured) -> None:
         """One by one in the order asked for, whatever they cost: each sees in `current_values` what those before gave."""
-        for measure in self._plan.of_history:
+        for measure in self._plan.history_measures:
             self._measure(observation, (measure,), measured)
 
     def _measure(
@@ -114,7 +114,7 @@ class Observer:
     def _explained(self, observation: SnapshotObservation, measured: Measured) -> Measured:
         if not observation.has_outputs:
             reason = f"{NEEDS_REPLICA if self._had_no_replica else NEEDS_ROUTE}; this run has weights only"
-            explain_missing_outputs(measured, self._plan.measures, reason)
+            explain_missing_outputs(measured, self._plan.request.measures, reason)
         return measured
 
     def _observation(self, snapshot: Snapshot, history: Series) -> SnapshotObservation:
@@ -149,9 +149,11 @@ class Observer:
         assert self.probe is not None
         try:
             if self.state.route:
-                self._route = route_by_name(self.state.route, probe_step=self._plan.probe_step)
+                self._route = route_by_name(self.state.route, probe_step=self._plan.request.probe_step)
             else:
-                self._route = find_loss_source(replica, self.probe.train.batches[0], probe_step=self._plan.probe_step)
+                self._route = find_loss_source(
+                    replica, self.probe.train.batches[0], probe_step=self._plan.request.probe_step
+                )
                 self._route_is_new = True
                 self.state.notice(self._route.note)
         except ProbeError as err:
@@ -168,7 +170,7 @@ class Observer:
             self._timer.time_probe()
             seconds = self._time_one_pass(trial)
             self._timer.probe_took(seconds)
-            self.state.probe_cut = {} if self._plan.whole_probe else cut_sizes(self.probe, seconds)
+            self.state.probe_cut = {} if self._plan.request.task is not None else cut_sizes(self.probe, seconds)
             if self.state.probe_cut:
                 kept = ", ".join(f"{count} {name}" for name, count in self.state.probe_cut.items())
                 self.state.notice(f"one pass over the probe took {seconds:.1f} s; it is cut to {kept} examples")

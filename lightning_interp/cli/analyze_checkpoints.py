@@ -56,11 +56,11 @@ def run_checkpoints(args: argparse.Namespace) -> Any:
 
 
 def _options(args: argparse.Namespace) -> "CheckpointOptions":
+    from lightning_interp.core.request import AnalysisRequest
     from lightning_interp.posthoc.checkpoint_analysis import CheckpointOptions
 
     names = [name for names in args.measures for name in names.split(",") if name]
-    return CheckpointOptions(
-        out=args.out,
+    request = AnalysisRequest(
         module=args.module,
         probe=args.probe,
         probe_step=args.probe_step,
@@ -68,10 +68,8 @@ def _options(args: argparse.Namespace) -> "CheckpointOptions":
         measures=names or "standard",
         tca=True if args.tca else None,
         device=args.device,
-        engine=args.engine,
-        workers=args.workers,
-        threads=args.threads,
     )
+    return CheckpointOptions(args.out, request, engine=args.engine, workers=args.workers, threads=args.threads)
 
 
 def _task(text: str) -> "CyclicGroupTask":

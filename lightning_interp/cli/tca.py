@@ -130,13 +130,11 @@ def choose_layers(run: "Run", patterns: Sequence[str]) -> list[str]:
 
 
 def _options(args: argparse.Namespace) -> "Options":
-    import torch
-
-    from lightning_interp.analysis.device import check_device
+    from lightning_interp.core.device import check_device
     from lightning_interp.posthoc.layer_components import Options
 
     try:
-        check_device(args.device, count=torch.cuda.device_count())
+        check_device(args.device)
     except ConfigError as err:
         raise ConfigError(f"--{err}") from err
     return Options(args.ranks, args.restarts, args.nonnegative, args.seed, args.device)

@@ -3,25 +3,25 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
 from torch import nn
 
-from lightning_interp.analysis.device import check_device
 from lightning_interp.analysis.worker.engines import Background
 from lightning_interp.capture.clone import check_capturable, state_tensors
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
-from lightning_interp.capture.selection import Pattern, select_layers, select_parameters, select_watched
+from lightning_interp.capture.selection import select_layers, select_parameters, select_watched
+from lightning_interp.core.device import check_device
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.imports import import_object
 from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.records import Probe, ProbeStep
+from lightning_interp.core.request import AnalysisRequest, with_options
 from lightning_interp.core.tca_settings import PREFIX, TCA, checked_ranks, logged_components
 from lightning_interp.dashboards.loggers.rows import ROOM
-from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec, resolve_measures, scalar_names
+from lightning_interp.measures import CyclicGroupTask, Measure, resolve_measures, scalar_names
 from lightning_interp.measures.logged_names import logged_name
 from lightning_interp.measures.registry import check_causal
 from lightning_interp.store import read_probe
@@ -29,6 +29,9 @@ from lightning_interp.store.retention import parse_retention, parse_size
 
 SWITCH = "LIGHTNING_INTERP"
 """Environment variable; "0" switches every monitor off."""
+
+_WRITTEN_AFTER = {"background": "device", "report": "strict"}
+"""Options of the request that stand behind others in run.json, by the option they follow."""
 
 
 @dataclass(frozen=True)
@@ -38,31 +41,33 @@ class MonitorConfig:
     dirpath: str | os.PathLike[str] | None = None
     every_n_steps: int | None = None
     schedule: Schedule | None = None
-    parameters: Pattern = "*"
-    layers: Pattern | None = None
-    measures: MeasureSpec | Sequence[MeasureSpec] = "standard"
-    task: CyclicGroupTask | None = None
-    tca: TCA | bool | None = None
-    probe: Probe | str | Callable[[], Probe] | None = None
-    probe_step: ProbeStep | str | None = None
-    module: Callable[[], nn.Module] | str | None = None
+    request: AnalysisRequest = field(default_factory=AnalysisRequest)
     background: Background = "process"
-    device: str = "auto"
     max_overhead: float = 0.02
     max_disk: str | int | None = "5GB"
     retention: str = "log"
     close_timeout: float = 60.0
     save_probe: bool = True
     report: bool = True
-    strict: bool = False
+
+    @classmethod
+    def of(cls, **options: Any) -> "MonitorConfig":
+        """A configuration from the arguments of `InterpMonitor`."""
+        return with_options(cls(), options)
 
     def plain(self) -> dict[str, Any]:
         """The configuration in values JSON can hold, for run.json."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        task = None if self.task is None else {**vars(self.task), "operands": list(self.task.operands)}
-        settings = tca_settings(self.tca)
-        tca = None if settings is None else settings.plain()
-        return {name: _plain(value) for name, value in values.items()} | {"task": task, "tca": tca}
+        asked, own = ({name: getattr(of, name) for name in of.__dataclass_fields__} for of in (self.request, self))
+        later = {after: {name: asked.pop(name)} for after, name in _WRITTEN_AFTER.items()}
+        values: dict[str, Any] = {}
+        for name, value in own.items():
+            values |= asked if name == "request" else {name: value}
+            values |= later.get(name, {})
+        task, settings = self.request.task, tca_settings(self.request.tca)
+        return {name: _plain(value) for name, value in values.items()} | {
+            "task": None if task is None else {**vars(task), "operands": list(task.operands)},
+            "tca": None if settings is None else settings.plain(),
+        }
 
 
 @dataclass(frozen=True)
@@ -70,25 +75,15 @@ class Resolved:
     """A configuration that fits the module.
 
     Attributes:
-        parameters: Selected parameter names, tied ones once.
-        layers: Selected activation layers.
+        request: The configuration's, resolved.
         matrices: Selected parameters of two axes or more.
-        measures: Measure objects.
         names: Scalar names loggers get.
-        probe: A probe the user brought, None to build one.
-        probe_step: The user's way to outputs.
-        tca: Tensor component analysis with its layers named, None where there is none.
         notes: Lines for the user.
     """
 
-    parameters: tuple[str, ...]
-    layers: tuple[str, ...]
+    request: AnalysisRequest
     matrices: tuple[str, ...]
-    measures: tuple[Measure, ...]
     names: tuple[str, ...]
-    probe: Probe | None
-    probe_step: ProbeStep | None
-    tca: TCA | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -105,26 +100,32 @@ def resolve(config: MonitorConfig, module: nn.Module) -> Resolved:
     """
     check_arguments(config)
     check_capturable(module)
+    asked = config.request
     shapes = {name: tuple(tensor.shape) for name, tensor in state_tensors(module).items()}
     trainable = {strip_wrappers(name) for name, _ in module.named_parameters()}
-    parameters = select_parameters(config.parameters, [name for name in shapes if name in trainable])
-    layers = select_layers(config.layers, module)
-    task = None if config.task is None else config.task.resolve(shapes)
-    measures = resolve_measures(config.measures, task=task)
+    parameters = select_parameters(asked.parameters, [name for name in shapes if name in trainable])
+    layers = select_layers(asked.layers, module)
+    task = None if asked.task is None else asked.task.resolve(shapes)
+    measures = resolve_measures(asked.measures, task=task)
     check_causal(measures)
     names = scalar_names(measures)
-    tca = resolve_tca(tca_settings(config.tca), layers)
+    tca = resolve_tca(tca_settings(asked.tca), layers)
     components = _logged(tca, room=ROOM - len(names))
     notes = () if layers else ("no layer to watch: the module has no submodules; pass layers=",)
-    return Resolved(
+    request = replace(
+        asked,
         parameters=parameters,
         layers=layers,
-        matrices=tuple(name for name in parameters if len(shapes[name]) > 1 and name not in layers),
         measures=measures,
-        names=names + components,
-        probe=users_probe(config.probe),
-        probe_step=_users_probe_step(config.probe_step),
+        task=task,
         tca=tca,
+        probe=users_probe(asked.probe),
+        probe_step=_users_probe_step(asked.probe_step),
+    )
+    return Resolved(
+        request,
+        matrices=tuple(name for name in parameters if len(shapes[name]) > 1 and name not in layers),
+        names=names + components,
         notes=notes + (() if tca is None else (_describe(tca, components),)),
     )
 
@@ -193,8 +194,9 @@ def check_arguments(config: MonitorConfig) -> None:
     make_schedule(config, None)
     if config.background not in get_args(Background):
         raise ConfigError(f"background: expected one of {', '.join(get_args(Background))}, got {config.background!r}.")
-    if config.task is not None and not isinstance(config.task, CyclicGroupTask):
-        raise ConfigError(f"task: expected a CyclicGroupTask(p, op), got a {type(config.task).__name__}.")
+    asked = config.request
+    if asked.task is not None and not isinstance(asked.task, CyclicGroupTask):
+        raise ConfigError(f"task: expected a CyclicGroupTask(p, op), got a {type(asked.task).__name__}.")
     if not config.close_timeout >= 0:
         raise ConfigError(f"close_timeout: expected seconds, 0 or more, got {config.close_timeout!r}.")
     share = config.max_overhead
@@ -202,11 +204,11 @@ def check_arguments(config: MonitorConfig) -> None:
         raise ConfigError(f"max_overhead: expected a share of wall time over 0, such as 0.02 for 2 %, got {share!r}.")
     parse_size(config.max_disk, argument="max_disk")
     parse_retention(config.retention)
-    tca_settings(config.tca)
-    check_device(config.device, count=torch.cuda.device_count())
-    if isinstance(config.module, str):
-        import_object(config.module, argument="module")
-    elif config.module is not None and not callable(config.module):
+    tca_settings(asked.tca)
+    check_device(asked.device)
+    if isinstance(asked.module, str):
+        import_object(asked.module, argument="module")
+    elif asked.module is not None and not callable(asked.module):
         raise ConfigError("module: expected a factory without arguments, or 'pkg.mod:name' of one.")
     if config.dirpath is not None:
         check_writable(Path(config.dirpath))

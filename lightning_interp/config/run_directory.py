@@ -163,12 +163,13 @@ def _wait_for_analyzer(directory: Path) -> None:
 
 def new_manifest(config: MonitorConfig, resolved: Resolved, module: nn.Module) -> Manifest:
     """run.json of a run that starts now."""
+    asked = resolved.request
     return Manifest(
         run_id=secrets.token_hex(6),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        layers=resolved.layers + resolved.matrices,
-        activation_layers=resolved.layers,
-        parameters=resolved.parameters,
+        layers=asked.layers + resolved.matrices,
+        activation_layers=asked.layers,
+        parameters=asked.parameters,
         module_class=f"{type(module).__module__}.{type(module).__qualname__}",
         configuration=config.plain(),
         versions=package_versions(),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the user asks of tensor component analysis, checked, and the names its components have in records and loggers."""
 
+import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,10 @@ PREFIX = "component/"
 """Record names of components are ``component/<layer>/<id>``."""
 MOST_LOGGED = 24
 """Most components whose loadings go to loggers; the others stay in the run directory."""
+FEWEST_SNAPSHOTS = 3
+"""Fewer than these have no courses, and so no components."""
+HISTORY = 64
+"""Most snapshots a fit looks at, beside a training and afterwards; more are thinned by `core.log_time`."""
 LEAST_HISTORY = 8
 HIGHEST_RANK = 512
 """No rank over this is tried: it would describe nothing in few components."""
@@ -44,7 +49,7 @@ class TCA:
     nonnegative: bool | Literal["auto"] = "auto"
     every: int = 10
     restarts: int = 5
-    history: int = 64
+    history: int = HISTORY
     seed: int = 0
 
     def checked(self) -> "TCA":
@@ -98,6 +103,15 @@ def checked_ranks(ranks: str | Sequence[int]) -> tuple[int, ...]:
     if max(checked := {_whole(rank, "ranks", least=1) for rank in listed}) > HIGHEST_RANK:
         raise ConfigError(f"tca.ranks: expected ranks up to {HIGHEST_RANK}, got {max(checked)}.")
     return tuple(sorted(checked))
+
+
+def most_components(shape: Sequence[int]) -> int:
+    """Most components a tensor of this shape can need: with so many, every one is exact.
+
+    >>> most_components((10, 3, 4))
+    12
+    """
+    return math.prod(sorted(shape)[:-1])
 
 
 def component_name(layer: str, component: int) -> str:

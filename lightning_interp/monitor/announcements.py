@@ -24,11 +24,12 @@ def plan_lines(
         snapshot_bytes: Size of one snapshot.
         max_disk: The cap as the user gave it.
     """
-    lines = [f"layers {', '.join(resolved.layers) or 'none'}; {len(resolved.parameters)} parameters; {schedule!r}"]
+    request = resolved.request
+    lines = [f"layers {', '.join(request.layers) or 'none'}; {len(request.parameters)} parameters; {schedule!r}"]
     if training.max_steps is not None:
         lines.append(_disk_line(schedule, training.max_steps, snapshot_bytes, max_disk))
     lines += resolved.notes
-    if training.heldout_data is None and resolved.probe is None:
+    if training.heldout_data is None and request.probe is None:
         lines.append("no validation data: phases end at memorization; give the trainer a validation loader, or pass probe=")
     return lines
 

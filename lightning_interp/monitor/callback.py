@@ -21,6 +21,7 @@ from lightning_interp.core.batches import to_cpu
 from lightning_interp.core.console import warn
 from lightning_interp.core.errors import ConfigError, InterpError
 from lightning_interp.core.records import Batch, Probe, ProbeStep, Split
+from lightning_interp.core.request import AnalysisRequest
 from lightning_interp.core.tca_settings import TCA
 from lightning_interp.core.timeline import PHASE_NAMES, Timeline
 from lightning_interp.measures import CyclicGroupTask, MeasureSpec
@@ -49,7 +50,7 @@ def _shielded(hook: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(hook)
     def wrapped(self: "InterpMonitor", *args: Any, **kwargs: Any) -> None:
-        with shielded(doing, strict=self.config.strict, give_up=self._give_up):
+        with shielded(doing, strict=self.config.request.strict, give_up=self._give_up):
             hook(self, *args, **kwargs)
 
     return wrapped
@@ -122,23 +123,25 @@ class InterpMonitor(Callback):
             dirpath=dirpath,
             every_n_steps=every_n_steps,
             schedule=schedule,
-            parameters=parameters,
-            layers=layers,
-            measures=measures,
-            task=task,
-            tca=tca,
-            probe=probe,
-            probe_step=probe_step,
-            module=module,
+            request=AnalysisRequest(
+                parameters=parameters,
+                layers=layers,
+                measures=measures,
+                task=task,
+                tca=tca,
+                probe=probe,
+                probe_step=probe_step,
+                module=module,
+                device=device,
+                strict=strict,
+            ),
             background=background,
-            device=device,
             max_overhead=max_overhead,
             max_disk=max_disk,
             retention=retention,
             close_timeout=close_timeout,
             save_probe=save_probe,
             report=report,
-            strict=strict,
         )
         self._on_phase: dict[str, list[PhaseCallback]] = {}
         self._monitor: RunMonitor | None = None
@@ -318,7 +321,7 @@ class InterpMonitor(Callback):
         self._directory = directory
         monitor = RunMonitor(config=self.config, on_phase=self._on_phase)
         try:
-            with shielded("could not start", strict=self.config.strict, give_up=lambda: "it", spares=(InterpError,)):
+            with shielded("could not start", strict=self.config.request.strict, give_up=lambda: "it", spares=(InterpError,)):
                 monitor.start(module, training_of(trainer, module), directory=directory, progress=progress)
                 self._monitor, self._left = monitor, None
         except Exception as err:

@@ -75,7 +75,9 @@ class Monitor(RunMonitor):
                 loggers=loggers,
             )
             progress = Progress.from_state(resume) if resume else None
-            with shielded("failed at its start", strict=self.config.strict, give_up=self._give_up, spares=(InterpError,)):
+            with shielded(
+                "failed at its start", strict=self.config.request.strict, give_up=self._give_up, spares=(InterpError,)
+            ):
                 self.start(self._module, training, progress=progress)
         status: Status = "failed"
         try:
@@ -85,7 +87,7 @@ class Monitor(RunMonitor):
             status = "interrupted"
             raise
         finally:
-            with shielded("failed at its end", strict=self.config.strict, give_up=self._give_up):
+            with shielded("failed at its end", strict=self.config.request.strict, give_up=self._give_up):
                 self._finish(status)
 
     def step(self, step: int | None = None, *, epoch: int = 0, **scalars: Tensor | float) -> None:
@@ -99,7 +101,7 @@ class Monitor(RunMonitor):
         entered = time.perf_counter()
         self._step = self._step + 1 if step is None else step
         if not self._closed and self.is_due(self._step, entered):
-            with shielded("failed in step", strict=self.config.strict, give_up=self._give_up):
+            with shielded("failed in step", strict=self.config.request.strict, give_up=self._give_up):
                 self.after_step(self._module, step=self._step, epoch=epoch, scalars=lambda: scalars, entered=entered)
 
     def state_dict(self) -> dict[str, Any]:

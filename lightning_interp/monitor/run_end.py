@@ -185,7 +185,7 @@ class RunEnd:
         report = None
         try:
             if self._reports:
-                report = write_run_report(self._run_dir, partial=partial, strict=self._config.strict)
+                report = write_run_report(self._run_dir, partial=partial, strict=self._config.request.strict)
         finally:
             self._stages.delivery.publish(self._stages.probe.manifest.run_id, report, figures=figures)
 

@@ -70,7 +70,7 @@ class RunMonitor:
         on_phase: Mapping[str, Sequence[PhaseCallback]] | None = None,
         **options: Any,
     ) -> None:
-        self.config = config or MonitorConfig(dirpath=dirpath, **options)
+        self.config = config or MonitorConfig.of(dirpath=dirpath, **options)
         self._on_phase = on_phase or {}
         self._open = ExitStack()  # what must be let go, in reverse order of opening
         self._closed = True
@@ -290,17 +290,17 @@ class RunMonitor:
             self.run_dir,
             resolved.names,
             training.loggers,
-            own_labels(resolved.measures),
+            own_labels(resolved.request.measures),
             on_phase=self._on_phase,
-            strict=self.config.strict,
+            strict=self.config.request.strict,
             progress=progress,
         )
         self._open.callback(self._delivery.stop)
         self.probe = ProbeCollection(
             self.run_dir, manifest, save=self.config.save_probe, send=lambda probe: self._engine.give_probe(probe)
         )
-        self.probe.prepare(training, given=resolved.probe, resumed=self._start.resumed)
-        order = start_order(self.config, module, resolved, training, probe=self.probe.travels)
+        self.probe.prepare(training, given=resolved.request.probe, resumed=self._start.resumed)
+        order = start_order(module, resolved, training, probe=self.probe.travels)
         self._engine: Engine = start_engine(
             self.config.background, self.run_dir, order, flush=lambda: self._recorder.flush(30.0)
         )
@@ -352,7 +352,7 @@ class RunMonitor:
             return
         self._analysis_failed = True
         self._health.note("analyzer_failed", reason=failure)
-        if self.config.strict:
+        if self.config.request.strict:
             raise InterpError(f"strict: {failure}")
         warn(f"{failure}. Training goes on; {finish_words(self.run_dir)}.")
 

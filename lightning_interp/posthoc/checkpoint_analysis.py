@@ -8,7 +8,7 @@ without snapshots. Checkpoints are looked over first, by their headers, then rea
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from os import PathLike, fspath
 from pathlib import Path
@@ -17,17 +17,16 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from lightning_interp.analysis.device import check_device
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.analysis.worker.pipe import StartOrder
-from lightning_interp.capture.selection import DEFAULT_LAYERS, Pattern, select_parameters, spread
+from lightning_interp.capture.selection import DEFAULT_LAYERS, select_parameters, spread
 from lightning_interp.config.monitor_config import MonitorConfig, resolve, resolve_tca, tca_settings, users_probe
 from lightning_interp.config.run_directory import default_directory, package_versions
+from lightning_interp.core.device import check_device
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.imports import where_it_is
-from lightning_interp.core.records import Probe, ProbeStep
-from lightning_interp.core.tca_settings import TCA
-from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec
+from lightning_interp.core.request import AnalysisRequest, with_options
+from lightning_interp.measures import Measure, MeasureSpec
 from lightning_interp.posthoc.checkpoint_intake import CheckpointIntake
 from lightning_interp.posthoc.checkpoint_mapping import MapOrder, Mapped, Mapper
 from lightning_interp.posthoc.checkpoint_survey import Survey
@@ -58,36 +57,19 @@ class CheckpointOptions:
 
     Attributes:
         out: Run directory to write; None for a new one under ``interp_runs/``. One that was begun is gone on with.
-        module: Factory of the module, or ``pkg.mod:build``; None for weights alone.
-        probe: A run directory, whose probe, layers, measures and task are taken over; or a `Probe`, a function that makes
-            one, or ``pkg.mod:function``.
-        probe_step: The user's way to outputs, or ``pkg.mod:fn``.
-        task: Group task of the training.
-        measures: As for `InterpMonitor`; with `probe` a run directory, measures beside the run's own.
-        tca: As for `InterpMonitor`.
-        parameters: The same.
-        layers: The same.
-        device: Where to compute.
+        request: What to analyze, as for `InterpMonitor`: `parameters`, `layers`, `measures`, `task`, `tca`, `probe`,
+            `probe_step`, `module`, `device`, `strict`. Without a module, weights alone. If `probe` is a run directory, its
+            layers, measures and task are taken over, too, and `measures` come beside the run's own.
         engine: ``local`` or ``ray``.
         workers: Processes that map checkpoints; 1 works in this one.
         threads: Torch threads of each. Another number can change the last bits.
-        strict: Let a failing measure end the analysis.
     """
 
     out: str | PathLike[str] | None = None
-    module: Callable[[], nn.Module] | str | None = None
-    probe: Probe | str | Callable[[], Probe] | None = None
-    probe_step: ProbeStep | str | None = None
-    task: CyclicGroupTask | None = None
-    measures: MeasureSpec | Sequence[MeasureSpec] = "standard"
-    tca: TCA | bool | None = None
-    parameters: Pattern = "*"
-    layers: Pattern | None = None
-    device: str = "auto"
+    request: AnalysisRequest = field(default_factory=AnalysisRequest)
     engine: EngineName = "local"
     workers: int = 1
     threads: int = 1
-    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,11 +104,11 @@ def analyze_checkpoints(
 
     Args:
         sources: Files, folders, run directories or fsspec URLs. Nothing in them is resolved, imported or called.
-        options: How; fields of `CheckpointOptions` can also be given by name.
+        options: How; fields of `CheckpointOptions` and of its request can also be given by name.
         step_pattern: Regular expression with one group, where names say the step and checkpoints do not.
         on_survey: Told what was found, with the step of each checkpoint, before work starts.
         on_progress: Told how many are done, and of how many.
-        **changes: Fields of `CheckpointOptions`.
+        **changes: Fields of `CheckpointOptions` and of its request.
 
     Raises:
         ConfigError: An option cannot be honoured, or a source is not there.
@@ -135,7 +117,7 @@ def analyze_checkpoints(
     Example:
         ``analyze_checkpoints("checkpoints", module="project.model:build", probe="interp_runs/1").run.timeline.verdict``
     """
-    chosen = replace(options or CheckpointOptions(), **_known(changes))
+    chosen = _changed(options or CheckpointOptions(), changes)
     listed = [sources] if isinstance(sources, str | PathLike) else list(sources)
     survey = Survey.of([fspath(source) for source in listed], step_pattern=step_pattern)
     on_survey(survey)
@@ -150,18 +132,11 @@ def analyze_survey(
     survey.require_some()
     out = Path(options.out) if options.out is not None else default_directory(Path.cwd())
     manifest = _open(out, survey, options)
-    order, _ = order_for(
-        manifest,
-        options.module,
-        probe_step=options.probe_step,
-        measures=_named_measures(options),
-        probe=None,
-        device=options.device,
-    )
+    order, _ = order_for(manifest, replace(options.request, measures=_named_measures(options.request.measures), probe=None))
     with analyzer_lock(out, wait_s=1.0), _threads(options.threads):
-        intake = CheckpointIntake(analyzer_for(out, replace(order, strict=options.strict)), survey)
+        intake = CheckpointIntake(analyzer_for(out, order), survey)
         observed = _observe(intake, order, options, on_progress)
-    pending = tuple(m.name for m in order.measures if intake.lacks_outputs(m))
+    pending = tuple(m.name for m in order.request.measures if intake.lacks_outputs(m))
     return CheckpointAnalysis(open_run(out), observed, intake.findings, tuple(intake.notices), pending)
 
 
@@ -197,28 +172,18 @@ def _mapped(
     while first < len(items) and intake.analyzer.observer.chooses:
         yield mapper(items[first])
         first += 1
-    rest, packed = items[first:], _map_order(intake, order, options)
+    rest, packed = items[first:], _map_order(intake, order)
     if options.engine == "ray":
         yield from map_ray(packed, rest, workers=options.workers)
     else:
         yield from map_local(packed, rest, workers=options.workers)
 
 
-def _map_order(intake: CheckpointIntake, order: StartOrder, options: CheckpointOptions) -> MapOrder:
+def _map_order(intake: CheckpointIntake, order: StartOrder) -> MapOrder:
     analyzer = intake.analyzer
-    return MapOrder(
-        factory=options.module,
-        measures=order.measures,
-        probe_step=order.probe_step,
-        probe=analyzer.observer.probe,
-        device=analyzer.state.device,
-        layers=analyzer.manifest.layers,
-        watched=analyzer.watched,
-        route=analyzer.state.route,
-        probe_cut=analyzer.state.probe_cut,
-        threads=options.threads,
-        strict=options.strict,
-    )
+    state = analyzer.state
+    request = replace(order.request, probe=analyzer.observer.probe, device=state.device)
+    return MapOrder(request, analyzer.manifest.layers, analyzer.watched, state.route, state.probe_cut)
 
 
 def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
@@ -231,16 +196,17 @@ def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
             )
         _check_same_means(out, known, options)
         return known
-    base, factory = _probe_run(options), imported(options.module, "module")
-    probe = users_probe(options.probe)
-    manifest = _taken_over(base, options) if base is not None else _manifest(options, survey, factory)
+    asked = options.request
+    base, factory = _probe_run(asked.probe), imported(asked.module, "module")
+    probe = users_probe(asked.probe)
+    manifest = _taken_over(base, asked) if base is not None else _manifest(asked, survey, factory)
     plain = {"checkpoints": list(survey.sources), "threads": options.threads}
     manifest = replace(manifest, configuration={**manifest.configuration, **plain})
     try:
         out.mkdir(parents=True, exist_ok=True)
         entry = {"status": "none"} if probe is None else {"status": "ready", "hash": write_probe(out, probe)}
         if base is not None:  # the choices of the run's first snapshot hold here, too
-            state = read_state(Path(str(options.probe)))
+            state = read_state(Path(str(asked.probe)))
             AnalysisState(route=state.route, probe_cut=state.probe_cut, n_classes=state.n_classes).write(out)
         write_manifest(out, replace(manifest, probe=entry))
     except OSError as err:
@@ -250,51 +216,48 @@ def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
 
 def _check_same_means(out: Path, known: Manifest, options: CheckpointOptions) -> None:
     """Refuse to go on with more than an analysis was begun with: its layers and its probe are those of the whole run."""
-    if known.probe.get("status") == "none" and options.probe is not None:
+    if known.probe.get("status") == "none" and options.request.probe is not None:
         raise ConfigError(
             f"out: {out} was begun without a probe, with the weights alone. Choose another directory to measure more."
         )
 
 
-def _probe_run(options: CheckpointOptions) -> Manifest | None:
+def _probe_run(probe: object) -> Manifest | None:
     """The run whose probe is taken, None where it is not a run's."""
-    probe = options.probe
     return read_manifest(Path(probe)) if isinstance(probe, str) and holds_run(Path(probe)) else None
 
 
-def _named_measures(options: CheckpointOptions) -> list[MeasureSpec]:
+def _named_measures(given: MeasureSpec | Sequence[MeasureSpec]) -> list[MeasureSpec]:
     """Measures to add to those that a manifest can hold, which are built-in ones by name."""
-    given = options.measures
     if isinstance(given, str) and given == "standard":
         return []
     return [given] if isinstance(given, str | Measure | type) else list(given)
 
 
-def _taken_over(base: Manifest, options: CheckpointOptions) -> Manifest:
+def _taken_over(base: Manifest, asked: AnalysisRequest) -> Manifest:
     """A manifest that watches what another run watched."""
     configuration = dict(base.configuration)
-    plain = MonitorConfig(task=options.task, tca=options.tca, parameters=options.parameters).plain()
-    configuration |= {name: plain[name] for name in ("task", "tca") if getattr(options, name) is not None}
+    plain = MonitorConfig(request=asked).plain()
+    configuration |= {name: plain[name] for name in ("task", "tca") if getattr(asked, name) is not None}
     fresh = {"run_id": secrets.token_hex(6), "created": _now(), "versions": package_versions(), "status": "finished"}
     return replace(base, configuration=configuration, attempts=base.attempts[:1], **fresh)  # type: ignore[arg-type]
 
 
-def _manifest(options: CheckpointOptions, survey: Survey, factory: Callable[[], nn.Module] | None) -> Manifest:
+def _manifest(asked: AnalysisRequest, survey: Survey, factory: Callable[[], nn.Module] | None) -> Manifest:
     """A manifest for checkpoints nobody watched in training."""
-    names = ("parameters", "layers", "measures", "task", "tca", "probe_step", "module", "device", "strict")
-    config = MonitorConfig(**{name: getattr(options, name) for name in names})
+    config = MonitorConfig(request=replace(asked, probe=None))
     if factory is not None:
         module = _built(factory)
         resolved = resolve(config, module)
-        layers, parameters, matrices = resolved.layers, resolved.parameters, resolved.matrices
+        layers, parameters, matrices = resolved.request.layers, resolved.request.parameters, resolved.matrices
         title = f"{type(module).__module__}.{type(module).__qualname__}"
     else:
         shapes = survey.shapes
         trained = [name for name in shapes if not name.endswith(_BUFFERS)]
-        parameters, title = select_parameters(options.parameters, trained), ""
+        parameters, title = select_parameters(asked.parameters, trained), ""
         matrices = tuple(name for name in parameters if len(shapes[name]) > 1)
-        layers = spread(matrices, DEFAULT_LAYERS) if options.tca else ()
-        resolve_tca(tca_settings(options.tca), layers)
+        layers = spread(matrices, DEFAULT_LAYERS) if asked.tca else ()
+        resolve_tca(tca_settings(asked.tca), layers)
         matrices = tuple(name for name in matrices if name not in layers)
     return Manifest(
         run_id=secrets.token_hex(6),
@@ -316,17 +279,16 @@ def _built(factory: Callable[[], nn.Module]) -> nn.Module:
         raise ConfigError(f"module: the factory failed ({type(err).__name__}: {err}).{where_it_is(err)}") from err
 
 
-def _known(changes: dict[str, Any]) -> dict[str, Any]:
-    unknown = [name for name in changes if name not in CheckpointOptions.__dataclass_fields__]
+def _changed(options: CheckpointOptions, changes: dict[str, Any]) -> CheckpointOptions:
+    known = [*options.__dataclass_fields__, *options.request.__dataclass_fields__]
+    unknown = [name for name in changes if name not in known]
     if unknown:
-        raise ConfigError(
-            f"analyze_checkpoints: no option {unknown[0]!r}; there are {', '.join(CheckpointOptions.__dataclass_fields__)}."
-        )
-    return changes
+        raise ConfigError(f"analyze_checkpoints: no option {unknown[0]!r}; there are {', '.join(known)}.")
+    return with_options(options, changes)
 
 
 def _check(options: CheckpointOptions) -> None:
-    check_device(options.device, count=torch.cuda.device_count())
+    check_device(options.request.device)
     for name in ("workers", "threads"):
         value = getattr(options, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:

@@ -3,7 +3,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +13,9 @@ from lightning_interp.analysis.observer import Observer
 from lightning_interp.analysis.orders import replica_source
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.core.errors import InterpError
-from lightning_interp.core.records import Probe, Snapshot
+from lightning_interp.core.records import Snapshot
 from lightning_interp.core.recycling import RecycledMemory
+from lightning_interp.core.request import AnalysisRequest
 from lightning_interp.sources.checkpoints.integrity import Content, Inspected, content_of
 from lightning_interp.sources.checkpoints.reading import read_checkpoint
 from lightning_interp.store.analysis_state import AnalysisState
@@ -26,30 +26,18 @@ class MapOrder:
     """What a worker needs to map checkpoints: sent to it once, pickled by value.
 
     Attributes:
-        factory: The user's module factory, or its name; None for weights alone.
-        measures: Measure objects.
-        probe_step: The user's way to outputs.
-        probe: The probe, None for weights alone.
-        device: Device of the replicas.
-        layers: run.json's layer list.
+        request: What is asked, resolved, with the probe and the device that are used.
+        row_layers: run.json's layer list, the order of per-layer rows.
         watched: Layers whose activations are kept, and parameters.
         route: How outputs are found, as the first checkpoint decided.
         probe_cut: The same for the size of the probe.
-        threads: Torch threads of a worker.
-        strict: Let a failing measure end the analysis.
     """
 
-    factory: Any
-    measures: tuple[Any, ...]
-    probe_step: Any
-    probe: Probe | None
-    device: str
-    layers: tuple[str, ...]
+    request: AnalysisRequest
+    row_layers: tuple[str, ...]
     watched: Watched
     route: str | None
     probe_cut: Mapping[str, int]
-    threads: int
-    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,17 +77,10 @@ class Mapper:
     @classmethod
     def of(cls, order: MapOrder) -> "Mapper":
         """A mapper for a worker process."""
-        source, _ = replica_source(None, order.factory, "")
-        plan = AnalysisPlan(
-            measures=order.measures,
-            source=source,
-            probe_step=order.probe_step,
-            device=order.device,
-            strict=order.strict,
-        )
+        source, _ = replica_source(None, order.request.module, "")
         state = AnalysisState(route=order.route, probe_cut=dict(order.probe_cut))
-        observer = Observer(plan, order.watched, order.layers, state)
-        observer.probe = order.probe
+        observer = Observer(AnalysisPlan(order.request, source), order.watched, order.row_layers, state)
+        observer.probe = order.request.probe
         return cls(observer)
 
     def __call__(self, inspected: Inspected) -> Mapped:
@@ -123,11 +104,11 @@ class Mapper:
             return Mapped(inspected, content=content, failure=f"NaN or infinity in {shown}", kind="not_finite")
         snapshot = Snapshot(inspected.step, inspected.header.epoch or 0, tensors)
         try:
-            measured, activations = self._observer.measure_alone(snapshot)
+            measured, activations = self._observer.measure_stateless(snapshot)
         except torch.OutOfMemoryError:
             if self._observer.device.type == "cpu":
                 raise
             self._observer.state.notice(f"out of memory on {self._observer.device}; a worker goes on on the CPU")
             self._observer.device = torch.device("cpu")
-            measured, activations = self._observer.measure_alone(snapshot)
+            measured, activations = self._observer.measure_stateless(snapshot)
         return Mapped(inspected, measured, activations, content)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The component analysis of one stored layer: prepare, choose a rank, compare with a null, describe."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 
 from lightning_interp.core.errors import ConfigError, InterpError
 from lightning_interp.core.shapes import Float, Tensor
+from lightning_interp.core.tca_settings import FEWEST_SNAPSHOTS, most_components
 from lightning_interp.posthoc.component_findings import LayerComponents
 from lightning_interp.posthoc.stimuli import Stimuli, stimuli_of
 from lightning_interp.store.run import Run
@@ -23,9 +23,6 @@ from lightning_interp.tca import (
     select_rank,
     shuffle_units,
 )
-
-FEWEST_SNAPSHOTS = 3
-"""Fewer than these have no courses."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ def _sign(activations: Float[Tensor, "snapshot stimulus unit"], options: Options
 
 def _possible_ranks(ranks: tuple[int, ...], shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Ranks that a tensor of this shape can need, and a sentence about the others; with the most, every tensor is exact."""
-    most = math.prod(sorted(shape)[:-1])
+    most = most_components(shape)
     possible = tuple(rank for rank in ranks if rank <= most)
     if not possible:
         raise ConfigError(f"--ranks: a tensor of shape {shape} is exact with {most} components; ask for no more.")

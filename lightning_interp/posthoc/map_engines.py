@@ -101,8 +101,10 @@ def _pool(packed: bytes, workers: int) -> ProcessPoolExecutor:
 
 
 def _packed(order: "MapOrder") -> bytes:
-    """An order with the import path and the folders of named objects that it may need to be unpickled."""
-    return bytes(cloudpickle.dumps((sys.path, folders_needed(), cloudpickle.dumps(order))))
+    """An order with what a worker must share with this process: threads, and the import path and folders to unpickle it."""
+    import torch
+
+    return bytes(cloudpickle.dumps((torch.get_num_threads(), sys.path, folders_needed(), cloudpickle.dumps(order))))
 
 
 def _prepare(packed: bytes) -> None:
@@ -117,11 +119,11 @@ def _prepare(packed: bytes) -> None:
     from lightning_interp.posthoc.checkpoint_mapping import Mapper
 
     import_all()
-    paths, folders, inner = cloudpickle.loads(packed)
+    threads, paths, folders, inner = cloudpickle.loads(packed)
+    torch.set_num_threads(threads)
     sys.path += [path for path in paths if path not in sys.path]
     with searched_last(folders), also_from(folders):
         order: MapOrder = cloudpickle.loads(inner)
-        torch.set_num_threads(order.threads)
         _mapper = Mapper.of(order)
 
 

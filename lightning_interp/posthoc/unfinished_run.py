@@ -2,23 +2,23 @@
 """Finishing the analysis of a run directory whose training is gone: the live path without a Trainer."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
-import torch
 from torch import nn
 
 from lightning_interp.analysis.analyzer import Analyzer
-from lightning_interp.analysis.device import check_device
 from lightning_interp.analysis.measuring import needs_outputs
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.analysis.replica import FactorySource
 from lightning_interp.analysis.worker.pipe import StartOrder
 from lightning_interp.config.monitor_config import resolve_tca
+from lightning_interp.core.device import check_device
 from lightning_interp.core.errors import ConfigError, CorruptSnapshotError, InterpError, ProbeError, RunError
 from lightning_interp.core.imports import import_object
 from lightning_interp.core.records import Probe, ProbeStep
+from lightning_interp.core.request import AnalysisRequest
 from lightning_interp.core.tca_settings import TCA
 from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec, resolve_measures
 from lightning_interp.measures.registry import FOURIER, GROUPS, STANDARD
@@ -74,10 +74,12 @@ def analyze_run(
             `device` is not there. The directory is as it was then.
     """
     run = open_run(run_dir)
-    check_device(device, count=torch.cuda.device_count())
-    order, to_pass = order_for(run.manifest, module, probe_step=probe_step, measures=measures, probe=probe, device=device)
-    if order.factory is not None:
-        _check_factory(order.factory, run)
+    check_device(device)
+    asked = AnalysisRequest(module=module, device=device, probe=probe, probe_step=probe_step, measures=measures)
+    order, to_pass = order_for(run.manifest, asked)
+    used = order.request
+    if used.module is not None:
+        _check_factory(imported(used.module, "module"), run)
     with analyzer_lock(run.path, wait_s=1.0):
         analyzer = analyzer_for(run.path, order)
         if analyzer.probe_missing:
@@ -85,7 +87,7 @@ def analyze_run(
         observed = _observe_all(analyzer, on_progress)
         analyzer.finish("finished")
         notices = tuple(analyzer.state.notices)
-    pending = () if order.factory is not None else tuple(m.name for m in order.measures if needs_outputs(m))
+    pending = () if used.module is not None else tuple(m.name for m in used.measures if needs_outputs(m))
     return FinishedAnalysis(run, observed, pending, notices, to_pass)
 
 
@@ -102,37 +104,31 @@ def _observe_all(analyzer: Analyzer, on_progress: Callable[[int, int], None]) ->
     return tuple(observed)
 
 
-def order_for(
-    manifest: Manifest,
-    module: Callable[[], nn.Module] | str | None,
-    *,
-    probe_step: ProbeStep | str | None,
-    measures: Sequence[MeasureSpec],
-    probe: Probe | None,
-    device: str,
-) -> tuple[StartOrder, tuple[str, ...]]:
-    """What the analyzer does, and what has to be passed for it to do all that the run was started with."""
-    used, to_pass = _measures(manifest, measures)
-    build, reason = imported(module, "module"), f"{WEIGHTS_ONLY}: no module= was given"
+def order_for(manifest: Manifest, asked: AnalysisRequest) -> tuple[StartOrder, tuple[str, ...]]:
+    """What the analyzer does, and what has to be passed for it to do all that the run was started with.
+
+    Args:
+        manifest: The run.
+        asked: What is asked now; its measures are added to the run's built-in ones.
+    """
+    measures, to_pass = _measures(manifest, asked.measures)
+    reason = "" if imported(asked.module, "module") is not None else f"{WEIGHTS_ONLY}: no module= was given"
     named = manifest.configuration.get("probe_step")
-    if named is not None and probe_step is None:
+    if named is not None and asked.probe_step is None:
         to_pass += (f"--probe-step {named}",)
-        if build is not None:  # a guessed loss would be another quantity under the same names
-            build, reason = None, f"{WEIGHTS_ONLY}: the run's probe_step {named} was not given"
-    order = StartOrder(
-        packed_module=None,
-        factory=build,
-        without_replica="" if build is not None else reason,
-        measures=used,
-        probe_step=imported(probe_step, "probe_step"),
-        probe=probe,
-        device=device,
-        training_device="cpu",
-        whole_probe=manifest.configuration.get("task") is not None,
-        strict=False,
+        # a guessed loss would be another quantity under the same names
+        reason = reason or f"{WEIGHTS_ONLY}: the run's probe_step {named} was not given"
+    request = replace(
+        asked,
+        parameters=manifest.parameters,
+        layers=manifest.activation_layers,
+        measures=measures,
+        task=_task(manifest),
         tca=_components(manifest),
+        probe_step=imported(asked.probe_step, "probe_step"),
+        module=None if reason else asked.module,
     )
-    return order, to_pass
+    return StartOrder(request, without_replica=reason), to_pass
 
 
 def imported(given: Any, argument: str) -> Any:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which snapshots stay on disk once they are observed; records, timelines and components stay in any case."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_interp.core.errors import ConfigError
+from lightning_interp.core.log_time import most_crowded
 from lightning_interp.store.layout import OBSERVATIONS, SNAPSHOTS, committed_steps, step_file
 
 _LAST = re.compile(r"last:(\d+)")
@@ -46,20 +46,14 @@ class Retention:
 
 
 def _thinned(steps: list[int], free: list[int], sizes: Mapping[int, int], excess: int) -> list[int]:
-    """One after the other the step whose neighbors are closest in log(step), until enough is gone."""
+    """One after the other the most crowded step in log time, until enough is gone."""
     kept, candidates, gone = list(steps), set(free), []
     while excess > 0 and candidates:
-        gaps = {step: _gap(kept, position) for position, step in enumerate(kept) if step in candidates}
-        step = min(gaps, key=gaps.__getitem__)
+        step = kept.pop(most_crowded(kept, candidates))
         candidates.discard(step)
-        kept.remove(step)
         gone.append(step)
         excess -= sizes[step]
     return sorted(gone)
-
-
-def _gap(steps: list[int], position: int) -> float:
-    return math.log1p(steps[position + 1]) - math.log1p(steps[position - 1])
 
 
 def parse_retention(value: object) -> Retention:

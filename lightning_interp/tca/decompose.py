@@ -7,6 +7,7 @@ import torch
 
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.shapes import Bool, Tensor
+from lightning_interp.core.tca_settings import most_components
 from lightning_interp.tca.corcondia import core_consistency
 from lightning_interp.tca.cp import CPFit
 from lightning_interp.tca.ensemble import Ensemble, Progress, Request
@@ -154,9 +155,7 @@ def check_rank(rank: int, shape: tuple[int, ...]) -> None:
     Raises:
         ConfigError: It is above the product of all mode sizes but the largest, with which every tensor is exact.
     """
-    most = 1
-    for size in sorted(shape)[:-1]:
-        most *= size
+    most = most_components(shape)
     if rank > most:
         raise ConfigError(f"rank: {rank} is more than a tensor of shape {shape} can carry; at most {most} are ever needed.")
 

@@ -12,7 +12,7 @@ from lightning_interp.tca.cp import CPFit, khatri_rao
 from lightning_interp.tca.ensemble import Ensemble, Progress, Request, best_of, full_size
 from lightning_interp.tca.fitting import Fitted, fit_data
 from lightning_interp.tca.models import Models, joined
-from lightning_interp.tca.source import Data, SnapshotSource, check_device
+from lightning_interp.tca.source import Data, SnapshotSource, float64_device
 
 ROUNDS = 60
 """Most times the missing entries are filled in anew for one rank."""
@@ -81,7 +81,7 @@ def fit_with_missing(
         ShapeError: The mask does not fit the tensor, or an observed entry is not finite.
         ConfigError: A slice has no observed entry, or the tensor comes as a `SnapshotSource`.
     """
-    observed = _checked(tensor, mask, check_device(device))
+    observed = _checked(tensor, mask, float64_device(device))
     several = replace(request, restarts=-(-request.restarts // CHAINS))
     firsts = [
         fit_data(

@@ -9,6 +9,7 @@ import torch
 
 from lightning_interp.core.errors import ConfigError, ShapeError
 from lightning_interp.core.shapes import Float, Float64, Tensor
+from lightning_interp.core.tca_settings import FEWEST_SNAPSHOTS, HISTORY
 from lightning_interp.tca.compress import Compressed
 from lightning_interp.tca.cp import CPFit
 from lightning_interp.tca.decompose import MAX_ITER, TOL, check_rank, checked_request, table_row
@@ -20,10 +21,9 @@ from lightning_interp.tca.models import Models, joined
 from lightning_interp.tca.prediction import SlicePredictions, loadings_of
 from lightning_interp.tca.selection import RankSelection, recommend
 from lightning_interp.tca.similarity import similarities
-from lightning_interp.tca.source import check_device
+from lightning_interp.tca.source import float64_device
 from lightning_interp.tca.streaming_basis import StreamingBasis
 
-FEWEST_SNAPSHOTS = 3
 DIRECTIONS_PER_COMPONENT, FEWEST_DIRECTIONS = 4, 32
 """Directions of stimuli and of units kept: four for each component of the largest rank, at least 32."""
 
@@ -64,14 +64,14 @@ class OnlineTCA:
         nonnegative: bool = False,
         seed: int = 0,
         device: str | torch.device = "cpu",
-        history: int = 64,
+        history: int = HISTORY,
         tol: float = TOL,
         max_iter: int = MAX_ITER,
     ) -> None:
         self._request = checked_request(ranks, restarts, nonnegative, seed, tol, max_iter)
         if isinstance(history, bool) or not isinstance(history, int) or history < FEWEST_SNAPSHOTS:
             raise ConfigError(f"history: expected {FEWEST_SNAPSHOTS} snapshots or more, got {history!r}.")
-        self._history, self._device = history, check_device(device)
+        self._history, self._device = history, float64_device(device)
         directions = max(FEWEST_DIRECTIONS, DIRECTIONS_PER_COMPONENT * max(self._request.ranks))
         self._basis = StreamingBasis(directions)
         self._predictions = SlicePredictions(nonnegative=nonnegative)

@@ -8,7 +8,9 @@ from typing import Literal, get_args
 
 import torch
 
+from lightning_interp.core.log_time import thinned
 from lightning_interp.core.shapes import Float, Float64, Int, Shaped, Tensor
+from lightning_interp.core.tca_settings import HISTORY
 from lightning_interp.tca.checks import (
     Values,
     check_activations,
@@ -18,7 +20,7 @@ from lightning_interp.tca.checks import (
     checked_labels,
     checked_steps,
 )
-from lightning_interp.tca.subset import highest_variance, log_spaced, stratified
+from lightning_interp.tca.subset import highest_variance, stratified
 
 Scale = Literal["rms", "none"]
 """``rms``: each snapshot divided by its root mean square; ``none``: values as they came."""
@@ -62,7 +64,7 @@ def preprocess(  # noqa: PLR0913 - one limit per axis, and what to choose by
     *,
     labels: Values | None = None,
     heldout: Values | None = None,
-    max_snapshots: int = 60,
+    max_snapshots: int = HISTORY,
     max_stimuli: int = 256,
     max_units: int = 512,
     scale: Scale = "rms",
@@ -110,7 +112,7 @@ def _kept(
 ) -> Preprocessed:
     """What `preprocess` does once its arguments are known to be good."""
     max_snapshots, max_stimuli, max_units = limits
-    snapshots = log_spaced(plain, max_snapshots)
+    snapshots = torch.tensor(thinned(plain, max_snapshots))
     stimuli = stratified(classes, splits, count=tensor.shape[1], most=max_stimuli)
     chosen = _selected(_selected(tensor, snapshots, axis=0), stimuli, axis=1)
     units, variance_kept = highest_variance(chosen, _divisors(_rms(chosen), scale), max_units)

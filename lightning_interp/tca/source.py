@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from lightning_interp.core.device import check_device, with_index
 from lightning_interp.core.errors import ConfigError, ShapeError
 from lightning_interp.core.shapes import Float64, Tensor
 
@@ -69,7 +70,7 @@ class Data:
     """
 
     def __init__(self, source: "Tensor | SnapshotSource", *, device: str | torch.device, nonnegative: bool = False) -> None:
-        self.device = check_device(device)
+        self.device = float64_device(device)
         self._source = _as_source(source)
         self.shape = self._source.shape
         self.dtype = self._source.dtype
@@ -164,21 +165,17 @@ def as_double_gram(matrix: Tensor, *, exact: bool) -> Float64[Tensor, "row row"]
     return gram
 
 
-def check_device(device: str | torch.device) -> torch.device:
-    """A device that is here.
+def float64_device(device: str | torch.device) -> torch.device:
+    """A device that is here and computes in float64, a GPU with its number.
 
     Raises:
         ConfigError: It is not.
     """
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as err:
-        raise ConfigError(f"device: {device!r} is not a device ({err}); use 'cpu' or 'cuda:0'.") from err
+    check_device(device, auto=False)
+    found = with_index(device)
     if found.type not in ("cpu", "cuda"):
         raise ConfigError(f"device: {device!r} is not supported (float64 is needed); use 'cpu' or 'cuda:0'.")
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device: {device!r} is not there ({torch.cuda.device_count()} GPUs visible); use 'cpu'.")
-    return torch.device("cuda", found.index or 0) if found.type == "cuda" else found
+    return found
 
 
 def _as_source(source: "Tensor | SnapshotSource") -> SnapshotSource:

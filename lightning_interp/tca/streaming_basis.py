@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lightning_interp.core.errors import ShapeError
+from lightning_interp.core.log_time import most_crowded
 from lightning_interp.core.shapes import Float, Tensor
 from lightning_interp.tca.compress import Compressed, compress, leading_eigenvectors
 from lightning_interp.tca.source import Data
@@ -57,10 +58,9 @@ class StreamingBasis:
         self._narrow()
 
     def thin(self, most: int) -> None:
-        """Drop snapshots until at most `most` are kept: each time the one whose neighbours are nearest in log(step + 1)."""
+        """Drop snapshots until at most `most` are kept, each time the most crowded one in log time."""
         while len(self.steps) > most:
-            marks = torch.log(torch.tensor(self.steps, dtype=torch.float64) + 1)
-            drop = 1 + int(torch.argmin(marks[2:] - marks[:-2]))
+            drop = most_crowded(self.steps)
             keep = [index for index in range(len(self.steps)) if index != drop]
             self.core = self.core[keep]
             self.steps = [self.steps[index] for index in keep]

@@ -1,39 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which snapshots, stimuli and units a tensor component analysis keeps; deterministic, no random numbers."""
+"""Which stimuli and units a tensor component analysis keeps; deterministic, no random numbers."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 
 from lightning_interp.core.shapes import Bool, Float, Float64, Int, Tensor
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
-_TIE = 1e-9
-
-
-def log_spaced(steps: Sequence[int], most: int) -> Int[Tensor, " kept"]:
-    """Indices of at most `most` snapshots spread evenly in log(step + 1), first and last among them.
-
-    While there are too many, the snapshot leaves whose departure opens the smallest gap in log(step + 1), the earliest of
-    several.
-
-    Args:
-        steps: Optimizer steps, strictly ascending.
-        most: At least 2.
-
-    Example:
-        >>> log_spaced([0, 1, 2, 3, 7, 15], 5).tolist()
-        [0, 1, 3, 4, 5]
-    """
-    kept = torch.arange(len(steps))
-    clock = torch.tensor(steps, dtype=torch.float64).log1p()
-    while len(kept) > most:
-        gaps = clock[2:] - clock[:-2]
-        leaving = int((gaps / _TIE).round().argmin()) + 1
-        kept = torch.cat([kept[:leaving], kept[leaving + 1 :]])
-        clock = torch.cat([clock[:leaving], clock[leaving + 1 :]])
-    return kept
 
 
 def stratified(

@@ -15,7 +15,7 @@ from lightning_interp.analysis.device import GpuMemory
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.core.records import ProbeOutputs
 from lightning_interp.dashboards.run_view import view_run
-from lightning_interp.measures import Label, Measure, WeightNorm
+from lightning_interp.measures import CyclicGroupTask, Label, Measure, WeightNorm
 from lightning_interp.store import open_run, write_manifest
 from lightning_interp.store.analysis_state import read_state
 from lightning_interp.store.layout import ANALYSIS, OBSERVATIONS, PHASES, RECORDS, SNAPSHOTS, committed_steps, step_file
@@ -268,7 +268,7 @@ def test_weights_alone_run_no_forward(prepare):
 
 def test_the_first_snapshot_costs_few_forwards_and_the_others_one_a_split(prepare):
     run = prepare(module=CountsForwards(), measures=["train_loss", "heldout_loss", "train_accuracy"])
-    analyzer = analyzer_for(run.path, run.order(packed_module=None, factory=CountsForwards))
+    analyzer = analyzer_for(run.path, run.order(packed_module=None, module=CountsForwards))
     analyzer.observe(0)
     CountsForwards.seen.clear()
     analyzer.observe(1)
@@ -278,7 +278,7 @@ def test_the_first_snapshot_costs_few_forwards_and_the_others_one_a_split(prepar
 def test_memory_running_out_moves_the_analysis_to_the_cpu(prepare):
     run = prepare(module=RunsOutOnce(), measures=["train_loss"])
     RunsOutOnce.left.append("no memory left")
-    done = analyzed(run, packed_module=None, factory=RunsOutOnce)
+    done = analyzed(run, packed_module=None, module=RunsOutOnce)
     assert done.records("train_loss")[0].tolist() == [0, 1, 2, 5]
     assert any("out of memory on cpu at step 0; the analysis moved to the CPU" in n for n in done.analysis["notices"])
 
@@ -289,13 +289,13 @@ def test_memory_that_ran_out_is_given_back_before_the_cpu_goes_on(prepare, monke
     released = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: released.append(True))
     RunsOutOnce.left.append("no memory left")
-    analyzed(run, packed_module=None, factory=RunsOutOnce)
+    analyzed(run, packed_module=None, module=RunsOutOnce)
     assert released == [True]
 
 
 def test_memory_that_runs_out_for_activations_alone_moves_the_analysis_too(prepare):
     run = prepare(module=RunsOutOnce(), measures=["weight_norm"])
-    analyzer = analyzer_for(run.path, run.order(packed_module=None, factory=RunsOutOnce))
+    analyzer = analyzer_for(run.path, run.order(packed_module=None, module=RunsOutOnce))
     analyzer.observe(0)
     RunsOutOnce.left.append("no memory left")  # no measure asks for outputs: the activations to keep do
     analyzer.observe(1)
@@ -343,7 +343,7 @@ def test_a_probe_that_must_stay_whole_is_not_cut(prepare, monkeypatch):
     from lightning_interp.analysis import probe_budget
 
     monkeypatch.setattr(probe_budget, "PROBE_SECONDS", 1e-9)
-    assert analyzed(prepare(), whole_probe=True).analysis["probe_cut"] == {}
+    assert analyzed(prepare(), task=CyclicGroupTask(7, "add")).analysis["probe_cut"] == {}
 
 
 def test_a_resumed_analyzer_cuts_the_probe_as_before(prepare, monkeypatch):

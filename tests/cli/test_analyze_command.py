@@ -13,7 +13,7 @@ from lightning_interp.config.monitor_config import MonitorConfig, resolve
 from lightning_interp.config.run_directory import new_manifest
 from lightning_interp.core import errors
 from lightning_interp.core.records import Probe, ProbeSplit, Snapshot
-from lightning_interp.store import analyzer_lock, write_manifest, write_probe, write_snapshot
+from lightning_interp.store import analyzer_lock, open_run, write_manifest, write_probe, write_snapshot
 from lightning_interp.store.layout import SNAPSHOTS
 
 BUILD = "from torch import nn\n\n\ndef build():\n    return nn.Linear(3, 2)\n"
@@ -23,7 +23,7 @@ BUILD = "from torch import nn\n\n\ndef build():\n    return nn.Linear(3, 2)\n"
 def run_dir(tmp_path, monkeypatch):
     """A run of three snapshots, with its module's factory in the working directory."""
     module, path = nn.Linear(3, 2), tmp_path / "run"
-    config = MonitorConfig(measures=["train_loss", "weight_norm"])
+    config = MonitorConfig.of(measures=["train_loss", "weight_norm"])
     (path / SNAPSHOTS).mkdir(parents=True)
     write_manifest(path, new_manifest(config, resolve(config, module), module))
     write_probe(path, Probe(ProbeSplit(((torch.ones(4, 3), torch.tensor([0, 1, 0, 1])),), tuple(range(4)))))
@@ -65,6 +65,11 @@ def test_analyze_refuses_bad_arguments_and_leaves_the_directory_alone(run_dir, c
     assert main(["analyze", str(run_dir), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+
+
+def test_analyze_finds_a_measure_inside_a_class_by_its_name(run_dir, capsys):
+    assert analyze(run_dir, "--measures", "nested_measure:Box.Inner") == 0, capsys.readouterr().err
+    assert [record.values["inner"] for record in open_run(run_dir).all_records] == [0.0, 1.0, 2.0]
 
 
 def test_analyze_refuses_a_folder_that_is_no_run(tmp_path, capsys):

@@ -25,8 +25,8 @@ def no_probe() -> str:
 
 def test_resolve_selects_parameters_layers_and_matrices():
     found = resolve(MonitorConfig(), NET)
-    assert found.parameters == ("0.weight", "0.bias", "2.weight", "2.bias")
-    assert found.layers == ("1",)
+    assert found.request.parameters == ("0.weight", "0.bias", "2.weight", "2.bias")
+    assert found.request.layers == ("1",)
     assert found.matrices == ("0.weight", "2.weight")
     assert {"train_loss", "weight_norm"} <= set(found.names)
 
@@ -45,13 +45,13 @@ def test_resolve_refuses_a_measure_that_looks_ahead_and_says_what_to_do():
 
 
 def test_resolve_leaves_buffers_out_of_the_parameters():
-    assert resolve(MonitorConfig(), nn.Sequential(nn.BatchNorm1d(2))).parameters == ("0.weight", "0.bias")
+    assert resolve(MonitorConfig(), nn.Sequential(nn.BatchNorm1d(2))).request.parameters == ("0.weight", "0.bias")
 
 
 def test_resolve_counts_tied_parameters_once():
     net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
     net[1].weight = net[0].weight
-    assert resolve(MonitorConfig(), net).parameters == ("0.weight",)
+    assert resolve(MonitorConfig(), net).request.parameters == ("0.weight",)
 
 
 def test_resolve_notes_a_module_without_layers():
@@ -98,7 +98,7 @@ def test_resolve_changes_nothing_in_the_module():
 )
 def test_resolve_names_the_argument_it_cannot_honour(arguments, message):
     with pytest.raises(ConfigError, match=message):
-        resolve(MonitorConfig(**arguments), NET)
+        resolve(MonitorConfig.of(**arguments), NET)
 
 
 def test_resolve_refuses_tensors_that_cannot_be_captured():
@@ -108,36 +108,36 @@ def test_resolve_refuses_tensors_that_cannot_be_captured():
 
 def test_resolve_reads_a_probe_from_a_run_directory(tmp_path):
     write_probe(tmp_path, PROBE)
-    assert resolve(MonitorConfig(probe=str(tmp_path)), NET).probe.train.batches[0].item() == 1.0
+    assert resolve(MonitorConfig.of(probe=str(tmp_path)), NET).request.probe.train.batches[0].item() == 1.0
 
 
 def test_resolve_takes_a_probe_or_a_function_that_makes_one():
-    assert resolve(MonitorConfig(probe=PROBE), NET).probe is PROBE
-    assert resolve(MonitorConfig(probe=lambda: PROBE), NET).probe is PROBE
+    assert resolve(MonitorConfig.of(probe=PROBE), NET).request.probe is PROBE
+    assert resolve(MonitorConfig.of(probe=lambda: PROBE), NET).request.probe is PROBE
 
 
 def test_resolve_leaves_components_out_unless_asked_for():
-    assert resolve(MonitorConfig(), NET).tca is None
-    assert resolve(MonitorConfig(tca=False), NET).tca is None
+    assert resolve(MonitorConfig(), NET).request.tca is None
+    assert resolve(MonitorConfig.of(tca=False), NET).request.tca is None
 
 
 def test_resolve_names_the_layers_and_ranks_of_components():
-    found = resolve(MonitorConfig(layers="*", tca=TCA(layers=["1", "re:[12]"], ranks="2:4")), NET).tca
+    found = resolve(MonitorConfig.of(layers="*", tca=TCA(layers=["1", "re:[12]"], ranks="2:4")), NET).request.tca
     assert (found.layers, found.ranks) == (("1", "2"), (2, 3, 4))
 
 
 def test_resolve_takes_true_for_components_of_every_watched_layer():
-    found = resolve(MonitorConfig(layers="*", tca=True), NET)
-    assert found.tca == TCA(layers=("0", "1", "2"), ranks=tuple(range(1, 9)))
+    found = resolve(MonitorConfig.of(layers="*", tca=True), NET)
+    assert found.request.tca == TCA(layers=("0", "1", "2"), ranks=tuple(range(1, 9)))
 
 
 def test_resolve_refuses_components_where_no_layer_is_watched():
     with pytest.raises(ConfigError, match=r"tca\.layers: this run watches no activation layer"):
-        resolve(MonitorConfig(tca=True), nn.Linear(2, 2))
+        resolve(MonitorConfig.of(tca=True), nn.Linear(2, 2))
 
 
 def test_resolve_names_components_for_loggers_and_says_so():
-    found = resolve(MonitorConfig(tca=TCA(ranks=(1, 3))), NET)
+    found = resolve(MonitorConfig.of(tca=TCA(ranks=(1, 3))), NET)
     assert found.names[-3:] == ("component/1/0", "component/1/1", "component/1/2")
     assert any("loggers get the first 3 of each layer as interp/component/<layer>/<number>" in n for n in found.notes)
 
@@ -145,7 +145,7 @@ def test_resolve_names_components_for_loggers_and_says_so():
 def test_resolve_keeps_rows_with_components_under_forty_names():
     task = CyclicGroupTask(5, "add")
     net = nn.Sequential(nn.Embedding(6, 3), nn.ReLU(), nn.GELU(), nn.Tanh(), nn.Linear(3, 5))
-    names = resolve(MonitorConfig(task=task, tca=True), net).names
+    names = resolve(MonitorConfig.of(task=task, tca=True), net).names
     shown = [name for name in names if name.startswith("component/")]
     assert shown and len(shown) % 3 == 0, "each of the three layers has as many"
     assert len(names) + 5 <= 40  # three intensities, phase and step come on top
@@ -153,13 +153,13 @@ def test_resolve_keeps_rows_with_components_under_forty_names():
 
 def test_make_schedule_prefers_what_the_user_gave():
     mine = EveryNSteps(3)
-    assert make_schedule(MonitorConfig(schedule=mine), 100) is mine
-    assert make_schedule(MonitorConfig(every_n_steps=7), 100).n_steps == 7
+    assert make_schedule(MonitorConfig.of(schedule=mine), 100) is mine
+    assert make_schedule(MonitorConfig.of(every_n_steps=7), 100).n_steps == 7
     assert make_schedule(MonitorConfig(), 100).max_steps == 100
 
 
 def test_plain_configuration_is_json():
-    config = MonitorConfig(
+    config = MonitorConfig.of(
         dirpath=Path("runs"),
         schedule=EveryNSteps(5),
         layers=["net.*", nn.ReLU],

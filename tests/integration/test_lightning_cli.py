@@ -70,18 +70,18 @@ def test_yaml_configures_the_monitor(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
     cli = LightningCLI(Classifier, args=["--config", str(tmp_path / "config.yaml")], run=False, save_config_callback=None)
     (monitor,) = [callback for callback in cli.trainer.callbacks if type(callback).__name__ == "InterpMonitor"]
-    config = monitor.config
-    assert config.task == CyclicGroupTask(13, "add")
-    assert config.tca == TCA(layers=["net.*"], ranks="1:4", every=5)
+    config, request = monitor.config, monitor.config.request
+    assert request.task == CyclicGroupTask(13, "add")
+    assert request.tca == TCA(layers=["net.*"], ranks="1:4", every=5)
     assert isinstance(config.schedule, EveryNSteps) and config.schedule.n_steps == 5
-    assert (config.parameters, config.layers, config.measures) == (["net.*"], "type:ReLU", ["train_loss", "weight_norm"])
-    assert (config.probe, config.probe_step, config.module) == (
+    assert (request.parameters, request.layers, request.measures) == (["net.*"], "type:ReLU", ["train_loss", "weight_norm"])
+    assert (request.probe, request.probe_step, request.module) == (
         "some/run",
         "small_training:fit",
         "small_training:Classifier",
     )
-    assert (config.device, config.close_timeout, config.save_probe, config.report) == ("cpu", 5.0, False, False)
-    assert config.strict
+    assert (request.device, config.close_timeout, config.save_probe, config.report) == ("cpu", 5.0, False, False)
+    assert request.strict
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -93,7 +93,7 @@ def test_yaml_asks_for_components_in_short(tmp_path: Path, text: str, expected: 
     (tmp_path / "config.yaml").write_text(f"{CONFIG[:before]}        tca: {text}\n{CONFIG[after:]}")
     cli = LightningCLI(Classifier, args=["--config", str(tmp_path / "config.yaml")], run=False, save_config_callback=None)
     (monitor,) = [callback for callback in cli.trainer.callbacks if type(callback).__name__ == "InterpMonitor"]
-    assert monitor.config.tca == expected
+    assert monitor.config.request.tca == expected
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -135,3 +135,10 @@ def test_trainer_of_the_other_namespace_takes_the_callback(tmp_path: Path) -> No
     assert run.steps == [0, 3, 6, 9]
     assert [record.step for record in run.all_records] == run.steps
     assert "interp/heldout_loss" in trainer.callback_metrics
+
+
+def test_a_measure_inside_a_class_is_found_by_its_name(tmp_path: Path) -> None:
+    monitor = Monitor(tmp_path / "run", every_n_steps=1, measures="nested_measure:Box.Inner", close_timeout=100.0)
+    with monitor.watch(network()):
+        monitor.step(1)
+    assert [record.values["inner"] for record in open_run(tmp_path / "run").all_records] == [0.0, 1.0]

@@ -6,7 +6,7 @@ import torch
 
 from lightning_interp.core.errors import ConfigError, ShapeError
 from lightning_interp.tca import SnapshotSource, fit_cp, source
-from lightning_interp.tca.source import Data, as_double_gram, check_device, squared_norm
+from lightning_interp.tca.source import Data, as_double_gram, float64_device, squared_norm
 
 
 def uniform(*shape, seed=0, dtype=torch.float64):
@@ -144,15 +144,15 @@ def test_data_refuses_what_is_no_tensor_and_says_what_came(given):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the device is there")
 @pytest.mark.parametrize("device", ["cuda", "cuda:0"])
-def test_check_device_refuses_a_gpu_that_is_not_there(device):
+def test_float64_device_refuses_a_gpu_that_is_not_there(device):
     with pytest.raises(ConfigError, match=rf"device: '{device}' is not there \(0 GPUs visible\)"):
-        check_device(device)
+        float64_device(device)
 
 
 @pytest.mark.parametrize("device", ["foo", "cpu:x"])
-def test_check_device_refuses_what_is_no_device(device):
+def test_float64_device_refuses_what_is_no_device(device):
     with pytest.raises(ConfigError, match="device: "):
-        check_device(device)
+        float64_device(device)
 
 
 @pytest.mark.parametrize("device", ["meta", "mps"])
@@ -161,8 +161,8 @@ def test_fit_cp_refuses_devices_that_cannot_compute_here(device):
         fit_cp(uniform(4, 5, 6), 1, device=device)
 
 
-def test_check_device_takes_a_device():
-    assert check_device(torch.device("cpu")) == check_device("cpu") == torch.device("cpu")
+def test_float64_device_takes_a_device():
+    assert float64_device(torch.device("cpu")) == float64_device("cpu") == torch.device("cpu")
 
 
 class Faulty:

@@ -4,31 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_interp.tca.subset import highest_variance, log_spaced, stratified
-
-distinct_steps = st.lists(st.integers(0, 10**6), min_size=2, max_size=40, unique=True).map(sorted)
-
-
-@given(distinct_steps, st.integers(2, 45))
-def test_log_spaced_keeps_exactly_as_many_as_it_may_and_both_ends(steps, most):
-    kept = log_spaced(steps, most).tolist()
-    assert len(kept) == min(most, len(steps))
-    assert kept == sorted(set(kept)) and kept[0] == 0 and kept[-1] == len(steps) - 1
-
-
-def test_log_spaced_of_even_steps_keeps_the_early_ones():
-    steps = list(range(0, 10_001, 100))
-    kept = [steps[i] for i in log_spaced(steps, 10).tolist()]
-    gaps = torch.tensor(kept[1:], dtype=torch.float64).log1p().diff()
-    # 101 even steps have gaps of up to ln 2 in log(step) from 100 on; nine kept ones need (ln 10001 - ln 101) / 8 = 0.57
-    # each. A gap doubles only while it is among the smallest, so that none ends up three times another.
-    assert kept[:2] == [0, 100]
-    assert gaps.max() < 3 * gaps.min()
-
-
-def test_log_spaced_thins_powers_of_two_evenly():
-    steps = [2**k - 1 for k in range(9)]
-    assert [steps[i] for i in log_spaced(steps, 5).tolist()] == [0, 3, 15, 63, 255]
+from lightning_interp.tca.subset import highest_variance, stratified
 
 
 def test_stratified_shares_places_in_proportion_to_split_then_class():

@@ -16,8 +16,7 @@ import cloudpickle
 
 from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.imports import folders_needed
-from lightning_interp.core.records import Probe
-from lightning_interp.core.tca_settings import TCA
+from lightning_interp.core.request import AnalysisRequest
 
 Kind = Literal["quarantine", "start", "probe", "finish"]
 HANG_LIMIT_S = 120.0
@@ -57,17 +56,10 @@ class StartOrder:
     """Everything the analyzer cannot read from the run directory.
 
     Attributes:
-        packed_module: Module without its weights, None where it could not be packed.
-        factory: The user's `module=` argument, a callable or ``pkg.mod:name``; used where there is no packed module.
+        request: What is asked, resolved; its probe only if that is kept out of the run directory.
+        packed_module: Module without its weights, or None if it cannot be packed; the request's factory is used then.
         without_replica: Why only weights are measured, empty where a replica is possible.
-        measures: Measure objects.
-        probe_step: The user's way to outputs.
-        probe: The probe where it is kept out of the run directory.
-        device: Device to analyze on, or "auto".
         training_device: Device the training uses.
-        whole_probe: Never cut the probe.
-        strict: Let a failing measure end the analysis.
-        tca: Tensor component analysis with its layers named, None where there is none.
         sys_path: Import path of the training process.
         quarantine: What is left out; None, as for an analysis started by hand, tries again what was left out before.
         start_id: Tells the analyzers of this start from those of others.
@@ -75,17 +67,10 @@ class StartOrder:
         orphan_grace_s: Seconds an analyzer may outlive its training without having been told to finish.
     """
 
-    packed_module: bytes | None
-    factory: Any
-    without_replica: str
-    measures: tuple[Any, ...]
-    probe_step: Any
-    probe: Probe | None
-    device: str
-    training_device: str
-    whole_probe: bool
-    strict: bool
-    tca: TCA | None = None
+    request: AnalysisRequest
+    packed_module: bytes | None = None
+    without_replica: str = ""
+    training_device: str = "cpu"
     sys_path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
     quarantine: Quarantine | None = None
     start_id: str = field(default_factory=lambda: os.urandom(8).hex())  # moves no random stream of the training

@@ -41,7 +41,7 @@ class ProcessEngine(Engine):
         self._run_dir, self._start_id = run_dir, order.start_id
         self._attempt = read_manifest(run_dir).attempt
         self._letters = [encode_start(order)]  # what a second process would have to be sent
-        self._may_restart = not order.strict
+        self._may_restart = not order.request.strict
         self._restarted = False
         self._finishing = False
         self._paused_at = math.inf

@@ -6,11 +6,9 @@ import pytest
 
 from lightning_interp.analysis.worker.pipe import StartOrder, decode, encode, encode_start, read_frame
 from lightning_interp.core.errors import ProbeError
+from lightning_interp.core.request import AnalysisRequest
 
-ORDER = StartOrder(
-    packed_module=b"module", factory=None, without_replica="", measures=(), probe_step=lambda module, batch: 3,
-    probe=None, device="cpu", training_device="cpu", whole_probe=False, strict=False,
-)  # fmt: skip
+ORDER = StartOrder(AnalysisRequest(measures=(), probe_step=lambda module, batch: 3), packed_module=b"module")
 
 
 def test_frames_round_trip():
@@ -26,7 +24,7 @@ def test_encode_start_sends_the_import_path_ahead_of_what_needs_it():
     head, body = read_frame(stream)
     assert (head["sys_path"], body) == (list(ORDER.sys_path), b"")
     order = decode(read_frame(stream)[1])
-    assert (order.packed_module, order.probe_step(None, None)) == (b"module", 3)
+    assert (order.packed_module, order.request.probe_step(None, None)) == (b"module", 3)
 
 
 @pytest.mark.parametrize("keep", [3, -1], ids=["in the header", "in the body"])

@@ -19,6 +19,7 @@ from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.analysis.worker.exit_causes import exit_of
 from lightning_interp.analysis.worker.pipe import Quarantine, encode_start
 from lightning_interp.analysis.worker.process_engine import ProcessEngine
+from lightning_interp.core.request import with_options
 from lightning_interp.store import open_run, write_manifest
 from lightning_interp.store.analysis_state import AnalysisState, read_state
 from lightning_interp.store.layout import RECORDS
@@ -146,7 +147,7 @@ def test_a_killed_analyzer_is_started_again_without_the_step_it_observed(prepare
     assert done.analysis["notices"].count(f"step 2 is left out: {why}") == 1
     assert (done.analysis["stage"], done.analysis["observing"]) == ("finished", None)
     # Live analyzers leave it out from now on; one that is started by hand tries it again.
-    live = replace(order, measures=(deadly.Deadly("dies"),), quarantine=Quarantine())
+    live = with_options(order, {"measures": (deadly.Deadly("dies"),), "quarantine": Quarantine()})
     assert analyzer_for(run.path, live).pending() == []
     by_hand = analyzer_for(run.path, replace(live, quarantine=None))
     assert by_hand.pending() == [2]
