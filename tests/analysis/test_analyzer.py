@@ -179,7 +179,7 @@ def test_measures_of_history_see_what_those_before_them_gave_whatever_they_cost(
         name, names, needs, cost = "doubled", ("doubled",), frozenset({"history"}), "free"
 
         def __call__(self, observation):
-            return {"doubled": 2 * observation.present["first"]}
+            return {"doubled": 2 * observation.current_values["first"]}
 
     class First(Doubled):
         """The step, at a high price."""

@@ -40,7 +40,7 @@ class FromTheEnd(HeldoutLoss):
 
 def test_resolve_refuses_a_measure_that_looks_ahead_and_says_what_to_do():
     with pytest.raises(ConfigError, match=r"from_the_end looks at later .*analyze RUN_DIR --measures .*:FromTheEnd`"):
-        resolve(MonitorConfig(measures=[FromTheEnd]), NET)
+        resolve(MonitorConfig.of(measures=[FromTheEnd]), NET)
     assert resolve_measures([FromTheEnd])[0].name == "from_the_end", "afterwards it is welcome"
 
 

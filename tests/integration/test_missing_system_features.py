@@ -74,7 +74,7 @@ def steps_of(run_dir: Path) -> list[int]:
 def test_the_lesser_system_hides_from_the_package_what_windows_lacks(folder):
     names = [name for name in vars(features) if name.isupper()]
     show = f"print([getattr(features, name) for name in {names!r}], features.signals('SIGHUP'))"
-    done = run_lesser(folder, "-c", f"from lightning_interp import system_features as features; {show}")
+    done = run_lesser(folder, "-c", f"from lightning_interp.core import system_features as features; {show}")
     there = [None if name == "OWN_GROUP" else False for name in names]
     assert (done.stdout, len(names)) == (f"{there} ()\n", 8)
 
