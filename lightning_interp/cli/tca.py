@@ -13,6 +13,7 @@ from lightning_interp.cli.plain_json import print_json
 from lightning_interp.cli.tca_arguments import at_least, parse_ranks
 from lightning_interp.core.console import one_line
 from lightning_interp.core.errors import ConfigError, InterpError, RunError, ShapeError
+from lightning_interp.core.tca_settings import COMPARED_RANKS, RESTARTS
 
 if TYPE_CHECKING:
     from lightning_interp.posthoc.component_findings import LayerComponents
@@ -51,12 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ranks",
         type=parse_ranks,
-        default=tuple(range(1, 13)),
+        default=COMPARED_RANKS,
         metavar="R",
         help="numbers of components to compare: 1:12 (12 included), 1,2,4 or 3 (default: 1:12)",
     )
     parser.add_argument(
-        "--restarts", type=at_least(1), default=10, metavar="N", help="random starts of each rank (default: 10)"
+        "--restarts", type=at_least(1), default=RESTARTS, metavar="N", help="random starts of each rank (default: 10)"
     )
     parser.add_argument(
         "--nonnegative",

@@ -14,6 +14,8 @@ PREFIX = "component/"
 """Record names of components are ``component/<layer>/<id>``."""
 MOST_LOGGED = 24
 """Most components whose loadings go to loggers; the others stay in the run directory."""
+COMPARED_RANKS, RESTARTS = tuple(range(1, 13)), 10
+"""Ranks that are compared afterwards, and random starts of each, if nothing else is asked for."""
 FEWEST_SNAPSHOTS = 3
 """Fewer than these have no courses, and so no components."""
 HISTORY = 64

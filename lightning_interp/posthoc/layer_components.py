@@ -9,7 +9,7 @@ import torch
 
 from lightning_interp.core.errors import ConfigError, InterpError
 from lightning_interp.core.shapes import Float, Tensor
-from lightning_interp.core.tca_settings import FEWEST_SNAPSHOTS, most_components
+from lightning_interp.core.tca_settings import COMPARED_RANKS, FEWEST_SNAPSHOTS, RESTARTS, most_components
 from lightning_interp.posthoc.component_findings import LayerComponents
 from lightning_interp.posthoc.stimuli import Stimuli, stimuli_of
 from lightning_interp.store.run import Run
@@ -37,19 +37,21 @@ class Options:
         device: Where to compute.
     """
 
-    ranks: tuple[int, ...]
-    restarts: int
-    nonnegative: bool | None
-    seed: int
-    device: str
+    ranks: tuple[int, ...] = COMPARED_RANKS
+    restarts: int = RESTARTS
+    nonnegative: bool | None = None
+    seed: int = 0
+    device: str = "cpu"
 
 
 Report = Callable[[str, int, int], None]
 """Takes what is being done, the units of work done and those to do."""
 
 
-def analyze_layer(run: Run, layer: str, options: Options, *, on_progress: Report) -> LayerComponents:
-    """Analyze the stored activations of one layer.
+def analyze_layer(
+    run: Run, layer: str, options: Options = Options(), *, on_progress: Report = lambda *_: None
+) -> LayerComponents:
+    """Analyze the stored activations of one layer: what `lightning-interp tca` does.
 
     Args:
         run: Run directory.

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from lightning_interp import open_run
 from lightning_interp.cli import picture
 from lightning_interp.cli.main import main
 from lightning_interp.cli.tca_arguments import parse_ranks
@@ -315,3 +316,9 @@ def test_stimuli_of_other_targets_have_no_classes(run_dir, batch):
 def test_stimuli_of_another_number_are_not_known(run_dir):
     found = stimuli_of(open_run(run_dir), TRAIN + HELDOUT + 1)
     assert (found.labels, found.heldout) == (None, None)
+
+
+def test_the_call_from_python_finds_what_the_command_prints(run_dir, capsys):
+    assert main(["tca", str(run_dir), "--layer", "mlp.act", "--json"]) == 0
+    (printed,) = json.loads(capsys.readouterr().out)["layers"]
+    assert layer_components.analyze_layer(open_run(run_dir), "mlp.act").content == printed
