@@ -319,6 +319,6 @@ def test_stimuli_of_another_number_are_not_known(run_dir):
 
 
 def test_the_call_from_python_finds_what_the_command_prints(run_dir, capsys):
-    assert main(["tca", str(run_dir), "--layer", "mlp.act", "--json"]) == 0
-    (printed,) = json.loads(capsys.readouterr().out)["layers"]
-    assert layer_components.analyze_layer(open_run(run_dir), "mlp.act").content == printed
+    printed, _ = tca_json(capsys, run_dir, "--layer", "mlp.act", "--ranks", "1:3")
+    asked = layer_components.Options(ranks=(1, 2, 3), restarts=2)
+    assert layer_components.analyze_layer(open_run(run_dir), "mlp.act", asked).content == printed["layers"][0]
