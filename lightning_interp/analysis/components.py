@@ -52,14 +52,7 @@ class ComponentTracker:
         }
 
     def loadings(self, step: int, activations: Mapping[str, Float[Tensor, "stimulus unit"]]) -> dict[str, float]:
-        """Record values of one snapshot: its loading on each component of the latest fit, which has not seen it.
-
-        None of a step that a fit has seen: the value recorded when it was observed first is the one that stands.
-
-        Args:
-            step: Optimizer step of the snapshot.
-            activations: Stored activations by layer.
-        """
+        """Record values of one snapshot: its loading on each component of the latest fit, which has not seen it."""
         values: dict[str, float] = {}
         for layer in self._ready():
             if layer.layer in activations and step > layer.last_step:

@@ -26,12 +26,7 @@ _COSTS = {
 
 
 def page(summary: RunSummary, problem: str = "") -> Group:
-    """The whole status, to be printed.
-
-    Args:
-        summary: The run.
-        problem: Why the run cannot be read now, where it cannot.
-    """
+    """The whole status, to be printed; above it, if the run cannot be read now, why."""
     parts: list[RenderableType] = [
         *([cell(problem, "bold red")] if problem else []),
         cell(summary.run, "bold"),

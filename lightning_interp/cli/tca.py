@@ -78,12 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command.
-
-    Returns:
-        0 done, also where some layers had to be left out; 1 or 2 if none could be analyzed. Errors of the whole run are
-        turned into exit codes by the program.
-    """
+    """Carry out the command; 0 also if some layers had to be left out, 1 or 2 if none could be analyzed."""
     from lightning_interp.cli.picture import check_figure
     from lightning_interp.cli.tca_figure import draw
     from lightning_interp.store.run import open_run

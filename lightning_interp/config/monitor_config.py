@@ -148,10 +148,6 @@ def tca_settings(tca: TCA | bool | None) -> TCA | None:
 def resolve_tca(settings: TCA | None, layers: Sequence[str]) -> TCA | None:
     """The settings with the names of their layers.
 
-    Args:
-        settings: From `tca_settings`.
-        layers: Activation layers the run watches.
-
     Raises:
         ConfigError: No layer is watched, or a pattern matches none that is.
     """

@@ -190,13 +190,7 @@ def features(steps: Sequence[int], rows: Sequence[Mapping[str, float]]) -> tuple
 
 
 def latent_states(steps: Sequence[int], rows: Sequence[Mapping[str, float]], model: StateModel) -> LatentStates:
-    """States of a finished run.
-
-    Args:
-        steps: Optimizer steps, increasing.
-        rows: Numbers by record name at each.
-        model: The fitted model.
-    """
+    """States of a finished run; steps and rows as for `features`."""
     kept, raw = features(steps, rows)
     points = model.standardised(raw)
     path = model.hmm.most_likely_path(points) if len(points) else np.empty(0, dtype=np.int64)

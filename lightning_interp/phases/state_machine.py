@@ -63,11 +63,7 @@ class PhaseMachine:
         return self.phases[-1].start if self.phases else self._observed.clock.first or 0
 
     def update(self) -> int:
-        """Follow transitions until none applies.
-
-        Returns:
-            Number of phases begun.
-        """
+        """Follow transitions until none applies; returns the number of phases begun."""
         before = len(self.phases)
         while self._transitions[self.current]():
             pass

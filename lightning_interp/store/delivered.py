@@ -109,13 +109,7 @@ def read_delivered(run_dir: Path) -> Delivered | None:
 
 
 def late_steps(run_dir: Path, target: WandbTarget, records: Sequence[Record]) -> list[int]:
-    """Steps whose records a W&B run has not got: later than its latest row, or written since it was last supplied.
-
-    Args:
-        run_dir: Run directory.
-        target: The W&B run.
-        records: Records that stand.
-    """
+    """Steps whose records a W&B run has not got: later than its latest row, or written since it was last supplied."""
     # A start of the training notes 0 before it has read anything: then the step alone decides.
     lines = read_lines(run_dir / RECORDS, target.read_bytes)[0] if target.read_bytes else []
     written = {line["step"] for line in lines}

@@ -65,12 +65,7 @@ class _Layout:
 
 
 def comparison_figure(runs: Sequence[RunCurves], *, title: str) -> go.Figure:
-    """As `runs_figure`, to stand alone.
-
-    Args:
-        runs: Two or more.
-        title: Plain text; it is escaped.
-    """
+    """As `runs_figure`, to stand alone."""
     return stand_alone(runs_figure(runs), title=title)
 
 

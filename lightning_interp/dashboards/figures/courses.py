@@ -22,13 +22,7 @@ MOST_ROWS = 12
 
 
 def courses_figure(run: RunView, series: Series, names: Sequence[str]) -> go.Figure:
-    """One row a record, under a heading with its unit.
-
-    Args:
-        run: Its phases are shaded.
-        series: Where the records are: the run's scalars, or what its training was set to.
-        names: Records to draw, those that are there; at most `MOST_ROWS` of them.
-    """
+    """One row a record of `series`, at most `MOST_ROWS` of `names`, under a heading with its unit; phases are the run's."""
     shown = drawn(series, names)
     labels = [label_for(name, run.labels) for name in shown]
     plot = len(shown) * ROW_PX + (len(shown) - 1) * GAP_PX

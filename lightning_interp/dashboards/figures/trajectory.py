@@ -17,13 +17,9 @@ _HEIGHT = 460
 
 
 def principal_plane(sketches: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coordinates on the first two principal components.
+    """Coordinates [step, 2] of sketches [step, entry] on their first two principal components, in the unit of the weights.
 
-    Args:
-        sketches: [step, entry].
-
-    Returns:
-        Coordinates [step, 2] in the unit of the weights, and the share of the variance of each of the two.
+    The second result is the share of the variance of each of the two.
     """
     centered = sketches - sketches.mean(axis=0)
     left, singular, _ = np.linalg.svd(centered, full_matrices=False)

@@ -22,13 +22,7 @@ Children = list[Any]
 
 
 def heads(looks: Sequence[Look], settings: Settings, *, now: float) -> Children:
-    """One article for each run.
-
-    Args:
-        looks: The runs in view.
-        settings: The scale of the strips is that of the figures' time axes.
-        now: Seconds since 1970.
-    """
+    """One article for each run; the scale of its strip is that of the figures' time axes. `now` is in seconds since 1970."""
     return [_head(look, settings, now) for look in looks]
 
 

@@ -43,11 +43,7 @@ def index_page() -> str:
 
 
 def page(interval_s: float) -> html.Div:
-    """Everything that is on the page for good.
-
-    Args:
-        interval_s: Seconds from one look at the runs to the next.
-    """
+    """Everything that stays on the page, which looks at the runs every `interval_s` seconds."""
     return html.Div(
         [
             html.Header([html.H1("Training runs"), _controls()], className="top"),

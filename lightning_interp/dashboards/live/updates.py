@@ -48,23 +48,14 @@ class PageUpdate:
 
 
 class Updates:
-    """Answers browsers.
-
-    Args:
-        runs: The runs there are.
-    """
+    """Answers browsers."""
 
     def __init__(self, runs: KnownRuns) -> None:
         self._runs = runs
         self._drawings = Drawings()
 
     def since(self, shown: Mapping[str, Any] | None, settings: Settings) -> PageUpdate:
-        """What has changed since a browser was sent what it shows.
-
-        Args:
-            shown: What the browser says it shows; None for a new page.
-            settings: What its reader chose.
-        """
+        """What has changed since a browser was sent what it says it shows (None for a new page)."""
         had = shown if isinstance(shown, dict) else {}
         known = self._runs.all()
         picked = _picked(known, settings, self._runs.named)
