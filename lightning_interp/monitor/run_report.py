@@ -10,7 +10,7 @@ REPORT_SWITCH = "LIGHTNING_INTERP_REPORT"
 
 
 def write_run_report(run_dir: Path, *, partial: bool, strict: bool) -> Path | None:
-    """Write the report of a run and say where it is; a `partial` one says that there is more to come. `strict`: raise, do not warn.
+    """Write the report of a run and say where it is, and if it is `partial` how to renew it; `strict` raises errors.
 
     Returns:
         The report, None where it could not be written.
