@@ -56,7 +56,7 @@ class ComponentTracker:
         values: dict[str, float] = {}
         for layer in self._ready():
             if layer.layer in activations and step > layer.last_step:
-                found = self._guarded(layer, partial(_loadings, activations=activations[layer.layer])) or {}
+                found = self._guarded(layer, partial(FollowedLayer.loadings, activations=activations[layer.layer])) or {}
                 values |= {component_name(layer.layer, k): value for k, value in found.items() if math.isfinite(value)}
         return values
 
@@ -99,7 +99,3 @@ class ComponentTracker:
             self._notice(f"components of {layer.layer} failed, the analysis goes on without: {type(err).__name__}: {err}")
             self._layers.pop(layer.layer, None)
             return None
-
-
-def _loadings(layer: FollowedLayer, activations: Float[Tensor, "stimulus unit"]) -> dict[int, float]:
-    return layer.loadings(activations)

@@ -128,6 +128,10 @@ class Timeline:
         step = self.evidence.get("grokking_step")
         return step if isinstance(step, int) else None
 
+    def phase_at(self, step: int) -> str | None:
+        """Name of the phase at an optimizer step, None before the first."""
+        return next((phase.name for phase in reversed(self.phases) if phase.start <= step), None)
+
     def intensity(self, name: str, step: int) -> float:
         """A process's intensity at an optimizer step, in [0, 1]; NaN before the first one and for a name that has none."""
         points = self.intensities.get(name, ())

@@ -13,7 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from lightning_interp.core.timeline import Phase
+from lightning_interp.core.timeline import LossStage, Phase
 from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.theme import BAND, MARK, phase_color
 
@@ -131,8 +131,8 @@ def mark_intervals(figure: go.Figure, phases: Sequence[Phase], axis: TimeAxis) -
     figure.layout.meta = {**(figure.layout.meta or {}), "intervals": bool(bars)}
 
 
-def last_of(phase: Phase, axis: TimeAxis) -> int:
-    """Last step of a phase that is drawn."""
+def last_of(phase: Phase | LossStage, axis: TimeAxis) -> int:
+    """Last step of a phase or stage that is drawn."""
     return max(axis.last if phase.end is None else phase.end, phase.start)
 
 

@@ -33,7 +33,9 @@ def row_of(record: Record, timeline: Timeline, names: Sequence[str]) -> Row:
     """The row of a record, with the phases known now; a value outside `names` stays in the run directory."""
     metrics = {logged_name(name): record.values.get(name, math.nan) for name in names}
     metrics |= {key: timeline.intensity(name, record.step) for name, key in _INTENSITIES.items()}
-    return Row(record.step, {**metrics, PHASE_KEY: _phase_code(timeline, record.step), STEP_KEY: float(record.step)})
+    name = timeline.phase_at(record.step)
+    code = math.nan if name is None else float(PHASE_NAMES.index(name))
+    return Row(record.step, {**metrics, PHASE_KEY: code, STEP_KEY: float(record.step)})
 
 
 def covered_step(timeline: Timeline) -> int:
@@ -48,8 +50,3 @@ def names_of(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 _INTENSITIES = {name: logged_name(f"intensity_{name}") for name in INTENSITY_NAMES}
-
-
-def _phase_code(timeline: Timeline, step: int) -> float:
-    names = [phase.name for phase in timeline.phases if phase.start <= step]
-    return float(PHASE_NAMES.index(names[-1])) if names else math.nan
