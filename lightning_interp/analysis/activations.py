@@ -132,12 +132,7 @@ def choose_stimuli(examples: int, *, splits: int) -> Tensor:
 
 
 def stimuli_of_batches(sizes: Sequence[int], *, splits: int) -> list[Tensor]:
-    """For each batch of a split, which of its examples are kept.
-
-    Args:
-        sizes: Examples in every batch.
-        splits: Number of splits that share the 256 stimuli.
-    """
+    """For each batch of a split, which of its examples are kept, if so many splits share the 256 stimuli."""
     chosen = choose_stimuli(sum(sizes), splits=splits)
     starts = [0, *accumulate(sizes)]
     return [chosen[(chosen >= start) & (chosen < end)] - start for start, end in pairwise(starts)]

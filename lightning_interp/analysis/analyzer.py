@@ -143,12 +143,7 @@ class Analyzer:
     def run_pending(
         self, *, stop: Callable[[], bool] = lambda: False, on_step: Callable[[int], None] = lambda _: None
     ) -> int:
-        """Observe what is pending; returns how many snapshots that were.
-
-        Args:
-            stop: Asked before each snapshot.
-            on_step: Told each observed step.
-        """
+        """Observe what is pending, asking `stop` before each snapshot; returns how many snapshots that were."""
         observed = 0
         for step in self.pending():
             if stop() or self.superseded or self.observe(step) is None:

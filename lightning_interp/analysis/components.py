@@ -52,18 +52,11 @@ class ComponentTracker:
         }
 
     def loadings(self, step: int, activations: Mapping[str, Float[Tensor, "stimulus unit"]]) -> dict[str, float]:
-        """Record values of one snapshot: its loading on each component of the latest fit, which has not seen it.
-
-        None of a step that a fit has seen: the value recorded when it was observed first is the one that stands.
-
-        Args:
-            step: Optimizer step of the snapshot.
-            activations: Stored activations by layer.
-        """
+        """Record values of one snapshot: its loading on each component of the latest fit, which has not seen it."""
         values: dict[str, float] = {}
         for layer in self._ready():
             if layer.layer in activations and step > layer.last_step:
-                found = self._guarded(layer, partial(_loadings, activations=activations[layer.layer])) or {}
+                found = self._guarded(layer, partial(FollowedLayer.loadings, activations=activations[layer.layer])) or {}
                 values |= {component_name(layer.layer, k): value for k, value in found.items() if math.isfinite(value)}
         return values
 
@@ -106,7 +99,3 @@ class ComponentTracker:
             self._notice(f"components of {layer.layer} failed, the analysis goes on without: {type(err).__name__}: {err}")
             self._layers.pop(layer.layer, None)
             return None
-
-
-def _loadings(layer: FollowedLayer, activations: Float[Tensor, "stimulus unit"]) -> dict[int, float]:
-    return layer.loadings(activations)

@@ -64,11 +64,6 @@ def leaves_gpu(gpu: GpuMemory) -> bool:
 def choose_device(wanted: str, *, training: str, gpus: Sequence[GpuMemory]) -> str:
     """Name of the device to analyze on.
 
-    Args:
-        wanted: "auto", or a device by name.
-        training: Device the training uses, e.g. "cuda:0" or "cpu".
-        gpus: Memory of the visible GPUs.
-
     Raises:
         ConfigError: The named device does not exist here.
     """

@@ -172,13 +172,7 @@ class SnapshotObservation:
 
 
 class PastObservation(SnapshotObservation):
-    """A snapshot of which only the measured values are left: enough for measures that look at earlier ones.
-
-    Args:
-        step: Its optimizer step.
-        history: Scalars of earlier snapshots.
-        current_values: Its own.
-    """
+    """A snapshot of which only the measured values are left: enough for measures that look at earlier ones."""
 
     def __init__(self, step: int, history: Series, current_values: Mapping[str, float]) -> None:
         super().__init__(Snapshot(step, 0, {}), Watched((), ()), history)
@@ -219,11 +213,7 @@ def _run(replica: nn.Module, route: LossSource, examples: ProbeSplit, layers: tu
 
 
 class _CappedLogits:
-    """Brings outputs to the CPU, logits only as long as all of them fit: those of a language model do not.
-
-    Args:
-        outputs: Outputs of the batches so far; their logits are let go once one more would pass the cap.
-    """
+    """Brings outputs to the CPU, logits only as long as all of them fit: those of a language model do not."""
 
     def __init__(self, outputs: list[ProbeOutputs]) -> None:
         self._outputs = outputs

@@ -18,13 +18,7 @@ from lightning_interp.store.analysis_state import WEIGHTS_ONLY
 
 
 def analyzer_for(run_dir: Path, order: StartOrder, *, watch: Watch | None = None) -> Analyzer:
-    """An analyzer that carries out an order; the caller holds the run's analyzer lock.
-
-    Args:
-        run_dir: Run directory.
-        order: What it does.
-        watch: Ends what hangs, where the analyzer has a process of its own.
-    """
+    """An analyzer that carries out an order; the caller holds the run's analyzer lock."""
     left_out = order.quarantine.components if order.quarantine is not None else ""
     source, reason = replica_source(order.packed_module, order.request.module, order.without_replica)
     device = _device(order)
@@ -49,13 +43,7 @@ def _device(order: StartOrder) -> str:
 
 
 def replica_source(packed: bytes | None, factory: Any, without: str) -> tuple[ReplicaSource | None, str]:
-    """The pickled module, else the factory, else none and the reason.
-
-    Args:
-        packed: Module without its weights.
-        factory: The user's `module=`, a callable or ``pkg.mod:name``.
-        without: The reason where there is neither.
-    """
+    """The pickled module, else the factory, else none and the reason, `without`."""
     if packed is not None:
         return PackedSource(packed), ""
     if factory is None:

@@ -12,12 +12,7 @@ from lightning_interp.store.surviving_records import with_non_finite
 
 
 class RecordHistory:
-    """Standing records and what follows from them; a better row of an earlier step folds everything again.
-
-    Args:
-        records: Standing records, ascending.
-        n_classes: Number of classes, None where it is not known.
-    """
+    """Standing records and what follows from them; a better row of an earlier step folds everything again."""
 
     def __init__(self, records: Iterable[Record], *, n_classes: int | None) -> None:
         self._records = {record.step: record for record in records}

@@ -32,13 +32,10 @@ class Watch:
 
 
 class ProcessWatch(Watch):
-    """Ends this process when a limit passes, also where the hanging code never lets the interpreter go.
+    """Ends this process when a limit passes, also where the hanging code never lets the interpreter go; traces go to `log`.
 
     The clock of the limit goes on while the process is stopped, which the budget does for up to 17 times as long as it
     worked: less than `TIMES_USUAL`.
-
-    Args:
-        log: Takes a traceback of every thread; a real file.
     """
 
     def __init__(self, log: IO[str]) -> None:

@@ -31,10 +31,7 @@ class DiskBudget:
         self._grown = 0.0
 
     def make_room(self, incoming: int) -> tuple[bool, list[int]]:
-        """Let go of what may go.
-
-        Args:
-            incoming: Bytes about to be written.
+        """Let go of what may go, for `incoming` bytes about to be written.
 
         Returns:
             Whether there is room for them, and the steps that were removed for it.

@@ -9,11 +9,7 @@ from lightning_interp.core.records import SPLITS, Batch, Probe, ProbeSplit, Spli
 
 
 class StreamedProbe:
-    """Collects the first 512 training and 512 validation examples (or 64 MB of each) as the loops hand them by.
-
-    Args:
-        heldout: Whether validation batches will come.
-    """
+    """Collects the first 512 training and 512 validation examples (or 64 MB of each) as the loops hand them by."""
 
     def __init__(self, *, heldout: bool) -> None:
         self._kept: dict[Split, list[Batch]] = {"train": [], "heldout": []}

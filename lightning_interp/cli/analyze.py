@@ -64,11 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command.
-
-    Returns:
-        0 done; errors are turned into exit codes by the program.
-    """
+    """Carry out the command."""
     with also_from([Path.cwd()]):  # --module and the like name the user's own files
         if _is_live_run(args):
             from lightning_interp.cli.analyze_run import finish_run

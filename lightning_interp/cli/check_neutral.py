@@ -105,11 +105,7 @@ def _show(report: "NeutralityReport", *, as_json: bool) -> None:
 
 
 def report_lines(report: "NeutralityReport") -> list[str]:
-    """The report in words.
-
-    Args:
-        report: What was found.
-    """
+    """The report in words."""
     compared = (
         f"{report.steps:,} steps, {report.tensors} tensors, training outputs and {report.random_states} random states "
         f"compared {report.moments:,} times, {report.optimizer_tensors} optimizer entries at the end"

@@ -30,12 +30,7 @@ _OF_PHASES = ("start of", "end of")  # columns of names that are broken between 
 
 
 def show(comparison: Comparison, console: PlainConsole) -> None:
-    """Print everything.
-
-    Args:
-        comparison: What was found.
-        console: Where to.
-    """
+    """Print everything."""
     console.print(runs_table(comparison))
     if comparison.boundaries:
         console.print(boundary_table(comparison))

@@ -39,11 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the export and say what is where.
-
-    Returns:
-        0 done; errors are turned into exit codes by the program.
-    """
+    """Write the export and say what is where."""
     from lightning_interp.core.console import one_line
     from lightning_interp.monitor.announcements import size_text
     from lightning_interp.store.run import open_run

@@ -12,13 +12,7 @@ from lightning_interp.sources.metrics.history import MetricsHistory
 
 
 def show(history: MetricsHistory, timeline: Timeline, console: PlainConsole | None = None) -> None:
-    """Print everything.
-
-    Args:
-        history: The file and how its columns were understood.
-        timeline: What was found in it.
-        console: Where to; standard output where None.
-    """
+    """Print everything, on standard output if no console is given."""
     console = console or PlainConsole()
     _show_columns(history, console)
     console.say(f"Verdict: {timeline.verdict.replace('_', ' ')}", "bold")

@@ -26,12 +26,7 @@ _COSTS = {
 
 
 def page(summary: RunSummary, problem: str = "") -> Group:
-    """The whole status, to be printed.
-
-    Args:
-        summary: The run.
-        problem: Why the run cannot be read now, where it cannot.
-    """
+    """The whole status, to be printed; above it, if the run cannot be read now, why."""
     parts: list[RenderableType] = [
         *([cell(problem, "bold red")] if problem else []),
         cell(summary.run, "bold"),
@@ -94,7 +89,10 @@ def _sections(summary: RunSummary) -> dict[str, list[tuple[str, str]]]:
     return {
         "settings": [(label_for(name).title, f"{value:g}") for name, value in summary.settings.items()],
         "health": _health(summary.health),
-        "on disk": [*((part, size(count)) for part, count in summary.disk.items() if count), _total(summary.disk)],
+        "on disk": [
+            *((part, size(count)) for part, count in summary.disk.items() if count),
+            ("total", size(sum(summary.disk.values()))),
+        ],
     }
 
 
@@ -111,10 +109,6 @@ def _health(health: Health) -> list[tuple[str, str]]:
     if health.heartbeat_age_s is not None:
         lines.append(("last sign of life of the analyzer", f"{duration(max(0.0, health.heartbeat_age_s))} ago"))
     return lines
-
-
-def _total(disk: Mapping[str, int]) -> tuple[str, str]:
-    return "total", size(sum(disk.values()))
 
 
 def _table(title: str, lines: list[tuple[str, str]]) -> Table:

@@ -49,11 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Send, and say what went where.
-
-    Returns:
-        0 done; errors are turned into exit codes by the program.
-    """
+    """Send, and say what went where."""
     from lightning_interp.config.monitor_config import switched_off
     from lightning_interp.dashboards.loggers.sync import choose_targets, sync_run
     from lightning_interp.monitor.run_report import REPORT_SWITCH, write_run_report

@@ -3,8 +3,9 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command.
-
-    Returns:
-        0 done, also where some layers had to be left out; 1 or 2 if none could be analyzed. Errors of the whole run are
-        turned into exit codes by the program.
-    """
+    """Carry out the command; 0 also if some layers had to be left out, 1 or 2 if none could be analyzed."""
     from lightning_interp.cli.picture import check_figure
     from lightning_interp.cli.tca_figure import draw
     from lightning_interp.store.run import open_run
@@ -123,11 +119,8 @@ def choose_layers(run: "Run", patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         if pattern not in layers and not any(fnmatchcase(layer, pattern) for layer in layers):
             raise ConfigError(f"--layer: no stored layer fits {pattern!r}; there are {', '.join(layers)}.")
-    return [
-        layer
-        for layer in layers
-        if not patterns or any(layer == pattern or fnmatchcase(layer, pattern) for pattern in patterns)
-    ]
+    fits = {layer for layer in layers for pattern in patterns if layer == pattern or fnmatchcase(layer, pattern)}
+    return [layer for layer in layers if not patterns or layer in fits]
 
 
 def _options(args: argparse.Namespace) -> "Options":
@@ -157,20 +150,16 @@ def _analyze(
     with shown(progress):
         for layer in layers:
             bar = progress.add_task(one_line(layer), total=None)
-            report = _reporter(progress, bar, layer)
             try:
-                found.append(analyze_layer(run, layer, options, on_progress=report))
+                found.append(analyze_layer(run, layer, options, on_progress=partial(_report, progress, bar, layer)))
             except InterpError as err:
                 failures[layer] = err
             progress.remove_task(bar)
     return found, failures
 
 
-def _reporter(progress: Any, bar: Any, layer: str) -> Callable[[str, int, int], None]:
-    def report(work: str, done: int, total: int) -> None:
-        progress.update(bar, description=one_line(f"{layer}: {work}"), completed=done, total=total)
-
-    return report
+def _report(progress: Any, bar: Any, layer: str, work: str, done: int, total: int) -> None:
+    progress.update(bar, description=one_line(f"{layer}: {work}"), completed=done, total=total)
 
 
 def _show(run: "Run", found: "Sequence[LayerComponents]", failures: "dict[str, InterpError]", *, as_json: bool) -> None:

@@ -16,15 +16,7 @@ if TYPE_CHECKING:
 
 
 def draw(target: Path, run: "Run", layers: "Sequence[LayerComponents]") -> list[Path]:
-    """Write the pictures.
-
-    Args:
-        target: HTML page with all layers, or an image; of several layers each gets an image ``<name>-<layer>.png``.
-        run: Run directory; its timeline is shaded.
-        layers: What was found, at least one.
-
-    Returns:
-        Files written.
+    """Write one HTML page with all layers, or an image of each (of several, ``<name>-<layer>.png``); returns the files.
 
     Raises:
         ConfigError: They cannot be written.

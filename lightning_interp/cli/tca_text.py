@@ -21,12 +21,7 @@ _COLUMNS = {
 
 
 def show(found: LayerComponents, console: PlainConsole) -> None:
-    """Print everything that was found in one layer.
-
-    Args:
-        found: The layer's components.
-        console: Where to.
-    """
+    """Print everything that was found in one layer."""
     console.say(f"Layer {found.layer}", "bold")
     console.say(_size(found))
     for note in found.notes:

@@ -35,11 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Save the view, or print it.
-
-    Returns:
-        0 done; errors are turned into exit codes by the program.
-    """
+    """Save the view, or print it."""
     from lightning_interp.dashboards.loggers.workspace import build_workspace, has_key, save_workspace, workspace_json
 
     workspace = build_workspace(args.entity, args.project, name=args.name)

@@ -110,7 +110,9 @@ def resolve(config: MonitorConfig, module: nn.Module) -> Resolved:
     check_causal(measures)
     names = scalar_names(measures)
     tca = resolve_tca(tca_settings(asked.tca), layers)
-    components = _logged(tca, room=ROOM - len(names))
+    components: tuple[str, ...] = ()
+    if tca is not None:
+        components = logged_components(tuple(tca.layers or ()), checked_ranks(tca.ranks), room=ROOM - len(names))
     notes = () if layers else ("no layer to watch: the module has no submodules; pass layers=",)
     request = replace(
         asked,
@@ -148,20 +150,12 @@ def tca_settings(tca: TCA | bool | None) -> TCA | None:
 def resolve_tca(settings: TCA | None, layers: Sequence[str]) -> TCA | None:
     """The settings with the names of their layers.
 
-    Args:
-        settings: From `tca_settings`.
-        layers: Activation layers the run watches.
-
     Raises:
         ConfigError: No layer is watched, or a pattern matches none that is.
     """
     if settings is None:
         return None
     return replace(settings, layers=select_watched(settings.layers, layers, argument="tca.layers"))
-
-
-def _logged(tca: TCA | None, *, room: int) -> tuple[str, ...]:
-    return () if tca is None else logged_components(tuple(tca.layers or ()), checked_ranks(tca.ranks), room=room)
 
 
 def _describe(tca: TCA, logged: tuple[str, ...]) -> str:

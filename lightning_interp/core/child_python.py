@@ -29,13 +29,9 @@ run_module(name, run_name='__main__', alter_sys=True)
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """Command that runs a module in a new interpreter whose import path leaves the working directory out.
+    """Command that runs a module, as ``python -m`` would, in an interpreter whose import path lacks the working directory.
 
     What only such an entry of PYTHONPATH holds is found last.
-
-    Args:
-        module: Dotted name, as for ``python -m``.
-        *arguments: Its arguments.
     """
     last = "\x1f".join(os.path.realpath(entry) for entry in _entries_of_the_folder())
     return [sys.executable, "-P", "-c", _START, last, str(_OWN), module, *arguments]

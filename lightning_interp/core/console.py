@@ -44,13 +44,9 @@ def _prepare() -> None:
 def printable(text: str, *, keep: str = "\n") -> str:
     r"""Text of a run or a stranger's file without what a terminal would obey, or would show in another order or not at all.
 
-    Control characters, those that change the direction of writing, those without width, half surrogate pairs and
-    characters that Unicode has not given out are shown as Python writes them. Spaces of any width stay, and so does what
-    joins or parts two characters of a script or two emoji. Twice is the same as once.
-
-    Args:
-        text: Text of several lines.
-        keep: Control characters that stay.
+    Control characters but those of `keep`, those that change the direction of writing, those without width, half surrogate
+    pairs and characters that Unicode has not given out are shown as Python writes them. Spaces of any width stay, and so
+    does what joins or parts two characters of a script or two emoji. Twice is the same as once.
 
     >>> printable("a\x1b[2J\u202eb\n")
     'a\\x1b[2J\\u202eb\n'

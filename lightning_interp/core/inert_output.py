@@ -19,9 +19,6 @@ class InertStream:
     """A text stream that shows control characters by their names; line feeds and tabs stay.
 
     It says that it is no terminal, so that no library colours what it writes there.
-
-    Args:
-        stream: Where to write.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -32,11 +32,6 @@ def installed(names: tuple[str, ...] = NAMESPACES) -> list[ModuleType]:
 
 
 def is_overridden(hook: str, module: object) -> bool:
-    """Whether a LightningModule's class, of either namespace, has a hook of its own.
-
-    Args:
-        hook: Name of the hook.
-        module: The module.
-    """
+    """Whether a LightningModule's class, of either namespace, has a hook of its own."""
     owner = next(base for base in type(module).__mro__ if hook in vars(base))
     return not owner.__module__.startswith(NAMESPACES)

@@ -17,9 +17,6 @@ class PlainConsole(Console):
     """A console whose texts are neither markup nor obeyed by the terminal.
 
     Rich writes its own escapes past the inert streams; the texts among them are made inert here.
-
-    Args:
-        stderr: Whether it is standard error.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:

@@ -128,6 +128,10 @@ class Timeline:
         step = self.evidence.get("grokking_step")
         return step if isinstance(step, int) else None
 
+    def phase_at(self, step: int) -> str | None:
+        """Name of the phase at an optimizer step, None before the first."""
+        return next((phase.name for phase in reversed(self.phases) if phase.start <= step), None)
+
     def intensity(self, name: str, step: int) -> float:
         """A process's intensity at an optimizer step, in [0, 1]; NaN before the first one and for a name that has none."""
         points = self.intensities.get(name, ())
@@ -140,7 +144,7 @@ class Timeline:
             "schema": SCHEMA,
             "verdict": self.verdict,
             "phases": [_phase_to_dict(phase) for phase in self.phases],
-            "alarms": [{"name": alarm.name, "step": alarm.step} for alarm in self.alarms],
+            "alarms": [asdict(alarm) for alarm in self.alarms],
             "intensities": {name: [[s, v] for s, v in points] for name, points in self.intensities.items()},
             "evidence": dict(self.evidence),
             "stages": [asdict(stage) for stage in self.stages],
@@ -175,14 +179,7 @@ class Timeline:
 
 
 def _phase_to_dict(phase: Phase) -> dict[str, Any]:
-    return {
-        "name": phase.name,
-        "start": phase.start,
-        "end": phase.end,
-        "confidence": phase.confidence,
-        "start_interval": list(phase.start_interval),
-        "end_interval": None if phase.end_interval is None else list(phase.end_interval),
-    }
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(phase).items()}
 
 
 def _phase_from_dict(data: Mapping[str, Any]) -> Phase:

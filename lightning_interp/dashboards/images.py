@@ -24,9 +24,6 @@ class ImagesUnavailableError(Exception):
 def png_images(figures: Sequence["go.Figure"]) -> list[bytes]:
     """PNG files of figures, each of its own height, without buttons.
 
-    Args:
-        figures: Figures with a height.
-
     Raises:
         ImagesUnavailableError: There is no kaleido, or it finds no Chrome or Chromium.
     """
@@ -34,13 +31,7 @@ def png_images(figures: Sequence["go.Figure"]) -> list[bytes]:
 
 
 def images(figures: Sequence["go.Figure"], *, kind: str, width: int, scale: float) -> list[bytes]:
-    """Image files of figures, each of its own height, without buttons.
-
-    Args:
-        figures: Figures with a height.
-        kind: Format that kaleido knows: ``png``, ``svg``, ``pdf`` and others.
-        width: Width in plotly's pixels.
-        scale: Pixels of the file for each of these.
+    """Image files of figures, each of its own height, without buttons; `scale` pixels of the file for each of its width.
 
     Raises:
         ImagesUnavailableError: There is no kaleido, or it finds no Chrome or Chromium.

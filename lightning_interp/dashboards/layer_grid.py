@@ -26,11 +26,7 @@ class LayerGrid:
 
 
 class GrowingGrid:
-    """Rows that come one at a time.
-
-    Args:
-        width: Entries of a row.
-    """
+    """Rows that come one at a time."""
 
     def __init__(self, width: int) -> None:
         self._steps = np.empty(_FIRST_ROOM, dtype=np.int64)

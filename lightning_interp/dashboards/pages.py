@@ -18,10 +18,6 @@ _CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False, "
 def write_html(figure: go.Figure, path: str | Path) -> None:
     """Write a figure as one HTML file that needs no network.
 
-    Args:
-        figure: Any plotly figure.
-        path: File to write.
-
     Raises:
         OSError: It cannot be written.
     """

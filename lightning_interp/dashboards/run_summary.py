@@ -111,12 +111,7 @@ class RunSummary:
 
 
 def summary_of(run: RunView, *, now: float) -> RunSummary:
-    """Sum up a run.
-
-    Args:
-        run: A run directory as it is now.
-        now: Seconds since 1970.
-    """
+    """Sum up a run directory as it is `now`, in seconds since 1970."""
     state = state_of(run, now=now)
     return RunSummary(
         run=run.name,

@@ -105,11 +105,7 @@ def view_run(path: str | Path) -> RunView:
 
 
 class RunFollower:
-    """Looks at a run directory again and again.
-
-    Args:
-        path: Run directory.
-    """
+    """Looks at a run directory again and again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -16,9 +16,6 @@ TensorPair = tuple[Tensor, Tensor]
 def modular_addition_table(p: int) -> tuple[Int[Tensor, "pair slot"], Int[Tensor, " pair"]]:
     """All p * p questions of addition modulo p with their answers.
 
-    Args:
-        p: Modulus.
-
     Returns:
         Tokens (a, b, "=") of every pair, row index a * p + b, where "=" is token p; and the class a + b mod p.
     """

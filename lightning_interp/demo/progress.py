@@ -12,11 +12,7 @@ from lightning_interp.core.terminal import shown
 
 
 class StepProgress(L.Callback):
-    """Shows step, held-out accuracy and time; ten plain lines instead of a bar where the output is not a terminal.
-
-    Args:
-        console: Where to draw.
-    """
+    """Shows step, held-out accuracy and time; ten plain lines instead of a bar where the output is not a terminal."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

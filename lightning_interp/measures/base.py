@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.records import Observation
 from lightning_interp.core.shapes import Tensor
+from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.label import Label, Labels
 
 Need = Literal["weights", "outputs", "activations", "gradients", "history", "replica"]
@@ -48,6 +49,17 @@ class Measure(ABC):
         Raises:
             MeasureSkipped: The measure does not apply; the message is the reason.
         """
+
+
+class GroupMeasure(Measure):
+    """A measure of a declared group task.
+
+    Args:
+        task: The group task.
+    """
+
+    def __init__(self, task: CyclicGroupTask) -> None:
+        self.task = task
 
 
 def labels_of(measure: Measure | type[Measure]) -> dict[str, Label]:

@@ -10,7 +10,7 @@ import torch
 from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.core.records import Observation
 from lightning_interp.core.shapes import Float, Float64, Int, Tensor
-from lightning_interp.measures.base import Cost, Measure, Need
+from lightning_interp.measures.base import Cost, GroupMeasure, Need
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.fourier import band_pass, label_table
 from lightning_interp.measures.label import NATS, Chart, Label, Labels
@@ -110,7 +110,7 @@ def all_pairs_table(pairs: PairTable, what: str) -> Float64[Tensor, "label class
 _excluded = partial(Label, unit=NATS, log=True, section="progress", chart=Chart("losses", "losses"))
 
 
-class ExcludedLoss(Measure):
+class ExcludedLoss(GroupMeasure):
     """``excluded_loss``: loss on training pairs with all key frequencies removed from the logits at once, nats.
 
     Causal unless ``key_freqs`` is given: frequencies come from this snapshot's mirror-free held-out pairs. Close to the
@@ -132,7 +132,7 @@ class ExcludedLoss(Measure):
     cost: ClassVar[Cost] = "forward"
 
     def __init__(self, task: CyclicGroupTask, *, key_freqs: Sequence[int] | None = None) -> None:
-        self.task = task
+        super().__init__(task)
         self.fixed = checked_freqs(key_freqs, task)
 
     def __call__(self, observation: Observation) -> Mapping[str, float]:
@@ -144,13 +144,10 @@ class ExcludedLoss(Measure):
         return {self.name: loss.item()}
 
 
-class ExcludedLossMax(Measure):
+class ExcludedLossMax(GroupMeasure):
     """``excluded_loss_max``: largest excluded loss of any single frequency, nats.
 
     Needs no key frequencies, so it is causal as it stands.
-
-    Args:
-        task: The group task.
     """
 
     name: ClassVar[str] = "excluded_loss_max"
@@ -162,9 +159,6 @@ class ExcludedLossMax(Measure):
     }
     needs: ClassVar[frozenset[Need]] = frozenset({"outputs"})
     cost: ClassVar[Cost] = "forward"
-
-    def __init__(self, task: CyclicGroupTask) -> None:
-        self.task = task
 
     def __call__(self, observation: Observation) -> Mapping[str, float]:
         """Compute the value; see `excluded_loss_by_frequency`."""

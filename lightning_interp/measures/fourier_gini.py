@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from lightning_interp.core.records import Observation
 from lightning_interp.core.shapes import Float, Float64, Tensor
-from lightning_interp.measures.base import Measure, Need
-from lightning_interp.measures.cyclic_group import CyclicGroupTask
+from lightning_interp.measures.base import GroupMeasure, Need
 from lightning_interp.measures.fourier import frequency_power
 from lightning_interp.measures.group_tables import embedding_table, readout_table
 from lightning_interp.measures.label import Chart, Label, Labels
@@ -38,13 +37,10 @@ _gini = partial(
 )
 
 
-class GiniEmbedding(Measure):
+class GiniEmbedding(GroupMeasure):
     """``gini_embedding``: Gini coefficient of the Fourier norms of the embedding W_E over tokens, in [0, 1).
 
     Rises from the start of circuit formation and jumps in cleanup.
-
-    Args:
-        task: The group task.
     """
 
     name: ClassVar[str] = "gini_embedding"
@@ -56,30 +52,21 @@ class GiniEmbedding(Measure):
     }
     needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
 
-    def __init__(self, task: CyclicGroupTask) -> None:
-        self.task = task
-
     def __call__(self, observation: Observation) -> Mapping[str, float]:
         """Compute the value; see `fourier_gini`."""
         return {self.name: fourier_gini(embedding_table(self.task, observation)).item()}
 
 
-class GiniReadout(Measure):
+class GiniReadout(GroupMeasure):
     """``gini_readout``: Gini coefficient of the Fourier norms over classes of W_L = W_U W_out, in [0, 1).
 
     W_L maps hidden units of the last MLP to logits. In networks without one (``mlp_out`` None or ``"none"``) W_U alone
     is taken.
-
-    Args:
-        task: The group task.
     """
 
     name: ClassVar[str] = "gini_readout"
     names: ClassVar[Labels] = {"gini_readout": _gini("Fourier Gini, readout", about="the same of the neuron-to-logit map")}
     needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
-
-    def __init__(self, task: CyclicGroupTask) -> None:
-        self.task = task
 
     def __call__(self, observation: Observation) -> Mapping[str, float]:
         """Compute the value; see `fourier_gini`."""

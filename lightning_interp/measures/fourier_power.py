@@ -7,8 +7,7 @@ from typing import ClassVar
 from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.core.records import Observation
 from lightning_interp.core.shapes import Float, Float64, Tensor
-from lightning_interp.measures.base import Measure, Need
-from lightning_interp.measures.cyclic_group import CyclicGroupTask
+from lightning_interp.measures.base import GroupMeasure, Need
 from lightning_interp.measures.fourier import frequency_power
 from lightning_interp.measures.group_tables import embedding_table, readout_table
 from lightning_interp.measures.label import NO_LABELS, Label, Labels
@@ -43,13 +42,10 @@ def frequency_shares(table: Float[Tensor, "element feature"]) -> Float64[Tensor,
     return power / total
 
 
-class FourierPowerEmbedding(Measure):
+class FourierPowerEmbedding(GroupMeasure):
     """Vector ``fourier_power_embedding``: share of each frequency in the power of the embedding W_E over tokens.
 
     Flat before circuit formation; in cleanup all but the key frequencies go.
-
-    Args:
-        task: The group task.
     """
 
     name: ClassVar[str] = "fourier_power_embedding"
@@ -64,21 +60,15 @@ class FourierPowerEmbedding(Measure):
     }
     needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
 
-    def __init__(self, task: CyclicGroupTask) -> None:
-        self.task = task
-
     def __call__(self, observation: Observation) -> Mapping[str, Tensor]:
         """Compute the shares; see `frequency_shares`."""
         return {self.name: frequency_shares(embedding_table(self.task, observation))}
 
 
-class FourierPowerReadout(Measure):
+class FourierPowerReadout(GroupMeasure):
     """Vector ``fourier_power_readout``: share of each frequency in the power over classes of W_L = W_U W_out.
 
     As for `GiniReadout`, W_U alone is taken in networks without an MLP before it.
-
-    Args:
-        task: The group task.
     """
 
     name: ClassVar[str] = "fourier_power_readout"
@@ -87,9 +77,6 @@ class FourierPowerReadout(Measure):
         "fourier_power_readout": Label("Fourier power, readout", "0 to 1", about="the same of the neuron-to-logit map")
     }
     needs: ClassVar[frozenset[Need]] = frozenset({"weights"})
-
-    def __init__(self, task: CyclicGroupTask) -> None:
-        self.task = task
 
     def __call__(self, observation: Observation) -> Mapping[str, Tensor]:
         """Compute the shares; see `frequency_shares`."""

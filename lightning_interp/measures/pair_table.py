@@ -91,8 +91,7 @@ def pair_table(observation: Observation, task: CyclicGroupTask) -> PairTable:
     parts = [split_table(observation, task, split) for split in splits if observation.has_split(split)]
     if not any(len(part.label) for part in parts):
         raise MeasureSkipped("the probe has no pairs of the task")
-    fields = ("logits", "first", "second", "label", "target", "train")
-    whole = PairTable(**{field: torch.cat([getattr(part, field) for part in parts]) for field in fields})
+    whole = PairTable(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
     right = (whole.label == whole.target).double().mean().item()
     if right < 0.5:
         raise MeasureSkipped(
@@ -140,11 +139,4 @@ def distinct(table: PairTable) -> PairTable:
     if len(pairs) == len(inverse):
         return table
     keep = torch.full_like(pairs, len(inverse)).scatter_reduce(0, inverse, rows, "amin")
-    return PairTable(
-        table.logits[keep],
-        table.first[keep],
-        table.second[keep],
-        table.label[keep],
-        table.target[keep],
-        table.train[keep],
-    )
+    return PairTable(**{name: column[keep] for name, column in vars(table).items()})

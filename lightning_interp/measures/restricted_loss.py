@@ -9,7 +9,7 @@ import torch
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.records import Observation
 from lightning_interp.core.shapes import Bool, Float, Float64, Int, Tensor
-from lightning_interp.measures.base import Cost, Measure, Need
+from lightning_interp.measures.base import Cost, GroupMeasure, Need
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
 from lightning_interp.measures.fourier import band_pass, check_freqs, fourier_basis, label_table, row_frequencies
 from lightning_interp.measures.label import NATS, Chart, Label, Labels
@@ -77,7 +77,7 @@ def block_logits(
     return kept
 
 
-class RestrictedLoss(Measure):
+class RestrictedLoss(GroupMeasure):
     """``restricted_loss``: loss on held-out pairs with only the key frequencies of the logits left, nats.
 
     Causal unless ``key_freqs`` is given: frequencies come from this snapshot's pairs that are pooled. Where none rises
@@ -121,7 +121,7 @@ class RestrictedLoss(Measure):
         paper_compat: bool = False,
         key_freqs: Sequence[int] | None = None,
     ) -> None:
-        self.task = task
+        super().__init__(task)
         self.pool: Pool = "all" if paper_compat else pool
         self.mirror_free = mirror_free and not paper_compat
         self.block: Block = block

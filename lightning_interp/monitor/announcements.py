@@ -15,15 +15,7 @@ _MOST_COUNTED = 100_000
 def plan_lines(
     resolved: Resolved, schedule: Schedule, training: TrainingContext, *, snapshot_bytes: int, max_disk: object
 ) -> list[str]:
-    """What will be watched, when, and what it takes on disk.
-
-    Args:
-        resolved: The checked configuration.
-        schedule: When snapshots are taken.
-        training: The training as it starts.
-        snapshot_bytes: Size of one snapshot.
-        max_disk: The cap as the user gave it.
-    """
+    """What will be watched, when, and what it takes on disk."""
     request = resolved.request
     lines = [f"layers {', '.join(request.layers) or 'none'}; {len(request.parameters)} parameters; {schedule!r}"]
     if training.max_steps is not None:
@@ -47,24 +39,13 @@ def finish_words(run_dir: Path) -> str:
 
 
 def left_words(run_dir: Path, *, to_sync: bool) -> str:
-    """How an analysis that outlives its training is followed.
-
-    Args:
-        run_dir: Run directory.
-        to_sync: Whether there is a W&B run that can be sent what comes late.
-    """
+    """How an analysis that outlives its training is followed, and sent to W&B if there is a run for it."""
     sync = f"; `lightning-interp sync {run_dir}` sends its late rows to W&B" if to_sync else ""
     return f"the analysis goes on in the background; `lightning-interp status {run_dir}` shows it{sync}"
 
 
 def result_line(recorder: Recorder, *, cost: str, after_s: float | None) -> str:
-    """What was captured and what it cost.
-
-    Args:
-        recorder: The writer at the end.
-        cost: From `SnapshotThrottle.summary`.
-        after_s: Seconds the analyzer went on after the training, None where it has not finished.
-    """
+    """What was captured and what it cost; `after_s` is None if the analyzer has not finished."""
     written = f"monitor: {recorder.written:,} snapshots, {cost}"
     analyzer = "analyzer unfinished" if after_s is None else f"analyzer finished {after_s:.0f} s after training"
     dropped = f", {len(recorder.dropped)} dropped" if recorder.dropped else ""

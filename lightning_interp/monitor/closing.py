@@ -99,12 +99,7 @@ _watched_process: int | None = None
 
 
 def close_beside(directory: Path, close: Close) -> None:
-    """Close a monitor on a thread of its own; returns at once.
-
-    Args:
-        directory: Its run directory.
-        close: Does it.
-    """
+    """Close a monitor on a thread of its own; returns at once."""
     _wait_at_the_end_of_this_process()
     closing = Closing(directory)
     _under_way.append(closing)
@@ -124,13 +119,7 @@ def close_at_exit(directory: Path, close: Close) -> None:
 
 
 def wait_until_closed(directory: Path, timeout_s: float, *, whole: bool = False) -> bool:
-    """Let monitors of this process come to their end, as before their run directory is opened again.
-
-    Args:
-        directory: Run directory.
-        timeout_s: Longest to wait.
-        whole: Whether to wait for the analysis and the report, too.
-    """
+    """Let monitors of this process end, as before their directory is opened again; `whole`: with analysis and report."""
     same = [closing for closing in _of_this_process() if closing.directory == directory]
     for closing in [] if whole else same:
         closing.hurry(time.monotonic())

@@ -108,11 +108,7 @@ class Delivery:
         self._note(self._tailer.read_bytes)
 
     def leave(self, timeout_s: float) -> None:
-        """The training broke off: read what there is, and give loggers nothing more.
-
-        Args:
-            timeout_s: Longest to wait for the helper thread.
-        """
+        """The training broke off: read what there is, for `timeout_s` at most, and give loggers nothing more."""
         self._tailer.stop(timeout_s)
         self._tailer.read_now()
         self.timeline = self._tailer.poll().timeline or self.timeline

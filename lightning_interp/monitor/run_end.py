@@ -56,14 +56,7 @@ class OpenStages:
 
 
 class RunEnd:
-    """Ends one run, in the way its training ended.
-
-    Args:
-        run_dir: Run directory.
-        stages: What works for it.
-        config: How the monitor was set.
-        plain_tensors: Tensors outside the state_dict, as they were at the start.
-    """
+    """Ends one run, in the way its training ended."""
 
     def __init__(self, run_dir: Path, stages: OpenStages, config: MonitorConfig, plain_tensors: Marks) -> None:
         self._run_dir, self._stages, self._config, self._plain_tensors = run_dir, stages, config, plain_tensors
@@ -94,12 +87,7 @@ class RunEnd:
         self._publish(partial=not finished, figures=status == "finished")
 
     def leave(self, status: Status, closing: Closing) -> None:
-        """End a run whose training broke off: the disk first, then as much of the analysis as there is time for.
-
-        Args:
-            status: How the training ended.
-            closing: How long this may take.
-        """
+        """End a run whose training broke off: the disk first, then as much of the analysis as there is time for."""
         stages, timeout, began = self._stages, self._config.close_timeout, time.monotonic()
         with stages.opened:
             try:

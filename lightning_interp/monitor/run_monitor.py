@@ -186,11 +186,7 @@ class RunMonitor:
             self.snapshot(module, step=step, epoch=epoch, scalars=scalars)
 
     def progress(self, *, wait_s: float = CHECKPOINT_WAIT_S) -> Progress:
-        """What a checkpoint must remember.
-
-        Args:
-            wait_s: Longest to wait for snapshots that are being written.
-        """
+        """What a checkpoint must remember, once snapshots being written are on disk or `wait_s` seconds are over."""
         self._recorder.flush(wait_s)
         lost = sorted({*self._recorder.dropped, *self._recorder.unwritten})
         manifest = self._start.manifest
@@ -224,11 +220,7 @@ class RunMonitor:
         self._end.close(timeout, status, module, last_step=self._last_step, watch=self._watch_engine)
 
     def leave(self, status: Status) -> None:
-        """The training broke off: end the run beside whatever comes next, and return at once. Idempotent.
-
-        Args:
-            status: How the training ended.
-        """
+        """The training broke off: end the run beside whatever comes next, and return at once. Idempotent."""
         if not self._closed:
             self._mark_closed()
             self._commit_probe()

@@ -10,12 +10,7 @@ REPORT_SWITCH = "LIGHTNING_INTERP_REPORT"
 
 
 def write_run_report(run_dir: Path, *, partial: bool, strict: bool) -> Path | None:
-    """Write the report of a run and say where it is.
-
-    Args:
-        run_dir: Run directory.
-        partial: The analysis has not finished, so that a later report has more.
-        strict: Raise what goes wrong, in place of a warning.
+    """Write the report of a run and say where it is, and if it is `partial` how to renew it; `strict` raises errors.
 
     Returns:
         The report, None where it could not be written.

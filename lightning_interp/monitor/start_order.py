@@ -16,14 +16,7 @@ from lightning_interp.store.analysis_state import WEIGHTS_ONLY
 
 
 def start_order(module: nn.Module, resolved: Resolved, training: TrainingContext, *, probe: Probe | None) -> StartOrder:
-    """The order, with the module packed where that is possible.
-
-    Args:
-        module: The module in training.
-        resolved: The checked configuration.
-        training: What is around it.
-        probe: A probe that is kept out of the run directory.
-    """
+    """The order, with the module packed where that is possible."""
     packed, reason, request = None, "", resolved.request
     try:
         packed = pack_module(module)

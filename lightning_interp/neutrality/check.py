@@ -176,12 +176,7 @@ class _Check:
 
 
 def compare(first: Sequence[Moment], second: Sequence[Moment]) -> tuple[Difference, ...]:
-    """What differs between two trainings: for each name the first step at which it does, in the order of time.
-
-    Args:
-        first: Moments of one training.
-        second: Moments of the other.
-    """
+    """What differs between two trainings: for each name the first step at which it does, in the order of time."""
     found: dict[tuple[Kind, str], Difference] = {}
     for one, other in zip(first, second, strict=False):
         if (one.step, one.ended) != (other.step, other.ended):

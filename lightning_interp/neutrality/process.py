@@ -102,12 +102,7 @@ class TrainingRecord:
 
 
 def train(order: TrainingOrder, folder: Path, *, on_step: Callable[[int], None]) -> TrainingRecord:
-    """Train in a new process and read what it wrote down.
-
-    Args:
-        order: What to do.
-        folder: Empty folder for everything the process writes.
-        on_step: Told the latest optimizer step, several times a second.
+    """Train in a new process and read what it wrote into the empty folder; `on_step` is told the latest step meanwhile.
 
     Raises:
         ConfigError: The factory cannot be used, or its training fails without the monitor.

@@ -88,12 +88,7 @@ def is_monitor(callback: object) -> bool:
 
 
 class Recording:
-    """Lightning's hooks that write moments down; placed after all other callbacks, it draws and changes nothing.
-
-    Args:
-        order: Which steps.
-        folder: Where to.
-    """
+    """Lightning's hooks that write moments down; placed after all other callbacks, it draws and changes nothing."""
 
     def __init__(self, order: TrainingOrder, folder: Path) -> None:
         self._order = order

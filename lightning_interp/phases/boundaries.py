@@ -45,7 +45,8 @@ def turning_point(series: LogSeries, since: int) -> Boundary:
     top = max(range(len(smooth)), key=smooth.__getitem__)
     floor = smooth[top] - max(2 * _noise_near(series.values[begin:], top), 0.01 * abs(smooth[top]))
     near = [index for index, value in enumerate(smooth) if value >= floor]
-    return Boundary(steps[top], _at_least_neighbours(steps, top, near[0], near[-1]))
+    low, high = min(near[0], max(top - 1, 0)), max(near[-1], min(top + 1, len(steps) - 1))  # the neighbours at least
+    return Boundary(steps[top], (steps[low], steps[high]))
 
 
 def negative_log(series: LogSeries) -> LogSeries:
@@ -94,7 +95,3 @@ def record_before(series: LogSeries, step: int) -> int:
 
 def _noise_near(values: list[float], index: int) -> float:
     return noise_sd(values[max(0, index - NEIGHBOURHOOD) : index + NEIGHBOURHOOD + 1])
-
-
-def _at_least_neighbours(steps: list[int], at: int, low: int, high: int) -> Interval:
-    return steps[min(low, max(at - 1, 0))], steps[max(high, min(at + 1, len(steps) - 1))]

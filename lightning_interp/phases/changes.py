@@ -38,10 +38,6 @@ class PhaseChange:
 def phase_changes(previous: Timeline | None, current: Timeline) -> tuple[PhaseChange, ...]:
     """Phases that began or ended between two timelines of one run.
 
-    Args:
-        previous: The earlier timeline, None for none.
-        current: The later one.
-
     Returns:
         In order of their steps; where one phase ends as the next begins, the end comes first.
     """

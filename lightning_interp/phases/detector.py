@@ -227,11 +227,7 @@ def follow(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> Phase
 
 
 def fold(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> Iterator[tuple[int, Timeline]]:
-    """The timeline after each record of a history, for animations and tests.
-
-    Args:
-        metrics: As for `detect_phases`.
-        n_classes: The same.
+    """The timeline after each record of a history, for animations and tests; arguments as for `detect_phases`.
 
     Yields:
         Optimizer step and the timeline known then.

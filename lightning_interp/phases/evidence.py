@@ -16,13 +16,6 @@ def evidence(
 ) -> dict[str, Any]:
     """Everything a reader needs to check the verdict by hand.
 
-    Args:
-        verdict: The verdict on the history.
-        observed: The series.
-        rules: The conditions, up to date with them.
-        milestones: The same.
-        warning: The same.
-
     Returns:
         ``reason`` (a sentence), ``points``, ``t_mem``, ``t_gen``, ``grokking_step`` (steps or None), ``chance`` and
         ``heldout_peak`` (values with step or source, where there is held-out data), ``conditions`` (each that could be

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latent states of a training: which of a few typical situations its measures are in, by a hidden Markov model.
 
-The model is fitted once on many runs and shipped. Online a forward filter follows a run; over a finished one the most likely
-path is found. Features are relative to the run's own first record, so that they are causal and do not depend on its scale.
+The model is fitted once on many runs and shipped; of a finished run its forward filter and the most likely path are found.
+Features are relative to the run's own first record, so that they are causal and do not depend on its scale.
 
 References:
     Hu et al. 2023, https://arxiv.org/abs/2308.09543, who fit such models to weight statistics.
 """
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,10 +37,6 @@ def _log_loss(now: float, first: float) -> float:
     return math.log(max(now, 0.0) / first + SPENT) if first > 0 else math.nan
 
 
-def _difference(now: float, first: float) -> float:
-    return now - first
-
-
 Change = Callable[[float, float], float]
 FEATURES: Mapping[str, Change] = {
     "train_loss": _log_loss,
@@ -47,7 +44,7 @@ FEATURES: Mapping[str, Change] = {
     "weight_norm": _log_ratio,
     "effective_rank": _log_ratio,
     "stable_rank": _log_ratio,
-    "hoyer": _difference,
+    "hoyer": operator.sub,
     "train_margin": _log_ratio,
     "heldout_margin": _log_ratio,
 }
@@ -72,10 +69,6 @@ class StateModel:
     mean: Array
     deviation: Array
     generalizing: Array
-
-    def standardised(self, raw: Array) -> Array:
-        """Raw features in deviations from the mean of the runs of the fit, at most `FURTHEST` of them."""
-        return standardised(raw, self.mean, self.deviation)
 
     def describe(self, state: int) -> str:
         """What stands out in a state: its leading features in words, strongest first."""
@@ -139,36 +132,6 @@ class FeatureReader:
         return FEATURES[name](value, self._first[name]) if name in self._first else math.nan
 
 
-class StateFilter:
-    """The forward filter: states of a run while it lasts.
-
-    A record counts where it lies 1/25 of an e-fold of steps or more after the last that did, so that how often was logged
-    does not tell the states.
-
-    Args:
-        model: The fitted model.
-    """
-
-    def __init__(self, model: StateModel) -> None:
-        self._model = model
-        self._reader = FeatureReader()
-        self._posterior = model.hmm.start
-        self._last: int | None = None
-
-    def update(self, step: int, values: Mapping[str, float]) -> Array:
-        """Probability of each state after one more record.
-
-        Args:
-            step: Optimizer step, larger than all before.
-            values: Numbers by record name; features that are missing are left out.
-        """
-        if counts(step, self._last):
-            point = self._model.standardised(self._reader.read(values))
-            self._posterior = self._model.hmm.step(None if self._last is None else self._posterior, point)
-            self._last = step
-        return self._posterior
-
-
 def counts(step: int, last: int | None) -> bool:
     """Whether a record is far enough from the last one that counted."""
     return last is None or math.log((step + 1) / (last + 1)) >= 1 / PER_EFOLD
@@ -190,15 +153,9 @@ def features(steps: Sequence[int], rows: Sequence[Mapping[str, float]]) -> tuple
 
 
 def latent_states(steps: Sequence[int], rows: Sequence[Mapping[str, float]], model: StateModel) -> LatentStates:
-    """States of a finished run.
-
-    Args:
-        steps: Optimizer steps, increasing.
-        rows: Numbers by record name at each.
-        model: The fitted model.
-    """
+    """States of a finished run; steps and rows as for `features`."""
     kept, raw = features(steps, rows)
-    points = model.standardised(raw)
+    points = standardised(raw, model.mean, model.deviation)
     path = model.hmm.most_likely_path(points) if len(points) else np.empty(0, dtype=np.int64)
     described = tuple(model.describe(state) for state in range(model.hmm.states))
     shares = tuple(model.generalizing.tolist())

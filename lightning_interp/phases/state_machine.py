@@ -48,7 +48,7 @@ class PhaseMachine:
             "memorization": self._from_memorization,
             "circuit_formation": self._from_circuit_formation,
             "cleanup": self._from_cleanup,
-            "converged": self._from_converged,
+            "converged": self._collapse,
             "collapse": self._from_collapse,
         }
 
@@ -63,11 +63,7 @@ class PhaseMachine:
         return self.phases[-1].start if self.phases else self._observed.clock.first or 0
 
     def update(self) -> int:
-        """Follow transitions until none applies.
-
-        Returns:
-            Number of phases begun.
-        """
+        """Follow transitions until none applies; returns the number of phases begun."""
         before = len(self.phases)
         while self._transitions[self.current]():
             pass
@@ -112,10 +108,7 @@ class PhaseMachine:
         observed, rules = self._observed, self._rules
         if observed.heldout and not rules.on("gap"):
             return False
-        return self._begin("memorization", fit_boundary(observed), self._fit_series())
-
-    def _fit_series(self) -> LogSeries:
-        return self._observed["train_accuracy"] or self._observed["train_loss"]
+        return self._begin("memorization", fit_boundary(observed), observed["train_accuracy"] or observed["train_loss"])
 
     def _from_memorization(self) -> bool:
         observed, rules = self._observed, self._rules
@@ -156,9 +149,6 @@ class PhaseMachine:
 
     def _from_cleanup(self) -> bool:
         return self._collapse() or self._converge()
-
-    def _from_converged(self) -> bool:
-        return self._collapse()
 
     def _from_collapse(self) -> bool:
         if self._rules.on("collapsed"):

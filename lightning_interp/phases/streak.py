@@ -32,14 +32,7 @@ class Streak:
         return self.hits >= ENTER
 
     def update(self, hit: bool, step: int, evaluation: int) -> None:
-        """Count one evaluation.
-
-        Args:
-            hit: Whether the condition holds at it.
-            step: Its optimizer step.
-            evaluation: Number of the evaluation in the series that decides; a number seen before is not counted again,
-                so that a slowly logged series cannot make a streak out of one value.
-        """
+        """Count one evaluation, whose number in the deciding series is counted once: no streak comes of one value."""
         if evaluation == self._seen:
             return
         self._seen = evaluation

@@ -51,16 +51,7 @@ class Milestones:
 
 
 def verdict(observed: RunSeries, rules: Rules, milestones: Milestones) -> str:
-    """The verdict on everything seen so far.
-
-    Args:
-        observed: The series.
-        rules: The conditions, up to date with them.
-        milestones: The same.
-
-    Returns:
-        One of `VERDICTS`.
-    """
+    """The verdict on everything seen so far, one of `VERDICTS`; rules and milestones are up to date."""
     if observed.nonfinite or rules["diverging"].at_the_end:
         return "diverged"
     if observed.points < MIN_POINTS or not observed.train:

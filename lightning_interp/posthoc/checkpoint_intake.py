@@ -20,11 +20,7 @@ TIMELINE_EVERY_S = 2.0
 
 
 class CheckpointIntake:
-    """Feeds one analyzer with mapped checkpoints.
-
-    Args:
-        analyzer: Of the run directory; the caller holds its lock.
-        survey: The checkpoints.
+    """Feeds one analyzer, whose lock the caller holds, with mapped checkpoints.
 
     Attributes:
         analyzer: As given.

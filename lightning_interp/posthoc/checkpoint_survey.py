@@ -30,12 +30,7 @@ class Survey:
 
     @classmethod
     def of(cls, sources: Sequence[str], *, step_pattern: str | None = None, earlier: "Survey | None" = None) -> "Survey":
-        """Look through sources.
-
-        Args:
-            sources: Files, folders, run directories or URLs.
-            step_pattern: See `find_checkpoints`.
-            earlier: An earlier look: files that have not changed since are not opened again.
+        """Look through files, folders, run directories or URLs; files unchanged since an earlier look are not opened again.
 
         Raises:
             ConfigError: A source is not there.

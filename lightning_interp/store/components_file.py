@@ -108,7 +108,7 @@ def read_components(run_dir: Path, layer: str) -> StoredComponents:
     content = read_tensors(path, [_WEIGHTS, *_FACTORS])
     factors = tuple(content.tensors[name] for name in _FACTORS)
     fields = StoredComponents.__dataclass_fields__
-    plain = {name: _tuples(value) for name, value in content.metadata.items() if name in fields}
+    plain = {name: tuple(v) if isinstance(v, list) else v for name, v in content.metadata.items() if name in fields}
     return StoredComponents(**plain, cp_weights=content.tensors[_WEIGHTS], factors=factors)  # type: ignore[arg-type]
 
 
@@ -144,7 +144,3 @@ def component_files(run_dir: Path) -> Iterator[tuple[Path, str, int]]:
             yield path, str(metadata["layer"]), max(metadata["folded_steps"])
         except (CorruptSnapshotError, KeyError, ValueError):
             yield path, "", -1
-
-
-def _tuples(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value

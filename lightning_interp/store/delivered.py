@@ -5,10 +5,9 @@ Written by the training process while it runs, by `sync` afterwards.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lightning_interp.core.errors import RunError
 from lightning_interp.core.records import Record
@@ -94,13 +93,13 @@ def read_delivered(run_dir: Path) -> Delivered | None:
     Raises:
         RunError: It cannot be read, or is of another schema.
     """
-    path = run_dir / DELIVERED
+    path, fields = run_dir / DELIVERED, WandbTarget.__dataclass_fields__
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             found = content["schema"]
             raise RunError(f"{path}: schema {found!r}, this version reads {SCHEMA}. Use the version that wrote it.")
-        targets = tuple(_target(entry) for entry in content["wandb"])
+        targets = tuple(WandbTarget(**{name: entry[name] for name in fields}) for entry in content["wandb"])
         return Delivered(int(content["step"]), tuple(content["names"]), targets, bool(content.get("delivers")))
     except FileNotFoundError:
         return None
@@ -109,18 +108,8 @@ def read_delivered(run_dir: Path) -> Delivered | None:
 
 
 def late_steps(run_dir: Path, target: WandbTarget, records: Sequence[Record]) -> list[int]:
-    """Steps whose records a W&B run has not got: later than its latest row, or written since it was last supplied.
-
-    Args:
-        run_dir: Run directory.
-        target: The W&B run.
-        records: Records that stand.
-    """
+    """Steps whose records a W&B run has not got: later than its latest row, or written since it was last supplied."""
     # A start of the training notes 0 before it has read anything: then the step alone decides.
     lines = read_lines(run_dir / RECORDS, target.read_bytes)[0] if target.read_bytes else []
     written = {line["step"] for line in lines}
     return [record.step for record in records if record.values and (record.step > target.step or record.step in written)]
-
-
-def _target(entry: Mapping[str, Any]) -> WandbTarget:
-    return WandbTarget(**{name: entry[name] for name in WandbTarget.__dataclass_fields__})

@@ -78,12 +78,7 @@ def export_records(
 
 
 def labelled_records(records: Sequence[Record], layers: Sequence[str]) -> "xarray.Dataset":
-    """Scalars [step] and per-layer values [step, layer] as a labelled data set (extra ``export``).
-
-    Args:
-        records: Records of the run.
-        layers: Layers in run.json order.
-    """
+    """Scalars [step] and per-layer values [step, layer] as a labelled data set (extra ``export``)."""
     import xarray
 
     names = sorted({name for record in records for name in record.values})
@@ -112,12 +107,7 @@ def scalar_table(records: Iterable[Record]) -> Table:
 
 
 def layer_table(records: Iterable[Record], layers: Sequence[str]) -> Table:
-    """A row for each value of a layer: `step`, `measure`, `layer`, `value`; layers a measure does not apply to have none.
-
-    Args:
-        records: Records of the run.
-        layers: Layers in run.json order.
-    """
+    """A row for each value of a layer: `step`, `measure`, `layer`, `value`; layers a measure does not apply to have none."""
     rows = [
         (record.step, measure, layer, float(value))
         for record in records

@@ -30,11 +30,7 @@ def stamp(paths: Iterable[str | PathLike[str]]) -> list[int] | None:
 
 
 class ChangedFiles:
-    """Tells which files of a folder are to be read again; parsing them costs the training's interpreter time.
-
-    Args:
-        folder: The folder.
-    """
+    """Tells which files of a folder are to be read again; parsing them costs the training's interpreter time."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

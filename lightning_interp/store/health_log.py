@@ -19,12 +19,7 @@ HealthRow = Mapping[str, Any]
 
 
 class HealthLog:
-    """The health log of one start of the training.
-
-    Args:
-        run_dir: Run directory.
-        attempt: Number of this start.
-    """
+    """The health log of one start of the training."""
 
     def __init__(self, run_dir: Path, attempt: int) -> None:
         self._path, self._attempt = run_dir / HEALTH, attempt

@@ -23,10 +23,6 @@ def resume_run(run_dir: Path, step: int) -> Manifest:
 
     So do components that later snapshots went into: the analyzer makes them again from the observations that stay.
 
-    Args:
-        run_dir: Directory of the run.
-        step: Optimizer step the training continues from.
-
     Returns:
         The manifest with the new attempt, already written.
     """

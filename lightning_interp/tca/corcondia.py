@@ -14,10 +14,6 @@ def core_consistency(fit: CPFit, compressed: Compressed) -> float:
     model assumes. The data enter through their compressed core, which costs no pass over them. 60 to 80 and more is
     commonly taken as consistent; factors that are nearly collinear lower it even where the rank is right.
 
-    Args:
-        fit: A CP fit.
-        compressed: The tensor, compressed.
-
     Returns:
         In percent.
 

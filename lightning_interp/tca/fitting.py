@@ -57,14 +57,7 @@ def fit_data(data: Data, request: Request, *, starts: Models | None = None, on_p
 
 
 def as_fits(ensemble: Ensemble, models: Models, errors: Float64[Tensor, " rank"], *, sweeps: int = 0) -> dict[int, CPFit]:
-    """Fits of the best model of each rank, with flags.
-
-    Args:
-        ensemble: Where they come from.
-        models: The best models, of full size, in the order of `ensemble.best`.
-        errors: Their relative errors.
-        sweeps: Sweeps done beyond the ensemble's.
-    """
+    """Fits of the best model of each rank, with flags; models are of full size, in the order of `ensemble.best`."""
     fits = {}
     for row, rank in enumerate(models.ranks.tolist()):
         factors = [factor[row, :rank].mT for factor in models.factors]

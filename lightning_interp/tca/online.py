@@ -101,10 +101,6 @@ class OnlineTCA:
     def add(self, step: int, activations: Float[Tensor, "stimulus unit"]) -> None:
         """Fold one snapshot in.
 
-        Args:
-            step: Its optimizer step, larger than those before.
-            activations: The same stimuli and units as before.
-
         Raises:
             ShapeError: Other axes than before, or an entry that is not finite.
             ConfigError: A step that does not ascend, or a negative entry where that is not allowed.

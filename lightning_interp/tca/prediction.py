@@ -38,11 +38,7 @@ def loadings_of(
 
 
 class SlicePredictions:
-    """Prediction errors of new snapshots by rank, older ones fading.
-
-    Args:
-        nonnegative: Whether loadings may not be negative.
-    """
+    """Prediction errors of new snapshots by rank, older ones fading."""
 
     def __init__(self, *, nonnegative: bool) -> None:
         self._nonnegative = nonnegative

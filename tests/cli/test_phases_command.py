@@ -14,7 +14,7 @@ import pytest
 
 from lightning_interp.cli import main as program
 from lightning_interp.cli.main import main
-from lightning_interp.phases import Timeline
+from lightning_interp.core.timeline import Timeline
 
 REFERENCE = Path(__file__).parents[1] / "data" / "modular_addition_p113.csv"
 

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lightning_interp.dashboards.figures import MAX_POINTS, phase_timeline_figure, step_offset, tick_steps, write_html
-from lightning_interp.phases import PHASE_NAMES, Phase, Timeline, detect_phases
+from lightning_interp.core.timeline import PHASE_NAMES, Phase, Timeline
+from lightning_interp.dashboards.figures import phase_timeline_figure, step_offset, write_html
+from lightning_interp.dashboards.figures.thinning import MAX_POINTS
+from lightning_interp.dashboards.figures.time_axis import tick_steps
+from lightning_interp.phases import detect_phases
 from lightning_interp.sources.metrics.history import read_metrics
 
 REFERENCE = Path(__file__).parents[1] / "data" / "modular_addition_p113.csv"
@@ -90,7 +93,7 @@ def test_phase_timeline_figure_escapes_what_comes_from_a_run():
 
 @pytest.mark.parametrize("name", PHASE_NAMES)
 def test_every_phase_has_a_color_of_its_own(name):
-    from lightning_interp.dashboards.figures import PHASE_COLORS
+    from lightning_interp.dashboards.theme import PHASE_COLORS
 
     assert list(PHASE_COLORS.values()).count(PHASE_COLORS[name]) == 1
 

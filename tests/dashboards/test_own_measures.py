@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from docs_table import docs_table
 from reference_run import make_reference_run
 from rich.console import Console
 
@@ -22,7 +23,6 @@ from lightning_interp.dashboards.loggers.tensorboard import scalar_layout
 from lightning_interp.dashboards.run_summary import summary_of
 from lightning_interp.dashboards.run_view import RunView, view_run
 from lightning_interp.measures import Label, Measure, registry, resolve_measures
-from lightning_interp.measures.docs_table import docs_table
 from lightning_interp.measures.label import NO_LABELS, Chart, plain_label, read_labels
 from lightning_interp.measures.logged_names import section_of
 from lightning_interp.sources.metrics.columns import meaning_of

@@ -1,24 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of docs/measures.md are what the measures say. To renew them: `python tests/measures/test_docs_table.py`."""
+"""The tables of docs/measures.md are what the measures say. To renew them: `python tests/support/docs_table.py`."""
 
-import re
-from pathlib import Path
+from docs_table import PAGE, TABLE, docs_table, renewed
 
 from lightning_interp.measures import registry
-from lightning_interp.measures.docs_table import docs_table
-
-PAGE = Path(__file__).parents[2] / "docs" / "measures.md"
-TABLE = re.compile(r"(<!-- table of (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
-
-
-def renewed(page: str) -> str:
-    """The page with each table as the registry makes it."""
-    return TABLE.sub(lambda found: f"{found[1]}{docs_table(getattr(registry, found[2]))}{found[3]}", page)
 
 
 def test_the_tables_of_the_page_are_those_of_the_measures() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert TABLE.findall(page) and page == renewed(page), "renew: python tests/measures/test_docs_table.py"
+    assert TABLE.findall(page) and page == renewed(page), "renew: python tests/support/docs_table.py"
 
 
 def test_every_built_in_name_says_in_the_table_what_it_is() -> None:
@@ -27,7 +17,3 @@ def test_every_built_in_name_says_in_the_table_what_it_is() -> None:
     vectors = [f"`{name}` (vector)" for cls in registry.STANDARD + registry.FOURIER for name in cls.vector_names]
     assert sorted(cells) == sorted([*(f"`{name}`" for name in registry.makers()), *vectors])
     assert all(cells.values())
-
-
-if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

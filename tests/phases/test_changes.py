@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is new between two timelines."""
 
-from lightning_interp.phases import Phase, PhaseChange, Timeline, describe, phase_changes
+from lightning_interp.core.timeline import Phase, Timeline
+from lightning_interp.phases import PhaseChange, describe, phase_changes
 
 FITTING = Phase("fitting", 0, None, 0.8, (0, 0))
 FITTED = Phase("fitting", 0, 100, 0.8, (0, 0), (90, 110))

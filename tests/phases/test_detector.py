@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.phases import INTENSITY_NAMES, PhaseDetector, detect_phases, detector
+from lightning_interp.core.timeline import INTENSITY_NAMES
+from lightning_interp.phases import PhaseDetector, detect_phases, detector
 from lightning_interp.phases.detector import fold
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightning_interp.phases.gaussian_hmm import GaussianHMM
-from lightning_interp.phases.latent_states import FEATURES, StateFilter, StateModel, features, latent_states
+from lightning_interp.phases.latent_states import FEATURES, StateModel, features, latent_states
 from lightning_interp.phases.state_model import STATES
 
 WIDTH = len(FEATURES)
@@ -63,10 +63,10 @@ def test_the_path_follows_the_loss():
     assert latent_states(STEPS, rows(LOSSES), model()).path == (0, 0, 0, 0, 1, 1, 1, 1)
 
 
-def test_the_filter_online_equals_the_filtered_states_afterwards():
-    online = StateFilter(model())
-    posteriors = [online.update(step, row) for step, row in zip(STEPS, rows(LOSSES), strict=True)]
-    assert np.array_equal(posteriors, latent_states(STEPS, rows(LOSSES), model()).filtered)
+def test_the_filtered_states_use_only_records_up_to_then():
+    whole = latent_states(STEPS, rows(LOSSES), model()).filtered
+    for until in range(1, len(STEPS) + 1):
+        assert np.array_equal(latent_states(STEPS[:until], rows(LOSSES[:until]), model()).filtered, whole[:until])
 
 
 def test_states_are_described_by_what_stands_out():

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lightning_interp import phases as package
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.phases import ALARM_NAMES, PHASE_NAMES, STAGE_NAMES, VERDICTS, Timeline, detect_phases
+from lightning_interp.core.timeline import ALARM_NAMES, PHASE_NAMES, STAGE_NAMES, VERDICTS, Timeline
+from lightning_interp.phases import detect_phases
 
 steps = st.integers(0, 10**9)
 shares = st.floats(0, 1)

@@ -17,7 +17,8 @@ from small_training import Classifier, fit
 from lightning_interp import InterpMonitor
 from lightning_interp.core.errors import ConfigError, RunError
 from lightning_interp.measures.similarity import linear_cka, procrustes_distance
-from lightning_interp.posthoc.comparison import align, boundary_table, compare_runs, summarize, unique_names
+from lightning_interp.phases.alignment import align
+from lightning_interp.posthoc.comparison import boundary_table, compare_runs, summarize, unique_names
 from lightning_interp.store.layout import ANALYSIS, OBSERVATIONS, PHASES, step_file
 
 

@@ -23,14 +23,7 @@ Background = Literal["process", "thread", "inline"]
 
 
 def start_engine(background: Background, run_dir: Path, order: StartOrder, *, flush: Callable[[], object]) -> Engine:
-    """Start the analyzer.
-
-    Args:
-        background: Where it runs.
-        run_dir: Run directory.
-        order: What it does.
-        flush: Waits until handed-over snapshots are on disk; used inline.
-    """
+    """Start the analyzer."""
     if background == "process":
         return ProcessEngine(run_dir, order)
     return ThreadEngine(run_dir, order) if background == "thread" else InlineEngine(run_dir, order, flush=flush)
@@ -93,13 +86,7 @@ class ThreadEngine(Engine):
 
 
 class InlineEngine(Engine):
-    """The analyzer on the training thread, after each snapshot. Slow, for debugging measures.
-
-    Args:
-        run_dir: Run directory.
-        order: What the analyzer does.
-        flush: Waits until handed-over snapshots are on disk.
-    """
+    """The analyzer on the training thread, after each snapshot, which `flush` puts on disk. Slow, for debugging measures."""
 
     def __init__(self, run_dir: Path, order: StartOrder, *, flush: Callable[[], object]) -> None:
         self._flush = flush

@@ -30,13 +30,7 @@ class WorkerExit:
 
 
 def exit_of(run_dir: Path, *, start_id: str, status: int) -> WorkerExit:
-    """What became of an analyzer.
-
-    Args:
-        run_dir: Run directory.
-        start_id: Which start it was; what others left on disk says nothing of it.
-        status: Its exit status, negative for a signal.
-    """
+    """What became of the analyzer of one start, from its exit status (negative for a signal) and what it left on disk."""
     state = read_state(run_dir)
     if state.start_id != start_id:
         return WorkerExit(_how(status, AnalysisState()))

@@ -15,13 +15,7 @@ HEARTBEAT_S = 5.0
 
 
 class Pulse:
-    """Writes a sign of life now and every few seconds until this process ends.
-
-    Args:
-        run_dir: Run directory; the caller holds its analyzer lock.
-        start_id: Which start of an analyzer this is.
-        every_s: Seconds between two signs of life.
-    """
+    """Writes a sign of life now and every few seconds until this process ends."""
 
     def __init__(self, run_dir: Path, start_id: str, *, every_s: float = HEARTBEAT_S) -> None:
         self._run_dir, self._start_id, self._every_s = run_dir, start_id, every_s

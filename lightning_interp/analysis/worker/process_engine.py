@@ -27,14 +27,10 @@ _ASKED_TO_END = tuple(-number for number in signals("SIGTERM", "SIGHUP"))
 
 
 class ProcessEngine(Engine):
-    """The analyzer in a process of its own.
+    """The analyzer in a process of its own; under `strict` a death is final.
 
     A thread of this object watches it, so that a death costs the training's own thread nothing. Whoever asks how the process
     is or sends it something holds the lock, so that every question is about one process.
-
-    Args:
-        run_dir: Run directory.
-        order: What the analyzer does; under `strict` a death is final.
     """
 
     def __init__(self, run_dir: Path, order: StartOrder) -> None:

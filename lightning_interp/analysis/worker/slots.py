@@ -57,11 +57,7 @@ class Slots:
 
 
 class MachineSlots(Slots):
-    """The slots of one user on one machine; one of them may be held.
-
-    Args:
-        folder: Where the lock files are; made if it is not there.
-        count: How many there are.
+    """The slots of one user on one machine, lock files in a folder that is made if need be; one of them may be held.
 
     Raises:
         RunError: The folder is not a folder of this user that no one else can write to.

@@ -65,12 +65,7 @@ class _Layout:
 
 
 def comparison_figure(runs: Sequence[RunCurves], *, title: str) -> go.Figure:
-    """As `runs_figure`, to stand alone.
-
-    Args:
-        runs: Two or more.
-        title: Plain text; it is escaped.
-    """
+    """As `runs_figure`, to stand alone."""
     return stand_alone(runs_figure(runs), title=title)
 
 
@@ -130,7 +125,7 @@ def _add_curves(
     figure: go.Figure, run: RunCurves, color: str, styles: Mapping[str, tuple[str, str]], layout: _Layout
 ) -> None:
     """The run's curves over its own steps above, in phase time below; one entry in the legend."""
-    named = False
+    named, in_phase_time = False, ", phase time %{customdata[1]:,.0f}"
     for name, (label, dash) in styles.items():
         steps, values = run.series.get(name, ((), ()))
         if not len(steps):
@@ -151,17 +146,12 @@ def _add_curves(
                     name=as_text(run.name),
                     legendgroup=f"run {as_text(run.name)}",
                     showlegend=not named,
-                    hovertemplate=_hover(label, row),
+                    hovertemplate=f"{label} %{{y:.4g}} at step %{{customdata[0]:,}}{in_phase_time if row == 3 else ''}",
                 ),
                 row=row,
                 col=1,
             )
             named = True
-
-
-def _hover(label: str, row: int) -> str:
-    in_phase_time = ", phase time %{customdata[1]:,.0f}" if row == 3 else ""
-    return f"{label} %{{y:.4g}} at step %{{customdata[0]:,}}{in_phase_time}"
 
 
 def _add_bars(figure: go.Figure, runs: Sequence[RunCurves], axis: TimeAxis) -> None:

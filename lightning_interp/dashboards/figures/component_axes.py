@@ -19,13 +19,7 @@ LABEL_ROOM = 0.06
 
 
 def label_axes(figure: go.Figure, drawing: Drawing, groups: Sequence[StimulusGroup]) -> None:
-    """Scale and name every axis, with tick labels under the last row only.
-
-    Args:
-        figure: Figure with all panels drawn.
-        drawing: What was drawn.
-        groups: Stimuli in the order they were drawn.
-    """
+    """Scale and name every axis, with tick labels under the last row only."""
     last = drawing.values.rank
     figure.update_xaxes(showticklabels=False, zeroline=False)
     figure.update_xaxes(showticklabels=True, row=last)

@@ -22,13 +22,7 @@ MOST_ROWS = 12
 
 
 def courses_figure(run: RunView, series: Series, names: Sequence[str]) -> go.Figure:
-    """One row a record, under a heading with its unit.
-
-    Args:
-        run: Its phases are shaded.
-        series: Where the records are: the run's scalars, or what its training was set to.
-        names: Records to draw, those that are there; at most `MOST_ROWS` of them.
-    """
+    """One row a record of `series`, at most `MOST_ROWS` of `names`, under a heading with its unit; phases are the run's."""
     shown = drawn(series, names)
     labels = [label_for(name, run.labels) for name in shown]
     plot = len(shown) * ROW_PX + (len(shown) - 1) * GAP_PX
@@ -49,9 +43,9 @@ def courses_figure(run: RunView, series: Series, names: Sequence[str]) -> go.Fig
     )
     figure.update_yaxes(nticks=4, exponentformat="power")
     figure.update_xaxes(title_text="optimizer step", row=len(shown), col=1)
-    logarithmic = [_axis(row) for row, name in enumerate(shown) if labels[row].log and _is_positive(series[name][1])]
-    times = [f"xaxis{'' if row == 0 else row + 1}" for row in range(len(shown))]
-    note_axes(figure, axis, time_axes=times, value_axes=logarithmic)
+    logarithmic = [row for row, name in enumerate(shown) if labels[row].log and min(series[name][1], default=0.0) > 0]
+    numbers = ["", *(str(row + 1) for row in range(1, len(shown)))]
+    note_axes(figure, axis, time_axes=[f"xaxis{n}" for n in numbers], value_axes=[f"yaxis{numbers[r]}" for r in logarithmic])
     return figure
 
 
@@ -60,20 +54,10 @@ def drawn(series: Mapping[str, object], names: Sequence[str]) -> list[str]:
     return [name for name in names if name in series][:MOST_ROWS]
 
 
-def _axis(row: int) -> str:
-    return f"yaxis{'' if row == 0 else row + 1}"
-
-
-def _is_positive(values: Sequence[float]) -> bool:
-    return bool(values) and min(values) > 0
-
-
 def _heading(label: Label, run: RunView, row: int) -> dict[str, object]:
     text = f"{label.label} (own unit)" if label.unit == NATS and loss_unit(run) != NATS else label.title
-    place = {
-        "xref": "x domain" if row == 0 else f"x{row + 1} domain",
-        "yref": "y domain" if row == 0 else f"y{row + 1} domain",
-    }
+    number = "" if row == 0 else row + 1
+    place = {"xref": f"x{number} domain", "yref": f"y{number} domain"}
     style = {"x": 0, "y": 1, "yshift": 3, "xanchor": "left", "yanchor": "bottom", "showarrow": False, "font": {"size": 13}}
     return {"text": as_text(text), **place, **style}
 

@@ -20,12 +20,7 @@ MEANING_COLORS = {
 
 
 def label_for(name: str, own: Labels = NO_LABELS) -> Label:
-    """Label of a record, or its name if it has none.
-
-    Args:
-        name: Record or setting; a detail such as ``hoyer/act`` has the label of its measure.
-        own: Labels of measures that are not built in.
-    """
+    """Label of a record or setting, or its name if it has none; ``hoyer/act`` has the label of ``hoyer``."""
     known = {**known_labels(), **SETTINGS, **own}
     base, _, rest = name.partition("/")
     if name in known:

@@ -106,32 +106,13 @@ def _edges(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _finished(figure: go.Figure, run: RunView, axis: TimeAxis, *, rows: int) -> go.Figure:
     """Size, axes, and dotted lines where phases begin; a band would change the colors it lies over."""
-    lines = [
-        {
-            "type": "line",
-            "xref": "x",
-            "yref": "paper",
-            "x0": phase.start + axis.offset,
-            "x1": phase.start + axis.offset,
-            "y0": 0,
-            "y1": 1,
-            "line": {"color": "#ffffff", "width": 1, "dash": "dot"},
-        }
-        for phase in run.timeline.phases[1:]
-    ]
+    place, dotted = {"xref": "x", "yref": "paper"}, {"color": "#ffffff", "width": 1, "dash": "dot"}
+    begins = [phase.start + axis.offset for phase in run.timeline.phases]
+    lines = [{"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": dotted, **place} for x in begins[1:]]
+    top = {"type": "rect", "y0": 1.01, "y1": 1.01 + 10 / _height(rows), "line": {"width": 0}, **place}
     bands = [
-        {
-            "type": "rect",
-            "xref": "x",
-            "yref": "paper",
-            "x0": phase.start + axis.offset,
-            "x1": last_of(phase, axis) + axis.offset,
-            "y0": 1.01,
-            "y1": 1.01 + 10 / _height(rows),
-            "fillcolor": phase_color(phase),
-            "line": {"width": 0},
-        }
-        for phase in run.timeline.phases
+        {**top, "x0": x, "x1": last_of(phase, axis) + axis.offset, "fillcolor": phase_color(phase)}
+        for phase, x in zip(run.timeline.phases, begins, strict=True)
     ]
     figure.update_layout(
         template=LIGHT,

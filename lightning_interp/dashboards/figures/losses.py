@@ -55,9 +55,10 @@ def losses_figure(run: RunView) -> go.Figure:
     if shown:
         figure.add_traces(_intensities(run.timeline, shown, axis), rows=2, cols=1)
     shade_phases(figure, run.timeline.phases, axis, panels=(1, 2) if shown else (1,))
+    negative = any(value < 0 for name in styles if name in run.series for value in run.series[name][1])
     unit = loss_unit(run)
     title = f"loss ({unit if unit == NATS else 'own unit'})" if losses else "error (1 − accuracy)"
-    _lay_out(figure, axis, title, two=bool(shown), logarithmic=losses and not _has_negative(run.series, styles))
+    _lay_out(figure, axis, title, two=bool(shown), logarithmic=losses and not negative)
     mark_intervals(figure, run.timeline.phases, axis)
     return figure
 
@@ -121,10 +122,6 @@ def _trace(points: tuple[list[int], list[float]], axis: TimeAxis, *, number: str
     steps, values = points
     hover = f"step %{{customdata:,}}: {number}"
     return go.Scatter(x=axis.place(steps), y=values, customdata=steps, mode="lines", hovertemplate=hover, **style)
-
-
-def _has_negative(series: Series, styles: Mapping[str, object]) -> bool:
-    return any(value < 0 for name in styles if name in series for value in series[name][1])
 
 
 def _lay_out(figure: go.Figure, axis: TimeAxis, value_title: str, *, two: bool, logarithmic: bool) -> None:

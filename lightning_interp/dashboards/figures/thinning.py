@@ -23,7 +23,8 @@ def kept_places(steps: Sequence[int] | NDArray[np.int64], most: int) -> NDArray[
     """
     if len(steps) <= most:
         return np.arange(len(steps))
-    return np.unique(np.concatenate([_grid(times, most // 2) for times in _both_times(steps)]))
+    since = np.asarray(steps, dtype=np.float64) - steps[0]
+    return np.unique(np.concatenate([_grid(times, most // 2) for times in (np.log1p(since), since)]))
 
 
 def kept_with_extremes(steps: Sequence[int], values: Sequence[float], most: int) -> NDArray[np.int64]:
@@ -48,11 +49,6 @@ def thin(steps: Sequence[int], values: Sequence[float], most: int = MAX_POINTS) 
         return list(steps), list(values)
     places = kept_with_extremes(steps, values, most)
     return [steps[place] for place in places], [values[place] for place in places]
-
-
-def _both_times(steps: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    since = np.asarray(steps, dtype=np.float64) - steps[0]
-    return np.log1p(since), since
 
 
 def _grid(times: NDArray[np.float64], count: int) -> NDArray[np.int64]:

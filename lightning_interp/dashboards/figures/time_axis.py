@@ -13,7 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from lightning_interp.core.timeline import Phase
+from lightning_interp.core.timeline import LossStage, Phase
 from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.theme import BAND, MARK, phase_color
 
@@ -101,15 +101,9 @@ def _labels(axis: TimeAxis, steps: Sequence[int]) -> dict[str, Any]:
 
 
 def shade_phases(figure: go.Figure, phases: Sequence[Phase], axis: TimeAxis, *, panels: Sequence[int]) -> None:
-    """Shade all phases in some panels; a dotted line where one begins.
+    """Shade all phases in some panels, counted from 1; a dotted line where one begins.
 
     Shapes are set at once: plotly checks a figure anew with every one that is added.
-
-    Args:
-        figure: Figure with its panels.
-        phases: Phases to shade.
-        axis: Positions of steps.
-        panels: Numbers of their axes, from 1.
     """
     shapes: list[dict[str, Any]] = []
     for panel in panels:
@@ -137,8 +131,8 @@ def mark_intervals(figure: go.Figure, phases: Sequence[Phase], axis: TimeAxis) -
     figure.layout.meta = {**(figure.layout.meta or {}), "intervals": bool(bars)}
 
 
-def last_of(phase: Phase, axis: TimeAxis) -> int:
-    """Last step of a phase that is drawn."""
+def last_of(phase: Phase | LossStage, axis: TimeAxis) -> int:
+    """Last step of a phase or stage that is drawn."""
     return max(axis.last if phase.end is None else phase.end, phase.start)
 
 
@@ -178,12 +172,7 @@ def note_axes(
 
 
 def add_buttons(figure: go.Figure, *, top: float) -> None:
-    """Buttons that switch the axes noted in ``layout.meta``, for a figure that stands alone.
-
-    Args:
-        figure: Figure that `note_axes` was called for.
-        top: Upper end of the buttons, as a share of the height of the plot.
-    """
+    """Buttons that switch the axes noted in ``layout.meta``; `top` is their upper end as a share of the plot's height."""
     meta = figure.layout.meta or {}
     menus = []
     if meta.get("value_axes"):
@@ -201,15 +190,7 @@ def scale_buttons(
     y: float,
     ticks: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, object]:
-    """A pair of buttons that switch axes between logarithmic and linear.
-
-    Args:
-        axes: Axes to switch together, e.g. ``xaxis``.
-        letter: Name of the axis on the buttons.
-        x: Right end of the pair, as a share of the picture's width.
-        y: Upper end, as a share of the picture's height.
-        ticks: Ticks by kind of axis, where they differ.
-    """
+    """A pair of buttons that switch axes between log and linear; x: right end, y: upper end, as shares of the picture."""
     buttons = []
     for kind in ("log", "linear"):
         changes: dict[str, Any] = {f"{name}.type": kind for name in axes}

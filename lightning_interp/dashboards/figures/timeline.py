@@ -33,10 +33,11 @@ def timeline_figure(run: RunView) -> go.Figure:
         row for row, there in ((_PHASES, True), (_STAGES, bool(timeline.stages)), (_ALARMS, bool(timeline.alarms))) if there
     ]
     figure = go.Figure()
-    figure.add_traces([_phase_bar(phase, axis, rows.index(_PHASES)) for phase in timeline.phases])
+    figure.add_traces([_bar(phase, rows.index(_PHASES), axis, phase_color(phase)) for phase in timeline.phases])
     if timeline.phases[1:]:
         figure.add_trace(_whiskers(timeline.phases[1:], axis))
-    figure.add_traces([_stage_bar(stage, axis, rows.index(_STAGES)) for stage in timeline.stages])
+    colors = [STAGE_COLORS.get(stage.name, NEUTRAL) for stage in timeline.stages]
+    figure.add_traces([_bar(s, rows.index(_STAGES), axis, color) for s, color in zip(timeline.stages, colors, strict=True)])
     figure.add_traces(_alarms(timeline, axis, rows.index(_ALARMS)) if timeline.alarms else [])
     figure.update_layout(
         template=LIGHT,
@@ -55,24 +56,16 @@ def timeline_figure(run: RunView) -> go.Figure:
     return figure
 
 
-def _phase_bar(phase: Phase, axis: TimeAxis, row: int) -> go.Scatter:
-    until = "open" if phase.end is None else f"{phase.end:,}"
-    name = phase.name.replace("_", " ")
-    text = f"{as_text(name)}, steps {phase.start:,} to {until}, confidence {phase.confidence:.2f}"
-    return _bar((phase.start, last_of(phase, axis)), row, axis, color=phase_color(phase), hover=text, name=name)
-
-
-def _stage_bar(stage: LossStage, axis: TimeAxis, row: int) -> go.Scatter:
-    until = "open" if stage.end is None else f"{stage.end:,}"
-    name = stage.name.replace("_", " ")
-    text = f"{as_text(name)}, steps {stage.start:,} to {until}, slope {stage.slope:+.2f} per e-fold of steps"
-    end = max(axis.last if stage.end is None else stage.end, stage.start)
-    return _bar((stage.start, end), row, axis, color=STAGE_COLORS.get(stage.name, NEUTRAL), hover=text, name=name)
-
-
-def _bar(span: tuple[int, int], row: int, axis: TimeAxis, *, color: str, hover: str, name: str) -> go.Scatter:
+def _bar(stretch: Phase | LossStage, row: int, axis: TimeAxis, color: str) -> go.Scatter:
     """A thick line with its name above its middle, in log time; a narrow bar has its name in the hover text only."""
-    start, end = axis.place(span)
+    until = "open" if stretch.end is None else f"{stretch.end:,}"
+    name = stretch.name.replace("_", " ")
+    if isinstance(stretch, Phase):
+        fact = f"confidence {stretch.confidence:.2f}"
+    else:
+        fact = f"slope {stretch.slope:+.2f} per e-fold of steps"
+    hover = f"{as_text(name)}, steps {stretch.start:,} to {until}, {fact}"
+    start, end = axis.place((stretch.start, last_of(stretch, axis)))
     middle = round((start * end) ** 0.5)
     fits = _decades(start, end) > _FEWEST_DECADES + 0.022 * len(name) * _decades(axis.offset, axis.offset + axis.last) / 4
     return go.Scatter(

@@ -5,7 +5,6 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from lightning_interp.core.timeline import Phase, Timeline
 from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.thinning import MAX_COLUMNS, kept_places
 from lightning_interp.dashboards.run_view import RunView
@@ -17,13 +16,9 @@ _HEIGHT = 460
 
 
 def principal_plane(sketches: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coordinates on the first two principal components.
+    """Coordinates [step, 2] of sketches [step, entry] on their first two principal components, in the unit of the weights.
 
-    Args:
-        sketches: [step, entry].
-
-    Returns:
-        Coordinates [step, 2] in the unit of the weights, and the share of the variance of each of the two.
+    The second result is the share of the variance of each of the two.
     """
     centered = sketches - sketches.mean(axis=0)
     left, singular, _ = np.linalg.svd(centered, full_matrices=False)
@@ -50,7 +45,7 @@ def trajectory_figure(run: RunView) -> go.Figure:
             showlegend=False,
         )
     )
-    names = [_phase_at(run.timeline, step) for step in known]
+    names = [run.timeline.phase_at(step) or "" for step in known]
     for name in dict.fromkeys(names):
         mine = [k for k, each in enumerate(names) if each == name]
         figure.add_trace(
@@ -77,11 +72,6 @@ def trajectory_figure(run: RunView) -> go.Figure:
     figure.update_xaxes(title_text=f"first principal component ({percent[0]})", zeroline=False)
     figure.update_yaxes(title_text=f"second ({percent[1]})", zeroline=False, scaleanchor="x", scaleratio=1)
     return figure
-
-
-def _phase_at(timeline: Timeline, step: int) -> str:
-    at: list[Phase] = [phase for phase in timeline.phases if phase.start <= step]
-    return at[-1].name if at else ""
 
 
 def _mark_ends(figure: go.Figure, points: NDArray[np.float64], steps: list[int]) -> None:

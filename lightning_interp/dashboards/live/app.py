@@ -17,13 +17,7 @@ _HOOKS: Any = {"request_post": "function () { window.dash_clientside.live.answer
 
 
 def make_app(runs: KnownRuns, *, interval_s: float, hosts: Iterable[str]) -> dash.Dash:
-    """The page of some runs.
-
-    Args:
-        runs: The runs there are.
-        interval_s: Seconds from one look at the runs to the next.
-        hosts: Names and addresses under which it may be asked for.
-    """
+    """The page of some runs, looked at every `interval_s` seconds, for requests to `hosts`."""
     app = dash.Dash(
         __name__,
         title=TITLE,

@@ -2,7 +2,6 @@
 """The head of each run on the page: its name, the verdict, where it stands, and its phases in their colors."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from dash import html
@@ -21,18 +20,8 @@ from lightning_interp.dashboards.theme import phase_color
 Children = list[Any]
 
 
-def heads(looks: Sequence[Look], settings: Settings, *, now: float) -> Children:
-    """One article for each run.
-
-    Args:
-        looks: The runs in view.
-        settings: The scale of the strips is that of the figures' time axes.
-        now: Seconds since 1970.
-    """
-    return [_head(look, settings, now) for look in looks]
-
-
-def _head(look: Look, settings: Settings, now: float) -> html.Article:
+def head_of(look: Look, settings: Settings, now: float) -> html.Article:
+    """One run; the scale of its strip is that of the figures' time axes. `now` is in seconds since 1970."""
     said: Children = [html.H2(look.name, className="run-name")]
     if look.problem:
         said.append(html.P(look.problem, className="problem", role="alert"))

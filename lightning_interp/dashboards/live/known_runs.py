@@ -36,13 +36,7 @@ class Look:
 
 
 class KnownRun:
-    """One run of the table. Safe to use from several threads.
-
-    Args:
-        key: Its key in the table.
-        name: What it is called.
-        path: Run directory.
-    """
+    """One run of the table. Safe to use from several threads."""
 
     def __init__(self, key: str, name: str, path: Path) -> None:
         self.key, self.name, self.path = key, name, path

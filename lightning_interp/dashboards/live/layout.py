@@ -43,14 +43,13 @@ def index_page() -> str:
 
 
 def page(interval_s: float) -> html.Div:
-    """Everything that is on the page for good.
-
-    Args:
-        interval_s: Seconds from one look at the runs to the next.
-    """
+    """Everything that stays on the page, which looks at the runs every `interval_s` seconds."""
     return html.Div(
         [
-            html.Header([html.H1("Training runs"), _controls()], className="top"),
+            html.Header(
+                [html.H1("Training runs"), html.Div([_buttons(choice) for choice in CONTROLS], className="controls")],
+                className="top",
+            ),
             html.P(
                 "The server does not answer: what is shown may be old.",
                 id="silent",
@@ -82,10 +81,6 @@ def page(interval_s: float) -> html.Div:
 def chosen(choice: Choice) -> dict[str, str]:
     """Id of the store with the value of a control."""
     return {"type": "chosen", "control": choice.key}
-
-
-def _controls() -> html.Div:
-    return html.Div([_buttons(choice) for choice in CONTROLS], className="controls")
 
 
 def _buttons(choice: Choice) -> html.Div:

@@ -14,11 +14,7 @@ _COLUMN_PX = 230
 
 
 def narrowed(figure: Mapping[str, Any]) -> dict[str, Any]:
-    """The figure as it fits into a narrow window.
-
-    Args:
-        figure: In plain values; it stays as it is.
-    """
+    """A copy of the figure, in plain values, as it fits into a narrow window."""
     layout = {name: _part(name, value) for name, value in figure["layout"].items()}
     return {**figure, "layout": layout, "data": [_trace(trace) for trace in figure["data"]]}
 

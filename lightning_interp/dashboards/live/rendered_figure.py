@@ -57,10 +57,7 @@ class Drawings:
     def draw(self, owner: str, version: object, panel: Panel) -> RenderedFigure:
         """The figure of a panel; drawn anew only where the version is another than the last time.
 
-        Args:
-            owner: Key of the run, or of the runs that are laid over each other.
-            version: Changes with what the panel draws.
-            panel: Panel to draw. Where that fails, the reason is remembered in place of a figure.
+        Where that fails, the reason is remembered in place of a figure. `owner` is the key of the run or runs drawn.
         """
         place = (owner, panel.key)
         with self._lock:

@@ -41,12 +41,7 @@ class RunState:
 
 
 def state_of(run: RunView, *, now: float) -> RunState:
-    """Where a run stands.
-
-    Args:
-        run: The run.
-        now: Seconds since 1970.
-    """
+    """Where a run stands at `now`, in seconds since 1970."""
     status = "training" if run.manifest is None else str(run.manifest.status)
     taken = last_snapshot(run)
     sentence = _TRAINING.get(status, f"Training: {status}")

@@ -33,12 +33,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 def protect(app: dash.Dash, hosts: Iterable[str]) -> None:
-    """Answer only what the page needs, and tell browsers what it may do. Call after every callback is defined.
-
-    Args:
-        app: The page.
-        hosts: Names and addresses under which the server may be asked for.
-    """
+    """Answer requests to `hosts`, only what the page needs, and tell browsers what it may do. Call after all callbacks."""
     server: Flask = app.server
     trusted = frozenset(host.lower().strip("[]") for host in hosts)
     policy = content_policy(app.csp_hashes())
@@ -105,11 +100,9 @@ def is_loopback(host: str) -> bool:
 
 
 def trusted_hosts(host: str, also: Iterable[str] = ()) -> list[str]:
-    """Hosts that a request may be for.
+    """Hosts that a request may be for: those of the address the server is bound to, and `also`.
 
-    Args:
-        host: Host the server is bound to; one that stands for every address adds this machine's names and addresses.
-        also: Names the user gave.
+    An address that stands for every one adds this machine's names and addresses.
     """
     hosts = [*_LOOPBACK, *also]
     if host.strip("[]") in ("0.0.0.0", "::", ""):

@@ -61,15 +61,7 @@ class Settings:
 
 
 def settings_from(section: object, time: object, values: object, around: object, picked: object) -> Settings:
-    """Settings from what a browser sent.
-
-    Args:
-        section: Choice of the control of that name, as are the next two.
-        time: Likewise.
-        values: Likewise.
-        around: ``{"theme": "light" or "dark", "narrow": whether the window is}``.
-        picked: Keys of runs.
-    """
+    """Settings from what a browser sent: choices of three controls, its theme and width in `around`, and keys of runs."""
     window: Mapping[str, Any] = around if isinstance(around, dict) else {}
     keys = tuple(key for key in picked if isinstance(key, str))[:MOST_PICKED] if isinstance(picked, list) else None
     return Settings(

@@ -17,7 +17,7 @@ from plotly.io.json import to_json_plotly
 from lightning_interp.core.console import printable
 from lightning_interp.dashboards.live.aria import aria
 from lightning_interp.dashboards.live.body import Body, body_of, figure_id, figure_token, section_view
-from lightning_interp.dashboards.live.head import heads, phase_name
+from lightning_interp.dashboards.live.head import head_of, phase_name
 from lightning_interp.dashboards.live.known_runs import KnownRun, KnownRuns, Look
 from lightning_interp.dashboards.live.rendered_figure import Drawings, in_settings
 from lightning_interp.dashboards.live.settings import MOST_PICKED, Settings
@@ -48,23 +48,14 @@ class PageUpdate:
 
 
 class Updates:
-    """Answers browsers.
-
-    Args:
-        runs: The runs there are.
-    """
+    """Answers browsers."""
 
     def __init__(self, runs: KnownRuns) -> None:
         self._runs = runs
         self._drawings = Drawings()
 
     def since(self, shown: Mapping[str, Any] | None, settings: Settings) -> PageUpdate:
-        """What has changed since a browser was sent what it shows.
-
-        Args:
-            shown: What the browser says it shows; None for a new page.
-            settings: What its reader chose.
-        """
+        """What has changed since a browser was sent what it says it shows (None for a new page)."""
         had = shown if isinstance(shown, dict) else {}
         known = self._runs.all()
         picked = _picked(known, settings, self._runs.named)
@@ -80,12 +71,13 @@ class Updates:
     ) -> PageUpdate:
         keys = [look.key for look in looks]
         choices = _choices(known, keys)
-        head = heads(looks, settings, now=time.time())
+        at = time.time()
+        head = [head_of(look, settings, at) for look in looks]
         news = {look.key: _news(look) for look in looks}
         tokens = {cell.key: figure_token(cell, settings) for cell in body.cells}
         now = {
             "runs": [run.key for run in known],
-            "heads": _digest(head),
+            "heads": hashlib.sha256(to_json_plotly(head).encode()).hexdigest()[:16],
             "body": f"{body.shape} {settings.section}",
             "figures": tokens,
             "news": news,
@@ -154,7 +146,3 @@ def _said(before: object, news: Mapping[str, Sequence[str]], looks: Sequence[Loo
             fresh = [line for line in news[look.key] if line not in told]
             lines += [f"{look.name}: {line}" if several else f"{line[:1].upper()}{line[1:]}" for line in fresh]
     return ". ".join(lines) + "." if lines else None
-
-
-def _digest(components: Sequence[Any]) -> str:
-    return hashlib.sha256(to_json_plotly(list(components)).encode()).hexdigest()[:16]

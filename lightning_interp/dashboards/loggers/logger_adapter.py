@@ -26,9 +26,6 @@ class LoggerAdapter:
     """A logger that takes rows and nothing else, such as CSVLogger.
 
     Everything but `draw` is called on the training thread. What a method raises costs what it was to send.
-
-    Args:
-        logger: The logger.
     """
 
     takes_figures = False

@@ -110,12 +110,7 @@ class Outcome:
 
 
 def summary_fields(timeline: Timeline, last_step: int) -> dict[str, Any]:
-    """Flat summary of a run: its verdict, where each phase started and ended, and the step it generalized at.
-
-    Args:
-        timeline: Phases found.
-        last_step: Optimizer step of its last record, -1 for none.
-    """
+    """Flat summary: verdict, start and end of each phase, step it generalized at; `last_step` is -1 without records."""
     fields: dict[str, Any] = {VERDICT_KEY: timeline.verdict}
     for phase in timeline.phases:
         fields[logged_name(f"{phase.name}_start")] = phase.start

@@ -25,25 +25,17 @@ class Row:
 
 
 def row_keys(names: Sequence[str]) -> tuple[str, ...]:
-    """Keys of every row, the step among them.
-
-    Args:
-        names: Record names that loggers get.
-    """
+    """Keys of every row, the step among them."""
     return (*(logged_name(name) for name in names), *_INTENSITIES.values(), PHASE_KEY, STEP_KEY)
 
 
 def row_of(record: Record, timeline: Timeline, names: Sequence[str]) -> Row:
-    """The row of a record.
-
-    Args:
-        record: What was computed from the snapshot.
-        timeline: Phases as they are known now.
-        names: Record names that loggers get; a value outside them stays in the run directory.
-    """
+    """The row of a record, with the phases known now; a value outside `names` stays in the run directory."""
     metrics = {logged_name(name): record.values.get(name, math.nan) for name in names}
     metrics |= {key: timeline.intensity(name, record.step) for name, key in _INTENSITIES.items()}
-    return Row(record.step, {**metrics, PHASE_KEY: _phase_code(timeline, record.step), STEP_KEY: float(record.step)})
+    name = timeline.phase_at(record.step)
+    code = math.nan if name is None else float(PHASE_NAMES.index(name))
+    return Row(record.step, {**metrics, PHASE_KEY: code, STEP_KEY: float(record.step)})
 
 
 def covered_step(timeline: Timeline) -> int:
@@ -58,8 +50,3 @@ def names_of(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 _INTENSITIES = {name: logged_name(f"intensity_{name}") for name in INTENSITY_NAMES}
-
-
-def _phase_code(timeline: Timeline, step: int) -> float:
-    names = [phase.name for phase in timeline.phases if phase.start <= step]
-    return float(PHASE_NAMES.index(names[-1])) if names else math.nan

@@ -113,12 +113,6 @@ def find_late(run: Run, target: WandbTarget) -> Late | None:
 def send_late(run: Run, late: Late, report: Path | None, *, mode: str) -> Sent:
     """Send what a W&B run has not got, with summary, figures and files, and note it.
 
-    Args:
-        run: The run.
-        late: From `find_late`.
-        report: The run's report, None for none.
-        mode: W&B's mode, ``online`` or ``offline``.
-
     Raises:
         InterpError: W&B did not take it; nothing is noted, so that the next call sends it again.
     """

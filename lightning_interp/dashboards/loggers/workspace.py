@@ -24,11 +24,6 @@ _COLUMNS = 2
 def build_workspace(entity: str, project: str, *, name: str) -> Any:
     """The view as a `wandb_workspaces.workspaces.Workspace`, not saved yet. Needs neither network nor key.
 
-    Args:
-        entity: W&B user or team.
-        project: W&B project the runs are in.
-        name: What the view is called.
-
     Raises:
         ConfigError: wandb-workspaces is not installed, or refuses the name.
     """

@@ -106,7 +106,7 @@ def _move(points: tuple[Sequence[int], Sequence[float]], name: str, words: Label
     places = [bisect_left(steps, step) for step in at]
     if any(place == len(steps) or steps[place] != step for place, step in zip(places, at, strict=True)):
         return None  # not recorded there, as a number that was not finite: an older value would be another step's
-    scaled = _logarithms(values) if words.log and min(values) > 0 else list(values)
+    scaled = [math.log(value) for value in values] if words.log and min(values) > 0 else list(values)
     span = max(scaled) - min(scaled)
     first, second = (scaled[places[1]] - scaled[places[0]], scaled[places[2]] - scaled[places[1]])
     if not math.isfinite(span) or span <= 0:
@@ -119,10 +119,6 @@ def _move(points: tuple[Sequence[int], Sequence[float]], name: str, words: Label
         manner = "rises" if first > 0 else "falls"
         return Move(name, words.label, words.unit, before, there, None, share, manner)
     return Move(name, words.label, words.unit, before, there, after, share, _manner(first / span, second / span))
-
-
-def _logarithms(values: Sequence[float]) -> list[float]:
-    return [math.log(value) for value in values]
 
 
 def _manner(first: float, second: float) -> str:

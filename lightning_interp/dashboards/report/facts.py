@@ -45,7 +45,7 @@ def phase_rows(run: RunView) -> list[dict[str, str]]:
                 "name": phase.name,
                 "label": phase.name.replace("_", " "),
                 "start": f"{phase.start:,}",
-                "starts_in": _interval(phase.start_interval),
+                "starts_in": "{:,} to {:,}".format(*phase.start_interval),
                 "end": "open" if phase.end is None else f"{phase.end:,}",
                 "confidence": f"{phase.confidence:.2f}",
                 "meaning": MEANINGS.get(phase.name, ""),
@@ -135,10 +135,6 @@ def file_rows(run: RunView, folder: Path) -> list[dict[str, str]]:
 def _link(path: Path, folder: Path) -> str:
     """A relative address, that of a link itself where a file is one; ``./`` keeps a colon from making a scheme of a name."""
     return "./" + quote(Path(os.path.relpath(path.parent.resolve() / path.name, folder.resolve())).as_posix())
-
-
-def _interval(interval: tuple[int, int]) -> str:
-    return f"{interval[0]:,} to {interval[1]:,}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

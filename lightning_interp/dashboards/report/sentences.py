@@ -44,11 +44,8 @@ def _without_verdict(run: RunView) -> str:
 
 
 def _shape(stages: Sequence[LossStage]) -> str:
-    return f"Shape of the curve: {', then '.join(_stage(stage) for stage in stages)}."
-
-
-def _stage(stage: LossStage) -> str:
-    return f"{stage.name.replace('_', ' ')} from step {stage.start:,}"
+    parts = (f"{stage.name.replace('_', ' ')} from step {stage.start:,}" for stage in stages)
+    return f"Shape of the curve: {', then '.join(parts)}."
 
 
 def status_words(run: RunView) -> str:

@@ -48,13 +48,7 @@ class Contention:
         self._before: tuple[bool, float] | None = None  # the turn before, where no pair has it yet
 
     def look(self, now: float, step: int, *, analyzer_works: bool, may_work: bool) -> bool:
-        """Called between steps, now and then.
-
-        Args:
-            now: Seconds of training.
-            step: Optimizer step.
-            analyzer_works: Whether the analyzer has anything to do.
-            may_work: Whether the budget has room for it.
+        """Called between steps, now and then; `now` is in seconds of training.
 
         Returns:
             Whether a measurement just ended.

@@ -57,12 +57,7 @@ class SnapshotThrottle:
         self._checks: deque[float] = deque(maxlen=_SAMPLES)
 
     def may_take(self, step: int, *, waiting: int) -> bool:
-        """Whether the snapshot that is due is affordable; where not, the schedule is thinned until there is room again.
-
-        Args:
-            step: Optimizer step.
-            waiting: Snapshots that wait for the writer.
-        """
+        """Whether the snapshot that is due is affordable; where not, the schedule is thinned until there is room again."""
         to_write_s, to_analyze_s = (waiting + 1) * self._writer.per_snapshot_s, self._backlog.to_do_s(1)
         if self.overhead.affords_snapshot(to_write_s=to_write_s, to_analyze_s=to_analyze_s):
             if self.overhead.affords_snapshot(to_write_s=to_write_s, to_analyze_s=to_analyze_s, times=AMPLE):

@@ -10,11 +10,7 @@ FIRST_SPACING, LARGEST_SPACING = 0.04, 0.32
 
 
 class ThinnedSchedule(Schedule):
-    """A schedule of which every step is due that lies far enough after the last one, in log(step).
-
-    Args:
-        schedule: The schedule as it was asked for.
-    """
+    """A schedule of which every step is due that lies far enough after the last one, in log(step)."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.asked = schedule

@@ -79,11 +79,7 @@ class Content:
 
 
 def content_of(tensors: Mapping[str, Tensor]) -> Content:
-    """Digest, sample and finiteness of a checkpoint's tensors, in one pass over each.
-
-    Args:
-        tensors: By name, on the CPU.
-    """
+    """Digest, sample and finiteness of a checkpoint's tensors, in one pass over each."""
     checks, samples, odd = [], [], []
     floating = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
     stride = max(1, math.ceil(floating / SAMPLED))
@@ -100,9 +96,6 @@ def content_of(tensors: Mapping[str, Tensor]) -> Content:
 
 def check_headers(inspected: Sequence[Inspected]) -> tuple[list[Inspected], list[Finding]]:
     """What headers alone tell, in order of steps.
-
-    Args:
-        inspected: Checkpoints whose headers could be read.
 
     Returns:
         Those to analyze, one for each step, and what was found.

@@ -10,12 +10,6 @@ INDEX = ".index.json"
 def file_or_folder(place: Place, kind: str, suffixes: tuple[str, ...], usual: str) -> list[Found] | None:
     """The place as one checkpoint: a file with one of some suffixes, or a folder with weights or their index inside.
 
-    Args:
-        place: The place.
-        kind: Name of the format.
-        suffixes: Of its files.
-        usual: Name of its weights in a folder.
-
     Raises:
         CheckpointError: The index cannot be used.
     """

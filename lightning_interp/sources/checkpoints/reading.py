@@ -31,10 +31,6 @@ def read_header(found: Found) -> Header:
 def read_checkpoint(found: Found, memory: RecycledMemory | None = None) -> dict[str, Tensor]:
     """Tensors of a checkpoint by name, tied ones sharing memory if the file says so, checked by what checksums it has.
 
-    Args:
-        found: The checkpoint.
-        memory: Where tensors go that are copied out of a file; None for fresh memory.
-
     Raises:
         CheckpointError: It is damaged or refused.
     """

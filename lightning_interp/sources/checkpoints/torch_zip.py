@@ -31,10 +31,6 @@ codecs.lookup("cp437")
 class TorchZip:
     """A checkpoint file of `torch.save`, open until the end of a `with` block. Nothing it names is resolved or called.
 
-    Args:
-        path: The file.
-        limits: Where reading its pickle stops.
-
     Raises:
         CheckpointError: It is no zip file of `torch.save`, or one made to mislead.
         FileNotFoundError: There is no such file.
@@ -90,10 +86,6 @@ class TorchZip:
 
     def read_all(self, stored: Mapping[str, StoredTensor], memory: RecycledMemory | None = None) -> dict[str, Tensor]:
         """Tensors by name; each storage is read once, and tensors of one storage share its memory.
-
-        Args:
-            stored: What to read.
-            memory: Where to; None for fresh memory.
 
         Raises:
             CheckpointError: A storage is missing, of another size, or damaged.

@@ -67,10 +67,6 @@ def understood() -> str:
 def choose_columns(columns: Iterable[str], counts: Mapping[str, int]) -> tuple[dict[str, str], tuple[str, ...]]:
     """One column for each record name.
 
-    Args:
-        columns: Columns of the file.
-        counts: How many values each of them holds.
-
     Returns:
         Column by column the record name it is used for, and the columns left out. Among columns of one name the
         preferred one wins, unless it holds under 10 values and another holds more.

@@ -65,13 +65,8 @@ def _record_rows(records: Iterator[tuple[int, dict[str, Any]]], path: Path, resu
     """Our own records: what a later start took back is dropped, the last row of a step stands, sorted by step."""
     keyed = ((_json_step(data, f"{path}, line {line}"), data.get("attempt", 0), (line, data)) for line, data in records)
     for step, (line, data) in valid_rows(keyed, resumed).items():
-        yield line, step, _record_cells(data)
-
-
-def _record_cells(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Values of a record; a loss skipped because it was not finite comes back as NaN."""
-    lost = lost_to_infinity(data.get("skipped") or {})
-    return [*filled_cells(data.get("values") or {}), *((name, "nan") for name in lost)]
+        lost = lost_to_infinity(data.get("skipped") or {})  # a loss that was not finite comes back as NaN
+        yield line, step, [*filled_cells(data.get("values") or {}), *((name, "nan") for name in lost)]
 
 
 def _json_step(data: Mapping[str, Any], where: str) -> int:
