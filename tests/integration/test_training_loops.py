@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from noisy_training import quiet_trainer
+from prompt_delivery import deliver_at_every_step
 from small_training import Classifier, Stream, data, fit
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
@@ -19,7 +20,6 @@ from waiting import until_closed
 from lightning_interp import InterpMonitor, Run, open_run
 from lightning_interp.analysis.analyzer import Analyzer
 from lightning_interp.dashboards.loggers.result_tailer import ResultTailer
-from lightning_interp.monitor.delivery import Delivery
 
 
 def run_of(monitor: InterpMonitor) -> Run:
@@ -326,16 +326,3 @@ def test_resume_announces_no_phase_twice(tmp_path: Path, caplog: pytest.LogCaptu
     )
     again.fit(Classifier(), *loaders, ckpt_path=checkpoint)
     assert told == caplog.text.count("Phase fitting began") == 1
-
-
-def deliver_at_every_step(patch: pytest.MonkeyPatch) -> None:
-    """Results are told at the step that they are there from, not when a clock says so."""
-    deliver = Delivery.deliver
-
-    def read_and_deliver(self: Delivery) -> None:
-        self._tailer.read_now()
-        deliver(self)
-
-    patch.setattr(Delivery, "deliver", read_and_deliver)
-    for name in ("LOOK_S", "DRAIN_S"):
-        patch.setattr(f"lightning_interp.monitor.run_monitor.{name}", 0.0)
