@@ -63,7 +63,7 @@ def test_setup_refuses_a_bad_argument_by_name(tmp_path: Path, arguments: dict, m
 
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no")  # Lightning says it, too
 def test_no_validation_data_is_said_and_phases_stop_at_memorization(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
-    monitor = InterpMonitor()
+    monitor = InterpMonitor(background="inline")
     fit(tmp_path, monitor, heldout=None, max_steps=200)
     assert "no validation data: phases end at memorization; give the trainer a validation loader" in said.text
     assert monitor.timeline is not None and monitor.timeline.verdict == "unknown"
@@ -72,8 +72,8 @@ def test_no_validation_data_is_said_and_phases_stop_at_memorization(tmp_path: Pa
 
 
 def test_forward_that_cannot_be_called_leaves_weights_and_a_hint(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
-    monitor = InterpMonitor()
-    fit(tmp_path, monitor, NeedsTwoInputs())
+    monitor = InterpMonitor(background="inline")
+    fit(tmp_path, monitor, NeedsTwoInputs(), max_steps=5)
     assert "pair: forward cannot be called on the batch (TypeError" in said.text
     assert "Pass probe_step=fn with fn(module, batch) -> ProbeOutputs" in said.text
     assert "weight_norm" in run_of(monitor).series
@@ -86,13 +86,13 @@ def test_probe_step_opens_a_module_whose_forward_cannot_be_called(tmp_path: Path
         loss = torch.nn.functional.cross_entropy(logits, batch[1], reduction="none")
         return ProbeOutputs(loss, logits, batch[1])
 
-    monitor = InterpMonitor(probe_step=probe_step)
-    fit(tmp_path, monitor, NeedsTwoInputs())
+    monitor = InterpMonitor(probe_step=probe_step, background="inline")
+    fit(tmp_path, monitor, NeedsTwoInputs(), max_steps=5)
     assert {"train_loss", "heldout_accuracy"} <= set(run_of(monitor).series)
 
 
 def test_nan_losses_end_as_diverged_and_nothing_else_breaks(tmp_path: Path) -> None:
-    monitor = InterpMonitor()
+    monitor = InterpMonitor(background="inline")
     trainer = fit(tmp_path, monitor, TurnsNaN())
     assert trainer.global_step == 60
     assert monitor.timeline is not None and monitor.timeline.verdict == "diverged"
@@ -101,7 +101,7 @@ def test_nan_losses_end_as_diverged_and_nothing_else_breaks(tmp_path: Path) -> N
 
 
 def test_directory_of_another_run_is_refused_with_both_ways_out(tmp_path: Path) -> None:
-    fit(tmp_path, InterpMonitor(tmp_path / "run"), max_steps=5)
+    fit(tmp_path, InterpMonitor(tmp_path / "run", background="inline"), max_steps=1)
     with pytest.raises(ConfigError, match=r"already holds the run .*ckpt_path=.*choose another dirpath"):
         fit(tmp_path, InterpMonitor(tmp_path / "run"), max_steps=5)
 
@@ -120,13 +120,13 @@ def test_full_disk_at_start_is_refused(small_disk: Path) -> None:
 
 def test_disk_that_fills_up_costs_snapshots_and_one_warning(small_disk: Path, said: pytest.LogCaptureFixture) -> None:
     monitor = InterpMonitor(small_disk / "run", every_n_steps=1, background="process")
-    trainer = fit(small_disk.parent, monitor, max_steps=200)
-    assert trainer.global_step == 200
+    trainer = fit(small_disk.parent, monitor, max_steps=60)
+    assert trainer.global_step == 60
     # Whichever write meets the full disk first says so; the others say nothing.
     warnings = ("warning: the snapshot of step", "warning: the health log cannot be written")
     assert sum(said.text.count(warning) for warning in warnings) == 1
     run = run_of(monitor)
-    assert 0 < len(run.steps) < 201
+    assert 0 < len(run.steps) < 61
     assert all(run.snapshot(step).step == step for step in run.steps)
 
 

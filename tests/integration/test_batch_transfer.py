@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batch transfer hooks: the probe holds what the steps get, and the training's own objects stay as they are."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lightning_interp import InterpMonitor, Probe, open_run
 
 
 def probe_of(tmp_path: Path, module: L.LightningModule) -> Probe:
-    monitor = InterpMonitor(strict=True)
+    monitor = InterpMonitor(background="inline", strict=True)
     fit(tmp_path, monitor, module, max_steps=2)
     return read(monitor)
 
@@ -92,23 +93,31 @@ def test_hooks_that_augment_training_leave_heldout_batches_alone(tmp_path: Path)
 
 def test_hooks_run_on_a_copy_of_the_module(tmp_path: Path) -> None:
     module, alone = Shifts(), Shifts()
-    fit(tmp_path, InterpMonitor(strict=True), module, max_steps=2)
+    fit(tmp_path, InterpMonitor(background="inline", strict=True), module, max_steps=2)
     fit(tmp_path, L.Callback(), alone, max_steps=2)  # type: ignore[arg-type]
     assert module.calls == alone.calls
 
 
-@pytest.mark.filterwarnings("ignore:You have overridden")
-def test_each_hook_has_one_owner_as_in_lightning(tmp_path: Path) -> None:
-    monitor = InterpMonitor(strict=True)
-    train_with_datamodule(tmp_path, [monitor])
-    assert shift(read(monitor)) == pytest.approx((110.0, 100.0), abs=1e-4)
+@pytest.fixture(scope="module")
+def with_datamodule(tmp_path_factory: pytest.TempPathFactory) -> tuple[Probe, ShiftsByHundred]:
+    """The probe of a training whose data module has one of the hooks, and that data module."""
+    monitor = InterpMonitor(background="inline", strict=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You have overridden")
+        datamodule = train_with_datamodule(tmp_path_factory.mktemp("datamodule"), [monitor])
+    return read(monitor), datamodule
+
+
+def test_each_hook_has_one_owner_as_in_lightning(with_datamodule: tuple[Probe, ShiftsByHundred]) -> None:
+    assert shift(with_datamodule[0]) == pytest.approx((110.0, 100.0), abs=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:You have overridden")
-def test_hooks_advance_no_generator_of_the_data_module(tmp_path: Path) -> None:
-    watched = train_with_datamodule(tmp_path, [InterpMonitor(strict=True)])
+def test_hooks_advance_no_generator_of_the_data_module(
+    tmp_path: Path, with_datamodule: tuple[Probe, ShiftsByHundred]
+) -> None:
     alone = train_with_datamodule(tmp_path, [])
-    assert torch.equal(watched.generator.get_state(), alone.generator.get_state())
+    assert torch.equal(with_datamodule[1].generator.get_state(), alone.generator.get_state())
 
 
 def test_hooks_that_fail_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -123,5 +132,5 @@ def test_hooks_that_fail_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureF
 def test_overlap_of_training_and_heldout_examples_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     dataset = data()
     loaders = [DataLoader(dataset, batch_size=8, sampler=SubsetRandomSampler(range(*ends))) for ends in ((0, 60), (50, 96))]
-    fit(tmp_path, InterpMonitor(strict=True), max_steps=2, train=loaders[0], heldout=loaders[1])
+    fit(tmp_path, InterpMonitor(background="inline", strict=True), max_steps=2, train=loaders[0], heldout=loaders[1])
     assert "10 of 46 held-out examples of the probe are also drawn in training" in caplog.text

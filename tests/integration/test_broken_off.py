@@ -21,7 +21,7 @@ from small_training import Classifier, Stream, data, fit
 from torch.utils.data import DataLoader
 from waiting import until, until_closed
 
-from lightning_interp import InterpMonitor, Monitor, open_run
+from lightning_interp import InterpMonitor, Monitor, Run, open_run
 from lightning_interp.capture.buffers import CopySet
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -35,9 +35,9 @@ TRIES = 3
 """A time is believed where one of so many tries shows it: a busy machine can only add to it."""
 
 
-def start(folder: Path, kind: str, monitors: int, *, busy: bool = True) -> "subprocess.Popen[str]":
+def start(folder: Path, kind: str, monitors: int) -> "subprocess.Popen[str]":
     folder.mkdir()
-    command = [sys.executable, str(SUPPORT / "broken_off.py"), str(folder), kind, str(monitors), *(["busy"] if busy else [])]
+    command = [sys.executable, str(SUPPORT / "broken_off.py"), str(folder), kind, str(monitors)]
     environment = {**os.environ, "PYTHONPATH": str(SUPPORT)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
@@ -59,6 +59,11 @@ def end(folder: Path, kind: str, monitors: int) -> Ended:
     return Ended((folder / "mine.ckpt").stat().st_mtime - raised, ended - exits, said)
 
 
+def dropped_of(run: Run) -> set[int]:
+    """Steps whose snapshots were given up, as they are on a slow machine."""
+    return {row["step"] for row in run.health if row["event"] == "dropped"}
+
+
 @pytest.mark.parametrize(
     ("kind", "monitors"),
     [
@@ -71,12 +76,13 @@ def end(folder: Path, kind: str, monitors: int) -> Ended:
     ],
 )
 def test_the_users_checkpoint_and_the_end_of_the_process_do_not_wait(tmp_path, kind, monitors):
-    alone = end(tmp_path / "alone", kind, 0)
     for number in range(TRIES):
         folder = tmp_path / f"watched_{number}"
         watched = end(folder, kind, monitors)
         _end_analyzers(folder)
-        late_s, exit_s = watched.checkpoint_s - alone.checkpoint_s, watched.exit_s
+        late_s, exit_s = watched.checkpoint_s, watched.exit_s
+        if late_s >= CHECKPOINT_S:  # a slow disk, perhaps
+            late_s -= end(tmp_path / f"alone_{number}", kind, 0).checkpoint_s
         told = watched.said.count("the analysis goes on in the background")
         if late_s < CHECKPOINT_S and exit_s < EXIT_S + SLACK_S and told == monitors:
             break
@@ -85,13 +91,12 @@ def test_the_users_checkpoint_and_the_end_of_the_process_do_not_wait(tmp_path, k
     assert told == monitors, watched.said
     for run in (open_run(folder / f"run_{number}") for number in range(monitors)):
         assert run.manifest.status == ("interrupted" if kind == "ctrl-c" else "failed")
-        dropped = {row["step"] for row in run.health if row["event"] == "dropped"}
-        assert {*run.steps, *dropped} >= set(range(STEP)), "every snapshot is on disk, or known not to be"
+        assert {*run.steps, *dropped_of(run)} >= set(range(STEP)), "every snapshot is on disk, or known not to be"
 
 
 def test_a_second_ctrl_c_ends_the_wait_at_once(tmp_path):
     folder = tmp_path / "out"
-    with start(folder, "ctrl-c", 3) as process:
+    with start(folder, "ctrl-c", 1) as process:
         assert process.stderr is not None
         assert any("Ctrl-C ends this at once" in line for line in process.stderr)
         asked = time.time()
@@ -105,13 +110,28 @@ def test_a_second_ctrl_c_ends_the_wait_at_once(tmp_path):
     assert ended - asked < 1.2, "of the second and a half that were left"
 
 
-def test_an_analysis_that_was_left_finishes_by_itself(tmp_path):
-    with start(tmp_path / "out", "error", 1, busy=False) as process:
-        process.communicate(timeout=120)
+LEFT = """
+import sys
+import torch
+from torch.utils.data import DataLoader
+from three_classes import data
+from lightning_interp import Monitor
 
-    run_dir = tmp_path / "out" / "run_0"
-    until(lambda: len(open_run(run_dir).all_records) == len(open_run(run_dir).steps))
-    assert open_run(run_dir).timeline is not None
+monitor = Monitor(sys.argv[1], every_n_steps=1)
+with monitor.watch(torch.nn.Linear(10, 3), train_data=DataLoader(data(), batch_size=32)):
+    for _ in range(20):
+        monitor.step()
+    raise RuntimeError("the user's own error")
+"""
+
+
+def test_an_analysis_that_was_left_finishes_by_itself(tmp_path):
+    command = [sys.executable, "-c", LEFT, str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONPATH": str(SUPPORT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert "the user's own error" in done.stderr
+    until(lambda: len(open_run(tmp_path / "run").all_records) == len(open_run(tmp_path / "run").steps) > 0)
+    assert open_run(tmp_path / "run").timeline is not None
 
 
 class Fails(Classifier):
@@ -121,16 +141,24 @@ class Fails(Classifier):
         return super().training_step(batch, batch_idx)
 
 
-def test_a_process_that_lives_on_gets_the_whole_run_and_its_report(tmp_path, monkeypatch):
-    """As in a notebook: the exception arrives at once, the rest comes while one looks at it."""
-    monkeypatch.setenv("LIGHTNING_INTERP_REPORT", "1")
-    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1)
-    with pytest.raises(RuntimeError, match="the user's own error"):
-        fit(tmp_path, monitor, Fails(), max_steps=20)
+@pytest.fixture(scope="module")
+def lived_on(tmp_path_factory):
+    """The monitor of a training that broke off while the batches of its probe were still being collected, closed since."""
+    root = tmp_path_factory.mktemp("lived_on")
+    monitor = InterpMonitor(root / "run", every_n_steps=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIGHTNING_INTERP_REPORT", "1")
+        with pytest.raises(RuntimeError, match="the user's own error"):
+            fit(root, monitor, Fails(), train=DataLoader(Stream(), batch_size=8), max_steps=20)
+        until_closed(root / "run")
+    return monitor
 
-    until_closed(tmp_path / "run")
-    assert (tmp_path / "run" / "report.html").exists()
-    run = open_run(tmp_path / "run")
+
+def test_a_process_that_lives_on_gets_the_whole_run_and_its_report(lived_on):
+    """As in a notebook: the exception arrives at once, the rest comes while one looks at it."""
+    monitor = lived_on
+    assert (monitor.run_dir / "report.html").exists()
+    run = open_run(monitor.run_dir)
     assert [record.step for record in run.all_records] == run.steps == list(range(11))
     assert monitor.timeline is not None
     assert monitor.timeline.verdict == run.timeline.verdict
@@ -183,13 +211,14 @@ def test_a_training_in_a_forked_process_leaves_a_whole_run(tmp_path):
         command, env={**os.environ, "PYTHONPATH": str(SUPPORT)}, capture_output=True, text=True, timeout=120, check=False
     )
     run = open_run(tmp_path / "run_0")
-    assert (run.manifest.status, run.steps[-1] >= STEP - 1) == ("failed", True), done.stderr
+    assert run.manifest.status == "failed", done.stderr
+    assert {*run.steps, *dropped_of(run)} >= set(range(STEP))
     assert "closed" in {row["event"] for row in run.health}
     until(lambda: len(open_run(run.path).all_records) == len(run.steps))
 
 
 def test_a_callback_that_is_kept_keeps_no_copy_of_the_weights(tmp_path):
-    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1)
+    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1, background="inline")
     with pytest.raises(RuntimeError, match="the user's own error"):
         fit(tmp_path, monitor, Fails(), max_steps=20)
     until_closed(tmp_path / "run")
@@ -198,7 +227,7 @@ def test_a_callback_that_is_kept_keeps_no_copy_of_the_weights(tmp_path):
 
 
 def test_a_run_is_closed_where_no_thread_can_be_started(tmp_path, monkeypatch):
-    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1, strict=True)
+    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1, background="inline", strict=True)
     start = threading.Thread.start
 
     def limited(self):
@@ -209,17 +238,13 @@ def test_a_run_is_closed_where_no_thread_can_be_started(tmp_path, monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", limited)
     with pytest.raises(RuntimeError, match="the user's own error"):
         fit(tmp_path, monitor, Fails(), max_steps=20)
-    assert open_run(tmp_path / "run").manifest.status == "failed"
-    until(lambda: len(open_run(tmp_path / "run").all_records) == len(open_run(tmp_path / "run").steps))
+    run = open_run(tmp_path / "run")
+    assert run.manifest.status == "failed"
+    assert [record.step for record in run.all_records] == run.steps == list(range(11))
 
 
-def test_an_iterable_probe_is_kept_of_a_training_that_broke_off(tmp_path):
-    """Its batches were still being collected."""
-    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1)
-    with pytest.raises(RuntimeError, match="the user's own error"):
-        fit(tmp_path, monitor, Fails(), train=DataLoader(Stream(), batch_size=8), max_steps=20)
-    until_closed(tmp_path / "run")
-    assert open_run(tmp_path / "run").probe is not None
+def test_an_iterable_probe_is_kept_of_a_training_that_broke_off(lived_on):
+    assert open_run(lived_on.run_dir).probe is not None
 
 
 def test_ctrl_c_while_the_end_of_a_training_waits_leaves_a_closed_run(tmp_path, monkeypatch):
@@ -228,6 +253,7 @@ def test_ctrl_c_while_the_end_of_a_training_waits_leaves_a_closed_run(tmp_path, 
         return ""
 
     monkeypatch.setattr("lightning_interp.monitor.run_end.waiting_line", interrupted)
+    monkeypatch.setattr("lightning_interp.monitor.run_end._FIRST_WORD_S", 0.5)
     monitor = Monitor(tmp_path / "run", every_n_steps=1, measures=[Slow(), "losses"])
     with (
         pytest.raises(KeyboardInterrupt),
@@ -250,7 +276,7 @@ def test_batches_of_a_sanity_check_that_broke_off_are_in_no_later_probe(tmp_path
         def __iter__(self):
             return ((torch.zeros_like(x), y) for x, y in super().__iter__())
 
-    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1)
+    monitor = InterpMonitor(tmp_path / "run", every_n_steps=1, background="inline")
     with pytest.raises(RuntimeError, match="the user's own error"):
         fit(tmp_path, monitor, Broken(), heldout=DataLoader(Zeros(40), batch_size=20), max_steps=3)
     fit(tmp_path, monitor, heldout=DataLoader(Stream(40), batch_size=20), max_steps=6)

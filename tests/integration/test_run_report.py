@@ -22,11 +22,11 @@ LEFT_OPEN = """
 import sys
 import torch
 from torch.utils.data import DataLoader
-from small_training import Classifier, data
+from three_classes import data
 from lightning_interp import Monitor
 
 monitor = Monitor(sys.argv[1], background="inline", every_n_steps=5)
-watching = monitor.watch(Classifier(), train_data=DataLoader(data(), batch_size=32))
+watching = monitor.watch(torch.nn.Linear(10, 3), train_data=DataLoader(data(), batch_size=32))
 watching.__enter__()
 monitor.step(5)
 print("left open", flush=True)

@@ -40,7 +40,7 @@ def loading_rows(run: Run) -> dict[int, dict[str, float]]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tca")
-    fit(root, monitor(root), logger=CSVLogger(root / "csv", name="", version=""))
+    fit(root, monitor(root, background="inline"), logger=CSVLogger(root / "csv", name="", version=""))
     return root
 
 
@@ -90,7 +90,10 @@ def test_a_resumed_run_follows_its_components_from_where_it_resumed(tmp_path: Pa
         checkpoints = ModelCheckpoint(tmp_path / "checkpoints", every_n_train_steps=30, save_last=True)
         torch.manual_seed(0)
         trainer = quiet_trainer(
-            tmp_path, [monitor(tmp_path), checkpoints, *callbacks], max_steps=60, enable_checkpointing=True
+            tmp_path,
+            [monitor(tmp_path, background="inline"), checkpoints, *callbacks],
+            max_steps=60,
+            enable_checkpointing=True,
         )
         trainer.fit(Classifier(), *loaders(), **arguments)
 

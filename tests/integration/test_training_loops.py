@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from noisy_training import quiet_trainer
+from prompt_delivery import deliver_at_every_step
 from small_training import Classifier, Stream, data, fit
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
@@ -19,7 +20,6 @@ from waiting import until_closed
 from lightning_interp import InterpMonitor, Run, open_run
 from lightning_interp.analysis.analyzer import Analyzer
 from lightning_interp.dashboards.loggers.result_tailer import ResultTailer
-from lightning_interp.monitor.delivery import Delivery
 
 
 def run_of(monitor: InterpMonitor) -> Run:
@@ -45,28 +45,34 @@ class TwoOptimizers(Classifier):
         return [torch.optim.SGD(self.net[i].parameters(), 1e-2) for i in (0, 2)]
 
 
-def test_default_run_has_first_and_last_step(tmp_path: Path) -> None:
-    monitor = InterpMonitor()
-    fit(tmp_path, monitor)
-    assert run_of(monitor).steps[:5] == [0, 1, 2, 5, 10]
-    assert run_of(monitor).steps[-1] == 60
-    assert run_of(monitor).path.parent == tmp_path / "interp_runs"
+def test_default_run_has_first_and_last_step(default_run: Path) -> None:
+    steps = open_run(default_run).steps
+    assert steps[:5] == [0, 1, 2, 5, 10] and steps[-1] == 60
+    assert default_run.parent.name == "interp_runs"
+
+
+def test_every_snapshot_of_a_default_run_has_a_record_with_its_losses(default_run: Path) -> None:
+    run = open_run(default_run)
+    assert [record.step for record in run.all_records] == run.steps
+    assert all({"train_loss", "heldout_loss", "heldout_accuracy"} <= set(record.values) for record in run.all_records)
+    assert run.analysis["stage"] == "finished"
 
 
 def test_accumulation_takes_one_snapshot_a_step(tmp_path: Path) -> None:
-    monitor = InterpMonitor(every_n_steps=1)
+    monitor = InterpMonitor(every_n_steps=1, background="inline")
     fit(tmp_path, monitor, max_steps=7, accumulate_grad_batches=4)
     assert run_of(monitor).steps == list(range(8))
 
 
 def test_several_optimizers_take_a_snapshot_where_a_scheduled_step_was_passed(tmp_path: Path) -> None:
-    monitor = InterpMonitor(every_n_steps=2)
+    monitor = InterpMonitor(every_n_steps=2, background="inline")
     fit(tmp_path, monitor, TwoOptimizers(), max_steps=12)
     # Optimizer steps advance by 1, 2, 0-then-1...: 1, 3, 4 for each epoch of three batches; 2 is passed at 3, and so on.
     assert run_of(monitor).steps == [0, 3, 4, 7, 8, 11, 12]
 
 
 def test_streams_give_a_probe_of_the_first_batches(tmp_path: Path) -> None:
+    """Sent to the analyzer process while it works."""
     monitor = InterpMonitor()
     loaders = {"train": DataLoader(Stream(), batch_size=32), "heldout": DataLoader(Stream(40), batch_size=20)}
     fit(tmp_path, monitor, max_steps=30, **loaders)
@@ -75,7 +81,7 @@ def test_streams_give_a_probe_of_the_first_batches(tmp_path: Path) -> None:
 
 
 def test_streams_take_heldout_batches_beyond_the_sanity_check(tmp_path: Path) -> None:
-    monitor = InterpMonitor()
+    monitor = InterpMonitor(background="inline")
     loaders = {"train": DataLoader(Stream(), batch_size=32), "heldout": DataLoader(Stream(70), batch_size=20)}
     fit(tmp_path, monitor, max_steps=30, **loaders)
     run = run_of(monitor)
@@ -86,36 +92,37 @@ def test_streams_take_heldout_batches_beyond_the_sanity_check(tmp_path: Path) ->
 
 
 def test_streams_use_the_sanity_batches_where_no_validation_came(tmp_path: Path) -> None:
-    monitor = InterpMonitor()
+    monitor = InterpMonitor(background="inline")
     loaders = {"train": DataLoader(Stream(), batch_size=32), "heldout": DataLoader(Stream(70), batch_size=20)}
     fit(tmp_path, monitor, max_steps=2, **loaders)
     assert run_of(monitor).manifest.probe["examples"] == {"train": 64, "heldout": 40}
 
 
-@pytest.mark.parametrize("background", ["process", "thread", "inline"])
-def test_backgrounds_give_the_same_records(tmp_path: Path, background: str) -> None:
-    monitor = InterpMonitor(background=background)  # type: ignore[arg-type]
-    fit(tmp_path, monitor, max_steps=20)
-    run = run_of(monitor)
-    assert [record.step for record in run.all_records] == run.steps
-    assert run.analysis["stage"] == "finished"
+@pytest.mark.parametrize("background", ["process", "thread"])
+def test_backgrounds_give_the_losses_of_inline_work(tmp_path: Path, default_run: Path, background: str) -> None:
+    watched, expected = InterpMonitor(background="thread"), InterpMonitor(background="inline")
+    if background == "thread":
+        fit(tmp_path / "watched", watched)
+    fit(tmp_path / "expected", expected)
+    run = open_run(default_run) if background == "process" else run_of(watched)
     # Same seed, no dropout: the weights are those of any other background, so the losses are, too. One thread against
     # two may sum in another order: float32 sums of 16 terms, losses of about 1.
-    expected = InterpMonitor(background="inline")
-    fit(tmp_path / "inline", expected, max_steps=20)
-    ours, theirs = run.records("heldout_loss")[1], run_of(expected).records("heldout_loss")[1]
+    (steps, ours), (expected_steps, theirs) = run.records("heldout_loss"), run_of(expected).records("heldout_loss")
+    assert steps.tolist() == expected_steps.tolist()
     assert abs(ours - theirs).max() < 1e-6
 
 
 def test_save_probe_false_keeps_the_probe_out_of_the_directory(tmp_path: Path) -> None:
+    """The analyzer process is sent it."""
     monitor = InterpMonitor(save_probe=False)
-    fit(tmp_path, monitor, max_steps=20)
+    fit(tmp_path, monitor, max_steps=2)
     assert not (run_of(monitor).path / "probe.safetensors").exists()
     assert "heldout_loss" in run_of(monitor).series
 
 
 def test_probe_of_an_earlier_run_can_be_used_again(tmp_path: Path) -> None:
-    first, second = InterpMonitor(tmp_path / "a"), InterpMonitor(tmp_path / "b", probe=str(tmp_path / "a"))
+    first = InterpMonitor(tmp_path / "a", background="inline")
+    second = InterpMonitor(tmp_path / "b", probe=str(tmp_path / "a"), background="inline")
     fit(tmp_path, first, max_steps=5)
     fit(tmp_path, second, max_steps=5, train=DataLoader(data(50), batch_size=10))
     assert run_of(first).manifest.probe["hash"] == run_of(second).manifest.probe["hash"]
@@ -144,7 +151,7 @@ def test_crash_in_training_is_recorded_and_passed_on(tmp_path: Path) -> None:
                 raise RuntimeError("as planned")
             return super().training_step(batch, batch_idx)
 
-    monitor = InterpMonitor(every_n_steps=5)
+    monitor = InterpMonitor(every_n_steps=5, background="inline")
     with pytest.raises(RuntimeError, match="as planned"):
         fit(tmp_path, monitor, Crashes())
     until_closed(run_of(monitor).path)
@@ -156,7 +163,7 @@ def test_crash_in_training_is_recorded_and_passed_on(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before the epoch ended")
 def test_resumed_training_continues_its_directory(tmp_path: Path) -> None:
     checkpoints = ModelCheckpoint(tmp_path / "ckpt", every_n_train_steps=10, save_top_k=-1)
-    first = InterpMonitor(every_n_steps=4)
+    first = InterpMonitor(every_n_steps=4, background="inline")
     trainer = L.Trainer(
         callbacks=[first, checkpoints],
         max_steps=20,
@@ -167,7 +174,7 @@ def test_resumed_training_continues_its_directory(tmp_path: Path) -> None:
     )
     loaders = DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20)
     trainer.fit(Classifier(), *loaders)
-    second = InterpMonitor(every_n_steps=4)
+    second = InterpMonitor(every_n_steps=4, background="inline")
     again = L.Trainer(
         callbacks=[second, ModelCheckpoint(tmp_path / "ckpt", every_n_train_steps=10, save_top_k=-1)],
         max_steps=30,
@@ -208,7 +215,7 @@ def test_failing_hook_costs_the_monitor_and_not_the_training(tmp_path: Path, mon
 
 
 def test_second_fit_of_a_new_trainer_gets_a_directory_of_its_own(tmp_path: Path) -> None:
-    monitor = InterpMonitor(every_n_steps=5)
+    monitor = InterpMonitor(every_n_steps=5, background="inline")
     fit(tmp_path, monitor, max_steps=10)
     first = run_of(monitor)
     fit(tmp_path, monitor, max_steps=10)
@@ -217,10 +224,12 @@ def test_second_fit_of_a_new_trainer_gets_a_directory_of_its_own(tmp_path: Path)
 
 
 def test_fit_that_goes_on_continues_its_directory(tmp_path: Path) -> None:
-    monitor = InterpMonitor(every_n_steps=5)
-    trainer = fit(tmp_path, monitor, max_steps=10)
+    """Also when there is a validation between the two."""
+    monitor = InterpMonitor(every_n_steps=5, background="inline")
+    trainer, heldout = fit(tmp_path, monitor, max_steps=10), DataLoader(data(40), batch_size=20)
+    trainer.validate(trainer.lightning_module, heldout, verbose=False)
     trainer.fit_loop.epoch_loop.max_steps = 20
-    trainer.fit(trainer.lightning_module, DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20))
+    trainer.fit(trainer.lightning_module, DataLoader(data(), batch_size=32), heldout)
     assert run_of(monitor).steps == [0, 5, 10, 15, 20]
     assert [attempt.resumed_at for attempt in run_of(monitor).manifest.attempts] == [None, 10]
 
@@ -235,7 +244,7 @@ def test_module_built_in_configure_model_is_watched(tmp_path: Path) -> None:
             if self.net is None:
                 self.net = Classifier().net
 
-    monitor = InterpMonitor(layers="net.1")
+    monitor = InterpMonitor(layers="net.1", background="inline")
     fit(tmp_path, monitor, BuiltLater(), max_steps=10)
     assert run_of(monitor).manifest.parameters == ("net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias")
 
@@ -246,7 +255,7 @@ def test_failing_logger_costs_rows_in_that_logger_only(tmp_path: Path, caplog: p
             if any(name.startswith("interp/") for name in metrics):
                 raise OSError("as planned")
 
-    monitor = InterpMonitor(every_n_steps=5)
+    monitor = InterpMonitor(every_n_steps=5, background="inline")
     working = CSVLogger(tmp_path / "works")
     fit(tmp_path, monitor, max_steps=20, logger=[Fails(tmp_path / "fails"), working])
     assert caplog.text.count("Fails did not take a result (OSError: as planned)") == 1
@@ -267,7 +276,7 @@ def test_tensor_left_by_validation_does_not_keep_the_monitor_from_starting(tmp_p
 
     module = KeepsLoss()
     L.Trainer(logger=False, enable_progress_bar=False).validate(module, DataLoader(data(40), batch_size=20), verbose=False)
-    monitor = InterpMonitor()
+    monitor = InterpMonitor(background="inline")
     fit(tmp_path, monitor, module, max_steps=10)
     assert run_of(monitor).steps == [0, 1, 2, 5, 10]
 
@@ -279,14 +288,14 @@ def test_resume_delivers_rows_that_were_committed_and_never_logged(tmp_path: Pat
     monkeypatch.setattr(ResultTailer, "_follow", lambda _: None)  # no row comes before the end, however slow the training is
     checkpoints = {"dirpath": tmp_path / "ckpt", "every_n_train_steps": 10, "save_top_k": -1}
     shared: dict[str, Any] = {"logger": CSVLogger(tmp_path / "first"), "enable_checkpointing": True}
-    first = InterpMonitor(every_n_steps=5)
+    first = InterpMonitor(every_n_steps=5, background="inline")
     torch.manual_seed(0)
     trainer = quiet_trainer(tmp_path, [first, ModelCheckpoint(**checkpoints)], max_steps=20, **shared)
     loaders = DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20)
     trainer.fit(Classifier(), *loaders)
     (checkpoint,) = (tmp_path / "ckpt").glob("*step=10.ckpt")
     assert torch.load(checkpoint)["callbacks"]["InterpMonitor"]["delivered_step"] == -1, "nothing was delivered yet then"
-    second, logger = InterpMonitor(every_n_steps=5), CSVLogger(tmp_path / "second")
+    second, logger = InterpMonitor(every_n_steps=5, background="inline"), CSVLogger(tmp_path / "second")
     again = quiet_trainer(
         tmp_path, [second, ModelCheckpoint(**checkpoints)], max_steps=30, logger=logger, enable_checkpointing=True
     )
@@ -317,16 +326,3 @@ def test_resume_announces_no_phase_twice(tmp_path: Path, caplog: pytest.LogCaptu
     )
     again.fit(Classifier(), *loaders, ckpt_path=checkpoint)
     assert told == caplog.text.count("Phase fitting began") == 1
-
-
-def deliver_at_every_step(patch: pytest.MonkeyPatch) -> None:
-    """Results are told at the step that they are there from, not when a clock says so."""
-    deliver = Delivery.deliver
-
-    def read_and_deliver(self: Delivery) -> None:
-        self._tailer.read_now()
-        deliver(self)
-
-    patch.setattr(Delivery, "deliver", read_and_deliver)
-    for name in ("LOOK_S", "DRAIN_S"):
-        patch.setattr(f"lightning_interp.monitor.run_monitor.{name}", 0.0)

@@ -20,8 +20,16 @@ def loaders() -> tuple[DataLoader[Any], DataLoader[Any]]:
     return DataLoader(data(), batch_size=32), DataLoader(data(40), batch_size=20)
 
 
-def all_recorded(run: Run) -> bool:
-    return [record.step for record in run.all_records] == run.steps and "heldout_loss" in run.series
+def inline(
+    dirpath: Path | str | None = None, every_n_steps: int = 5, kind: type[InterpMonitor] = InterpMonitor
+) -> InterpMonitor:
+    """A monitor without an analyzer process: what is looked at here does not depend on where the analyzer runs."""
+    return kind(dirpath, every_n_steps=every_n_steps, background="inline")
+
+
+def losses_at(run: Run) -> list[int]:
+    """Steps with a held-out loss."""
+    return run.records("heldout_loss")[0].tolist()
 
 
 def content_of(directory: Path) -> dict[str, bytes]:
@@ -35,51 +43,58 @@ class Half(Classifier):
         return self.net(x.to(self.net[0].weight.dtype)).float()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true", "64-true"])
-def test_precisions_keep_their_own_dtype_in_snapshots(tmp_path: Path, precision: Any) -> None:
-    trainer = fit(tmp_path, InterpMonitor(tmp_path / "run", every_n_steps=4), Half(), max_steps=8, precision=precision)
-    run = open_run(tmp_path / "run")
-    assert run.steps == [0, 4, 8] and all_recorded(run)
-    state = trainer.lightning_module.state_dict()
+InPrecision = tuple[Run, dict[str, torch.Tensor]]
+"""A run, and the weights that its training ended with."""
+
+
+@pytest.fixture(scope="module", params=["bf16-mixed", "bf16-true", "16-true", "64-true"])
+def in_precision(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> InPrecision:
+    root = tmp_path_factory.mktemp("precision")
+    trainer = fit(root, inline(root / "run", 4), Half(), max_steps=8, precision=request.param)
+    return open_run(root / "run"), trainer.lightning_module.state_dict()
+
+
+def test_precisions_keep_their_own_dtype_in_snapshots(in_precision: InPrecision) -> None:
+    run, state = in_precision
+    assert run.steps == [0, 4, 8]
     assert {name: tensor.dtype for name, tensor in run.snapshot(8).weights.items()} == {n: t.dtype for n, t in state.items()}
     assert all(tensor.isfinite().all() for tensor in run.snapshot(0).weights.values())
     for name, tensor in run.snapshot(8).weights.items():
         torch.testing.assert_close(tensor, state[name], rtol=0, atol=0, equal_nan=True)  # Adam overflows in float16
 
 
+def test_precisions_are_analyzed(in_precision: InPrecision) -> None:
+    run, state = in_precision
+    overflowed = not all(tensor.isfinite().all() for tensor in state.values())
+    assert losses_at(run) == ([0] if overflowed else [0, 4, 8])
+
+
 def test_fp16_mixed_is_watched_as_the_trainer_runs_it(tmp_path: Path) -> None:
     """On a CPU Lightning itself takes bfloat16 instead, and warns."""
     with pytest.warns(UserWarning, match="16-mixed"):
-        fit(tmp_path, InterpMonitor(tmp_path / "run", every_n_steps=4), max_steps=8, precision="16-mixed")
-    assert open_run(tmp_path / "run").steps == [0, 4, 8] and all_recorded(open_run(tmp_path / "run"))
+        fit(tmp_path, inline(tmp_path / "run", 4), max_steps=8, precision="16-mixed")
+    assert losses_at(open_run(tmp_path / "run")) == [0, 4, 8]
 
 
 def test_module_compiled_as_a_whole_is_watched_under_its_own_names(tmp_path: Path) -> None:
     torch._dynamo.reset()
     module = torch.compile(Classifier(), backend="aot_eager")
-    fit(tmp_path, InterpMonitor(tmp_path / "run", every_n_steps=4), module, max_steps=8)  # type: ignore[arg-type]
+    fit(tmp_path, inline(tmp_path / "run", 4), module, max_steps=8)  # type: ignore[arg-type]
     run = open_run(tmp_path / "run")
-    assert run.steps == [0, 4, 8] and all_recorded(run)
+    assert losses_at(run) == [0, 4, 8]
     assert set(run.snapshot(8).weights) == set(Classifier().state_dict())
 
 
 def test_overfitting_a_batch_takes_its_probe_from_it(tmp_path: Path) -> None:
-    fit(tmp_path, InterpMonitor(tmp_path / "run", every_n_steps=4), max_steps=8, overfit_batches=1)
-    run = open_run(tmp_path / "run")
-    assert run.steps == [0, 4, 8] and all_recorded(run)
-    assert run.manifest.probe["examples"]["train"] == 32
+    fit(tmp_path, inline(tmp_path / "run"), max_steps=5, overfit_batches=1)
+    assert open_run(tmp_path / "run").manifest.probe["examples"]["train"] == 32
 
 
 def test_validation_between_fits_adds_nothing(tmp_path: Path) -> None:
-    monitor = InterpMonitor(tmp_path / "run", every_n_steps=5)
-    trainer = fit(tmp_path, monitor, max_steps=10)
-    train, heldout = loaders()
+    trainer = fit(tmp_path, inline(tmp_path / "run"), max_steps=5)
     before = content_of(tmp_path / "run")
-    trainer.validate(trainer.lightning_module, heldout, verbose=False)
+    trainer.validate(trainer.lightning_module, loaders()[1], verbose=False)
     assert content_of(tmp_path / "run") == before
-    trainer.fit_loop.epoch_loop.max_steps = 20
-    trainer.fit(trainer.lightning_module, train, heldout)
-    assert open_run(tmp_path / "run").steps == [0, 5, 10, 15, 20]
 
 
 @pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint")
@@ -88,7 +103,7 @@ def test_two_monitors_of_one_trainer_keep_to_their_own_runs(tmp_path: Path) -> N
     names = ("weights", "activations")
 
     def monitors() -> list[InterpMonitor]:
-        return [InterpMonitor(tmp_path / name, every_n_steps=every) for name, every in zip(names, (4, 6), strict=True)]
+        return [inline(tmp_path / name, every) for name, every in zip(names, (4, 6), strict=True)]
 
     torch.manual_seed(0)
     checkpoint = ModelCheckpoint(tmp_path / "checkpoints", every_n_train_steps=10, save_last=True)
@@ -99,23 +114,23 @@ def test_two_monitors_of_one_trainer_keep_to_their_own_runs(tmp_path: Path) -> N
     first, second = (open_run(tmp_path / name) for name in names)
     assert first.steps == [0, 4, 8, 10, 12, 16, 20] and second.steps == [0, 6, 10, 12, 18, 20]
     for run in (first, second):
-        assert all_recorded(run)
+        assert losses_at(run) == run.steps
         assert [attempt.resumed_at for attempt in run.manifest.attempts] == [None, 10]
 
 
 @pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint")
 @pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint")
 def test_a_moved_run_directory_is_resumed_under_its_new_name(tmp_path: Path) -> None:
-    first = InterpMonitor(every_n_steps=5)
+    first = inline()
     checkpoint = ModelCheckpoint(tmp_path / "checkpoints", save_last=True, every_n_train_steps=10)
     torch.manual_seed(0)
     trainer = quiet_trainer(tmp_path, [first, checkpoint], max_steps=10, enable_checkpointing=True)
     trainer.fit(Classifier(), *loaders())
     assert first.run_dir is not None
     moved = first.run_dir.rename(tmp_path / "moved")
-    trainer = quiet_trainer(tmp_path, [InterpMonitor(moved, every_n_steps=5)], max_steps=20)
+    trainer = quiet_trainer(tmp_path, [inline(moved)], max_steps=20)
     trainer.fit(Classifier(), *loaders(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
-    assert open_run(moved).steps == [0, 5, 10, 15, 20] and all_recorded(open_run(moved))
+    assert open_run(moved).steps == losses_at(open_run(moved)) == [0, 5, 10, 15, 20]
 
 
 class Subclass(InterpMonitor):
@@ -132,9 +147,9 @@ def test_a_run_is_resumed_though_its_directory_is_named_otherwise(
     checkpoint = ModelCheckpoint(tmp_path / "checkpoints", save_last=True, every_n_train_steps=10)
     torch.manual_seed(0)
     monkeypatch.chdir(tmp_path)
-    trainer = quiet_trainer(tmp_path, [kind("run", every_n_steps=5), checkpoint], max_steps=10, enable_checkpointing=True)
+    trainer = quiet_trainer(tmp_path, [inline("run", kind=kind), checkpoint], max_steps=10, enable_checkpointing=True)
     trainer.fit(Classifier(), *loaders())
-    again = kind(None if named == "no longer" else tmp_path / "run", every_n_steps=5)
+    again = inline(None if named == "no longer" else tmp_path / "run", kind=kind)
     trainer = quiet_trainer(tmp_path, [again], max_steps=20)
     trainer.fit(Classifier(), *loaders(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
     assert open_run(tmp_path / "run").steps == [0, 5, 10, 15, 20]
@@ -143,7 +158,7 @@ def test_a_run_is_resumed_though_its_directory_is_named_otherwise(
 
 def test_a_copy_of_the_callback_is_another_monitor(tmp_path: Path) -> None:
     """As sweeps and spawned processes copy trainers' callbacks."""
-    monitor = InterpMonitor(every_n_steps=5)
+    monitor = inline()
     fit(tmp_path, copy.deepcopy(monitor), max_steps=5)
     assert monitor.run_dir is None
     fit(tmp_path, monitor, max_steps=5)
@@ -189,5 +204,5 @@ def test_notebook_defines_its_module_in_a_cell(tmp_path: Path) -> None:
     NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}, **patience).execute()
     run = open_run(tmp_path / "run")
     # Three snapshots: as many as the writer's queue holds, however slow the disk is.
-    assert run.steps == [0, 6, 12] and all_recorded(run)
+    assert run.steps == losses_at(run) == [0, 6, 12]
     assert run.timeline is not None and repr(run.timeline.verdict) in notebook.cells[-1].outputs[0]["data"]["text/plain"]

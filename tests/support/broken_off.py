@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training that breaks off at a step, with monitors whose analysis is far behind, and the user's own checkpoint of it.
 
-``python broken_off.py FOLDER error|ctrl-c|sigterm MONITORS [busy]`` prints ``raised TIME`` when the exception is on its way,
+``python broken_off.py FOLDER error|ctrl-c|sigterm MONITORS`` prints ``raised TIME`` when the exception is on its way,
 ``exits TIME`` when the process begins to end, and ``ended TIME`` when nothing of ours is waited for any more.
 """
 
@@ -85,4 +85,4 @@ def main(folder: Path, kind: str, monitors: int, measures: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), [Slow(), "losses"] if "busy" in sys.argv else "standard")
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), [Slow(), "losses"])

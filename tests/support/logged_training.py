@@ -31,7 +31,7 @@ def train(root: Path, callbacks: list[Any]) -> str:
     """What must not differ by a bit: random states and weights at the end of the script, as one hash."""
     L.seed_everything(7, verbose=False)
     wandb_logger = WandbLogger(project="test", save_dir=root, mode="offline", id=root.name, settings=SETTINGS)
-    trainer = quiet_trainer(root, callbacks, max_steps=40, logger=[wandb_logger, TensorBoardLogger(root)])
+    trainer = quiet_trainer(root, callbacks, max_steps=20, logger=[wandb_logger, TensorBoardLogger(root)])
     module = Classifier()
     trainer.fit(module, DataLoader(data(), batch_size=32, shuffle=True), DataLoader(data(40), batch_size=20))
     wandb_logger.experiment.finish()
@@ -47,7 +47,8 @@ def main(root: Path) -> None:
     live_figure.FIRST_S = 0.0
     keep_every_snapshot()
     found = []
-    for name, callbacks in (("without", []), ("with", [InterpMonitor(root / "run", every_n_steps=5, **PATIENT)])):
+    monitor = InterpMonitor(root / "run", every_n_steps=5, background="inline", **PATIENT)  # the analysis draws here, too
+    for name, callbacks in (("without", []), ("with", [monitor])):
         (root / name).mkdir()
         found.append(train(root / name, callbacks))
     print(json.dumps(found))
