@@ -3,14 +3,14 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from reference_run import append_snapshot, make_hostile_run, make_reference_run
 
+from lightning_interp.cli import status
 from lightning_interp.cli.main import main
 from lightning_interp.dashboards.run_summary import sizes_by_part, summary_of
 from lightning_interp.dashboards.run_view import view_run
@@ -116,28 +116,34 @@ def test_status_follows_or_prints_json(tmp_path, capsys):
     assert "give either --follow or --json" in capsys.readouterr().err
 
 
-def following(run_dir: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-m", "lightning_interp.cli.main", "status", str(run_dir), "--follow"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+class Meanwhile:
+    """Stands for `time` in the command: what happens while it waits before it looks again."""
+
+    def __init__(self, *happens: Callable[[], object]) -> None:
+        self._happens, self.waited = iter(happens), list[float]()
+
+    def sleep(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        next(self._happens)()
+
+    time = staticmethod(time.time)
 
 
-def test_status_follows_a_run_to_its_end(tmp_path):
+def test_status_follows_a_run_to_its_end(tmp_path, capsys, monkeypatch):
     run_dir = make_reference_run(tmp_path, last_step=15_900)
-    process = following(run_dir)
-    time.sleep(3)
-    append_snapshot(run_dir, 16_000)
-    shown, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
-    assert "Training finished, latest snapshot at step 16,000." in shown
+    meanwhile = Meanwhile(lambda: None, lambda: append_snapshot(run_dir, 16_000))
+    monkeypatch.setattr(status, "time", meanwhile)
+    assert main(["status", str(run_dir), "--follow"]) == 0
+    assert meanwhile.waited == [status.FOLLOW_S] * 2
+    shown, errors = capsys.readouterr()
+    assert "Training finished, latest snapshot at step 16,000." in shown and errors == ""
 
 
-def test_status_stops_following_when_interrupted(tmp_path):
-    process = following(make_reference_run(tmp_path, last_step=500))
-    time.sleep(5)
-    process.send_signal(signal.SIGINT)
-    shown, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, "Interrupted.\n")
-    assert "latest snapshot at step 500" in shown
+def test_status_stops_following_when_interrupted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(status, "time", Meanwhile(lambda: signal.raise_signal(signal.SIGINT)))
+    assert main(["status", str(make_reference_run(tmp_path, last_step=500)), "--follow"]) == 130
+    shown, errors = capsys.readouterr()
+    assert "latest snapshot at step 500" in shown and errors == "Interrupted.\n"
 
 
 def test_status_of_a_strange_run_says_so(tmp_path, capsys):

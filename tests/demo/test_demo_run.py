@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hostile_folder import fill
 from patient_monitor import make_patient
 
 from lightning_interp.cli.main import main
@@ -52,10 +53,17 @@ def test_demo_that_does_not_grok_exits_1_and_leaves_files_only(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_demo_ends_cleanly_on_ctrl_c(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = [*COMMAND, "--out", str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL) as process:
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Path, subprocess.Popen[str], str]":
+    """A demo in a folder that somebody else filled, after Ctrl-C at its first snapshot; what it said on standard error."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    fill(folder / "downloaded", folder / "marker")
+    out = folder / "out"
+    # As the installed program starts: the folder it runs in is not on its import path.
+    command = [COMMAND[0], "-P", *COMMAND[1:], "--out", str(out)]
+    with subprocess.Popen(
+        command, cwd=folder / "downloaded", stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+    ) as process:
         try:
             deadline = time.monotonic() + 120
             while not list(out.glob("run/snapshots/step_*.safetensors")) and time.monotonic() < deadline:
@@ -64,9 +72,20 @@ def test_demo_ends_cleanly_on_ctrl_c(tmp_path: Path) -> None:
             _, errors = process.communicate(timeout=120)
         finally:
             process.kill()
+    return folder, process, errors
+
+
+def test_demo_ends_cleanly_on_ctrl_c(interrupted: "tuple[Path, subprocess.Popen[str], str]") -> None:
+    folder, process, errors = interrupted
     assert process.returncode == 130, errors
-    assert f"Stopped. What was captured is in {out / 'run'}." in errors
+    assert f"Stopped. What was captured is in {folder / 'out' / 'run'}." in errors
     assert "Traceback" not in errors
+
+
+def test_demo_runs_nothing_of_the_folder_it_is_run_in(interrupted: "tuple[Path, subprocess.Popen[str], str]") -> None:
+    folder, _, errors = interrupted
+    assert (folder / "out" / "run" / "analyzer.log").exists(), "its analyzer was not started"
+    assert not (folder / "marker").exists(), errors
 
 
 @pytest.mark.verify

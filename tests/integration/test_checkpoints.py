@@ -17,7 +17,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lightning_interp import analyze_checkpoints
+from lightning_interp import TCA, analyze_checkpoints
+from lightning_interp.cli.main import main
 from lightning_interp.core.errors import CheckpointError, ConfigError
 from lightning_interp.store import open_run
 from lightning_interp.store.layout import CHECKPOINTS, PHASES, RECORDS
@@ -56,6 +57,15 @@ def activations(path: Path) -> dict[str, torch.Tensor]:
     return {layer: run.activations(layer) for layer in run.manifest.activation_layers}
 
 
+def some_checkpoints(trained: Path, folder: Path, *, last: int) -> Path:
+    """Copies of the first checkpoints."""
+    some = folder / "some"
+    some.mkdir()
+    for step in range(0, last + 1, project.EVERY):
+        shutil.copy(trained / "checkpoints" / f"step={step}.ckpt", some)
+    return some
+
+
 def test_checkpoints_give_the_live_records_and_timeline_to_the_last_bit(trained, analyze):
     found = analyze()
     assert len(found.observed) == 11 and found.pending == ()
@@ -64,30 +74,74 @@ def test_checkpoints_give_the_live_records_and_timeline_to_the_last_bit(trained,
     assert all(torch.equal(value, live[layer]) for layer, value in activations(found.run.path).items())
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_two_workers_give_the_same_bits(trained, analyze, engine, monkeypatch):
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    found = analyze(workers=2, engine=engine, module="posthoc_project:build")
-    assert files(found.run.path) == files(trained / "run")
+def analyze_with_kills(trained, folder: Path, *, once=(), always=(), last=200, **options):
+    """Two workers, which steps `once` and `always` kill, at the checkpoints up to step `last`; see `kills.killed`."""
+    source = some_checkpoints(trained, folder, last=last)
+    kills = project.Kills(str(folder / "killed"), once=once, always=always)
+    given = {"module": "posthoc_project:build", "probe": str(trained / "run"), "device": "cpu", "workers": 2} | options
+    return analyze_checkpoints(source, out=folder / "out", measures=kills, **given), kills
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_a_worker_that_is_killed_once_loses_nothing(trained, analyze, engine, tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    kills = project.KillsOnce(str(tmp_path / "killed"), 100, always=False)
-    found = analyze(workers=2, engine=engine, module="posthoc_project:build", measures=kills)
-    assert (tmp_path / "killed").exists()
-    assert len(found.observed) == 11
+def same_as_live(trained, found) -> bool:
+    """Whether each step that was observed has the values of the live run to the last bit."""
     live = {record.step: record.values for record in open_run(trained / "run").all_records}
-    assert {r.step: {k: v for k, v in r.values.items() if k != "kills"} for r in found.run.all_records} == live
+    now = {record.step: dict(record.values) for record in found.run.all_records if record.step in found.observed}
+    return all(now[step].pop("kills") == 1.0 and now[step] == live[step] for step in found.observed)
 
 
-def test_a_pool_that_breaks_while_a_checkpoint_is_handed_over_loses_none(analyze, monkeypatch):
+@pytest.fixture(scope="module")
+def killed(trained, tmp_path_factory):
+    """An analysis in which one checkpoint killed its worker once, and the last one does so always."""
+    return analyze_with_kills(trained, tmp_path_factory.mktemp("killed"), once=(20,), always=(80,), last=80)
+
+
+def test_workers_give_the_same_bits(trained, killed):
+    assert same_as_live(trained, killed[0])
+
+
+def test_a_worker_that_is_killed_once_loses_nothing(killed):
+    found, kills = killed
+    assert kills.killed(20) == 1 and found.observed == (0, 20, 40, 60)
+
+
+def test_a_checkpoint_that_always_ends_its_worker_is_left_out(killed):
+    found, kills = killed
+    assert kills.killed(80) >= 1 and 80 not in found.observed
+    assert [(f.step, f.kind) for f in found.findings] == [(80, "damaged")]
+
+
+@pytest.fixture(scope="module")
+def by_ray(trained, tmp_path_factory):
+    """An analysis by Ray, of which one worker was killed. Starting Ray takes longer than all the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        return analyze_with_kills(trained, tmp_path_factory.mktemp("ray"), once=(100,), engine="ray")
+
+
+def test_ray_gives_the_same_bits(trained, by_ray):
+    found, _ = by_ray
+    assert same_as_live(trained, found) and (found.run.path / PHASES).read_text() == files(trained / "run")[1]
+
+
+def test_a_worker_of_ray_that_is_killed_once_loses_nothing(by_ray):
+    found, kills = by_ray
+    assert kills.killed(100) == 1 and found.observed == tuple(range(0, 201, 20))
+
+
+@pytest.mark.verify
+def test_a_checkpoint_that_always_ends_its_worker_of_ray_is_left_out(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    found, kills = analyze_with_kills(trained, tmp_path, always=(100,), engine="ray")
+    assert kills.killed(100) >= 1 and 100 not in found.observed and len(found.observed) == 10
+    assert [(f.step, f.kind) for f in found.findings] == [(100, "damaged")]
+
+
+def test_a_pool_that_breaks_while_a_checkpoint_is_handed_over_loses_none(trained, analyze, tmp_path, monkeypatch):
     submit, handed = ProcessPoolExecutor.submit, []
 
     def killing(pool, *args):
         handed.append(args)
-        if len(handed) == 6:
+        if len(handed) == 3:
             for process in pool._processes.values():
                 process.kill()
             while not pool._broken:
@@ -95,24 +149,12 @@ def test_a_pool_that_breaks_while_a_checkpoint_is_handed_over_loses_none(analyze
         return submit(pool, *args)
 
     monkeypatch.setattr(ProcessPoolExecutor, "submit", killing)
-    found = analyze(workers=2, engine="local", module="posthoc_project:build")
-    assert list(found.observed) == list(range(0, 201, 20)) and len(handed) > 11
-
-
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_a_checkpoint_that_always_ends_its_worker_is_left_out(analyze, engine, tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    kills = project.KillsOnce(str(tmp_path / "killed"), 100, always=True)
-    found = analyze(workers=2, engine=engine, module="posthoc_project:build", measures=kills)
-    assert 100 not in found.observed and len(found.observed) == 10
-    assert [(f.step, f.kind) for f in found.findings] == [(100, "damaged")]
+    found = analyze(some_checkpoints(trained, tmp_path, last=60), workers=2, module="posthoc_project:build")
+    assert found.observed == (0, 20, 40, 60) and len(handed) > 4
 
 
 def test_finished_steps_are_not_done_again(trained, analyze, tmp_path):
-    some = tmp_path / "some"
-    some.mkdir()
-    for step in (0, 20, 40):
-        shutil.copy(trained / "checkpoints" / f"step={step}.ckpt", some)
+    some = some_checkpoints(trained, tmp_path, last=40)
     assert analyze(some).observed == (0, 20, 40)
     assert analyze(some).observed == ()
     found = analyze()
@@ -121,9 +163,10 @@ def test_finished_steps_are_not_done_again(trained, analyze, tmp_path):
     assert {record.step: measured(record.values) for record in found.run.all_records} == live
 
 
-def test_an_analysis_that_is_killed_goes_on_where_it_was(trained, tmp_path):
-    command = [sys.executable, "-m", "lightning_interp.cli.main", "analyze", str(trained / "checkpoints")]
-    command += ["--module", "posthoc_project:build", "--probe", str(trained / "run"), "--out", str(tmp_path / "out")]
+def test_an_analysis_that_is_killed_goes_on_where_it_was(trained, tmp_path, capsys):
+    arguments = ["analyze", str(trained / "checkpoints"), "--module", "posthoc_project:build", "--device", "cpu"]
+    arguments += ["--probe", str(trained / "run"), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "lightning_interp.cli.main", *arguments]
     environment = {"PYTHONPATH": f"{Path(project.__file__).parent}:{Path(__file__).parents[2]}", "PATH": "/usr/bin:/bin"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     records = tmp_path / "out" / RECORDS
@@ -134,8 +177,8 @@ def test_an_analysis_that_is_killed_goes_on_where_it_was(trained, tmp_path):
     process.wait()
     before = records.read_text().count("\n")
     assert before >= 3
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert f"{11 - before} checkpoints measured now" in done.stderr
+    assert main(arguments) == 0
+    assert f"{11 - before} checkpoints measured now" in capsys.readouterr().err
     assert files(tmp_path / "out")[0] == files(trained / "run")[0]
 
 
@@ -145,7 +188,7 @@ def test_an_analysis_that_is_killed_goes_on_where_it_was(trained, tmp_path):
 def test_the_same_weights_in_another_form_give_the_same_records(trained, analyze, tmp_path, form):
     source = tmp_path / "source"
     source.mkdir()
-    for path in sorted((trained / "checkpoints").iterdir()):
+    for path in (trained / "checkpoints" / f"step={step}.ckpt" for step in (0, 20, 40)):
         weights = torch.load(path, weights_only=False)["state_dict"]
         step = int(path.stem.partition("=")[2])
         if form == "state dict":
@@ -164,8 +207,12 @@ def test_the_same_weights_in_another_form_give_the_same_records(trained, analyze
             shutil.copy(path, source)
     if form == "run directory":
         source = trained / "run"
-    found = analyze(f"file://{source}" if form == "url" else source)
-    assert files(found.run.path)[0] == files(trained / "run")[0]
+    found = analyze(f"file://{source}" if form == "url" else source, measures=["losses", "norms"])
+    assert found.observed[:3] == (0, 20, 40)
+    live = {record.step: record.values for record in open_run(trained / "run").all_records}
+    for record in found.run.all_records:
+        assert {"heldout_loss", "weight_norm"} < record.values.keys()
+        assert record.values == {name: live[record.step][name] for name in record.values}
 
 
 def write_shards(folder: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -178,24 +225,30 @@ def write_shards(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-@pytest.fixture
-def fifty(tmp_path):
-    """Fifty checkpoints of a drifting network, five of them bad."""
-    folder = tmp_path / "fifty"
-    folder.mkdir()
+BAD = {20: "duplicate", 50: "damaged", 80: "damaged", 110: "shapes", 140: "not_finite"}
+"""What is the matter with checkpoints of a folder, by step; that of step 170 is whole, but another run's."""
+
+
+@pytest.fixture(scope="module")
+def survey(trained, tmp_path_factory):
+    """An analysis of twenty checkpoints of a drifting network, five of them bad and one of another run."""
+    folder = tmp_path_factory.mktemp("survey")
+    paths = {step: folder / f"step={step}.ckpt" for step in range(0, 200, 10)}
     torch.manual_seed(0)
     weights = project.build().state_dict()
-    for number in range(50):
+    for step, path in paths.items():
         weights = {name: tensor + 1e-3 * torch.randn_like(tensor) for name, tensor in weights.items()}
-        torch.save({"state_dict": weights, "global_step": 10 * number, "epoch": 0}, folder / f"step={10 * number}.ckpt")
-    paths = {step: folder / f"step={step}.ckpt" for step in range(0, 500, 10)}
-    change(paths[100], lambda content: content.update(state_dict=torch.load(paths[90])["state_dict"]))
-    whole = paths[200].read_bytes()
-    paths[200].write_bytes(whole[: len(whole) // 2])
-    flip_a_bit(paths[250])
-    change(paths[300], lambda content: content["state_dict"].update(position=torch.zeros(3, 3)))
-    change(paths[400], lambda content: content["state_dict"]["position"].fill_(torch.nan))
-    return folder
+        torch.save({"state_dict": weights, "global_step": step, "epoch": 0}, path)
+    change(paths[20], lambda content: content.update(state_dict=torch.load(paths[10])["state_dict"]))
+    whole = paths[50].read_bytes()
+    paths[50].write_bytes(whole[: len(whole) // 2])
+    flip_a_bit(paths[80])
+    change(paths[110], lambda content: content["state_dict"].update(position=torch.zeros(3, 3)))
+    change(paths[140], lambda content: content["state_dict"]["position"].fill_(torch.nan))
+    change(paths[170], lambda content: content.update(state_dict=project.build().state_dict()))
+    out = tmp_path_factory.mktemp("surveyed") / "out"
+    options = {"module": project.build, "probe": str(trained / "run"), "device": "cpu", "measures": ["losses", "norms"]}
+    return analyze_checkpoints(folder, out=out, **options)
 
 
 def flip_a_bit(path: Path) -> None:
@@ -214,28 +267,27 @@ def change(path: Path, edit) -> None:
     torch.save(content, path)
 
 
-def test_bad_checkpoints_among_fifty_are_named_and_the_others_analyzed(fifty, analyze):
-    found = analyze(fifty)
-    kinds = {finding.step: finding.kind for finding in found.findings}
-    assert kinds == {100: "duplicate", 200: "damaged", 250: "damaged", 300: "shapes", 400: "not_finite"}
-    assert len(found.observed) == 45
-    assert found.run.analysis["untrusted"].keys() == {"100", "200", "250", "300", "400"}
-    told = {record.step: record.skipped["snapshot"] for record in found.run.all_records if "snapshot" in record.skipped}
-    assert told.keys() == kinds.keys() and "CRC32" in told[250] and "step 90" in told[100]
-    lines = [json.loads(line) for line in (found.run.path / CHECKPOINTS).read_text().splitlines()]
-    assert sum(line["left_out"] is None for line in lines) == 45
+def test_bad_checkpoints_are_named(survey):
+    assert {each.step: each.kind for each in survey.findings if each.kind != "jump"} == BAD
+    assert survey.run.analysis["untrusted"].keys() == {*map(str, BAD), "170"}
+    told = {each.step: each.skipped["snapshot"] for each in survey.run.all_records if "snapshot" in each.skipped}
+    assert told.keys() == BAD.keys() and "CRC32" in told[80] and "step 10" in told[20]
 
 
-def test_a_checkpoint_with_the_weights_of_another_run_is_not_trusted(fifty, analyze):
-    torch.manual_seed(1)
-    torch.save({"state_dict": project.build().state_dict(), "global_step": 150}, fifty / "step=150.ckpt")
-    found = analyze(fifty)
-    assert [finding.step for finding in found.findings if finding.kind == "jump"] == [150]
-    assert 150 in found.observed and "150" in found.run.analysis["untrusted"]
+def test_checkpoints_beside_bad_ones_are_analyzed(survey):
+    assert survey.observed == tuple(step for step in range(0, 200, 10) if step not in BAD)
+    assert survey.run.records("heldout_loss")[0].tolist() == list(survey.observed)
+    lines = [json.loads(line) for line in (survey.run.path / CHECKPOINTS).read_text().splitlines()]
+    assert sum(line["left_out"] is None for line in lines) == 15
+
+
+def test_a_checkpoint_with_the_weights_of_another_run_is_not_trusted(survey):
+    assert [each.step for each in survey.findings if each.kind == "jump"] == [170]
+    assert 170 in survey.observed and "170" in survey.run.analysis["untrusted"]
 
 
 def test_weights_alone_have_norms_stages_and_components(trained, tmp_path):
-    found = analyze_checkpoints(trained / "checkpoints", out=tmp_path / "out", tca=True)
+    found = analyze_checkpoints(trained / "checkpoints", out=tmp_path / "out", tca=TCA(layers="unembedding*", ranks=[1, 2]))
     live = open_run(trained / "run")
     assert (found.run.records("weight_norm")[1] == live.records("weight_norm")[1]).all()
     assert "train_loss" in found.pending

@@ -4,25 +4,26 @@
 Nothing of such a folder is run but what the user names, and an analyzer works beside any of it.
 """
 
+import functools
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import commands_in_turn
 import pytest
 from hostile_folder import MODULES, fill, noting
 
 from lightning_interp import open_run
 
 PROGRAM = str(Path(sys.executable).parent / "lightning-interp")
-COMMANDS = {
+READERS = {
     "phases of a table": ["phases", "metrics.csv", "--figure", "phases.html"],
     "phases of a W&B run": ["phases", "run-20260101_000000-abcdefgh.wandb"],
     "analyze here": ["analyze", "."],
-    "analyze in processes": ["analyze", ".", "--workers", "2"],
-    "analyze by Ray": ["analyze", ".", "--engine", "ray", "--workers", "2"],
-    "analyze with a module": ["analyze", ".", "--workers", "2", "--module", "net:build"],
     "analyze a run": ["analyze", "run/reference"],
     "tca": ["tca", "run/reference"],
     "status": ["status", "run/reference"],
@@ -31,19 +32,26 @@ COMMANDS = {
     "export": ["export", "run/reference", "--to", "zarr", "-o", "out"],
     "sync": ["sync", "run/reference", "--offline", "--project", "p"],
     "wandb-workspace": ["wandb-workspace", "--entity", "e", "--project", "p", "--json"],
-    "check-neutral": ["check-neutral", "net:build", "--steps", "1"],
+}
+"""Commands that start no python of ours: one process gives them all."""
+STARTERS = {
+    "analyze by Ray": ["analyze", ".", "--engine", "ray", "--out", "by-ray"],
+    "analyze in processes, with a module": ["analyze", ".", "--workers", "2", "--module", "net:build", "--out", "found"],
     "demo": ["demo", "--max-steps", "3"],
 }
-BAD_INPUT = {"phases of a W&B run": "W&B cannot read it", "tca": "no activations are stored", "check-neutral": "must return"}
-"""Commands that find something wrong, and what: by then they had asked W&B, the store, and a training process."""
+"""Commands that start processes of ours, each given as a user gives it; the trainings of `check-neutral` are below."""
+BAD_INPUT = {"phases of a W&B run": "W&B cannot read it", "tca": "no activations are stored"}
+"""Commands that find something wrong, and what: by then they had asked W&B and the store."""
+ONLY_VERIFIED = {"demo": pytest.mark.verify}
+"""The demo to its end; up to Ctrl-C it is watched in such a folder by the tests of the demo."""
 NOT_LEARNED = {"demo"}
 """Commands that say by exit code 1 that the training was too short."""
 
 
-def run_there(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+def run_there(folder: Path, arguments: list[str], program: str = PROGRAM) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
-        [PROGRAM, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
+        [program, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
 
 
@@ -61,16 +69,57 @@ def test_the_planted_modules_would_run_if_the_folder_were_searched(tmp_path):
     assert len(MODULES) >= 20
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_runs_nothing_of_the_folder_it_is_run_in(tmp_path, name):
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory):
+    """What became of each command that starts no python of ours."""
+    root = tmp_path_factory.mktemp("readers")
+    folder, marker, commands = root / "downloaded", root / "marker", root / "commands.json"
+    fill(folder, marker)
+    commands.write_text(json.dumps(READERS))
+    return json.loads(run_there(folder, [commands_in_turn.__file__, str(commands), str(marker)], sys.executable).stdout)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_command_that_reads_runs_nothing_of_the_folder_it_is_run_in(readers, name):
+    told = readers[name]
+    assert told["executed"] == [], told["err"]
+    assert told["code"] == (2 if name in BAD_INPUT else 0), told["err"]
+    assert BAD_INPUT.get(name, "") in told["err"]
+
+
+def test_the_program_runs_nothing_of_the_folder_it_is_run_in(tmp_path):
     folder, marker = tmp_path / "downloaded", tmp_path / "marker"
     fill(folder, marker)
 
-    done = run_there(folder, COMMANDS[name])
+    done = run_there(folder, READERS["status"])
 
-    assert executed(marker) == set(), done.stderr
-    assert done.returncode == (2 if name in BAD_INPUT else 1 if name in NOT_LEARNED else 0), done.stderr
-    assert BAD_INPUT.get(name, "") in done.stderr
+    assert (executed(marker), done.returncode) == (set(), 0), done.stderr
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """Gives a command in a folder of its own, the first time it is asked for: the folder, and what became of it."""
+
+    @functools.cache
+    def give(name):
+        root = tmp_path_factory.mktemp("started")
+        fill(root / "downloaded", root / "marker")
+        return root, run_there(root / "downloaded", STARTERS[name])
+
+    return give
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=ONLY_VERIFIED.get(name, ())) for name in STARTERS])
+def test_a_command_that_starts_processes_runs_nothing_of_the_folder_it_is_run_in(started, name):
+    root, done = started(name)
+    assert executed(root / "marker") == set(), done.stderr
+    assert done.returncode == (1 if name in NOT_LEARNED else 0), done.stderr
+
+
+def test_a_named_module_comes_from_the_folder_in_every_process(started):
+    root, done = started("analyze in processes, with a module")
+    assert done.returncode == 0, done.stderr
+    assert open_run(root / "downloaded" / "found").manifest.module_class == "torch.nn.modules.linear.Linear"
 
 
 def test_the_live_page_runs_nothing_of_the_folder_it_is_started_in(tmp_path):
@@ -87,16 +136,6 @@ def test_the_live_page_runs_nothing_of_the_folder_it_is_started_in(tmp_path):
     assert executed(marker) == set()
 
 
-def test_a_named_module_comes_from_the_folder_in_every_process(tmp_path):
-    folder, marker = tmp_path / "downloaded", tmp_path / "marker"
-    fill(folder, marker)
-
-    done = run_there(folder, ["analyze", ".", "--module", "net:build", "--workers", "2", "--out", "found"])
-
-    assert done.returncode == 0, done.stderr
-    assert open_run(folder / "found").manifest.module_class == "torch.nn.modules.linear.Linear"
-
-
 CHECKED = """
 import lightning as L
 import torch
@@ -111,6 +150,8 @@ class Net(L.LightningModule):
         self.layer = nn.Linear(4, 2)
 
     def training_step(self, batch, _):
+        if LEARNING_RATE == 0.0:
+            raise ArithmeticError("the training has begun")
         return nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
 
     def configure_optimizers(self):
@@ -124,22 +165,32 @@ def build():
 OFFERED = "[lightning.pytorch.callbacks_factory]\nplanted = planted:offered\n"
 
 
-def test_check_neutral_searches_the_folder_for_the_factory_alone(tmp_path):
-    """What Lightning looks for later, entry points and packages that are not installed, is not looked for there."""
+LEARNING_RATES = {"up to the first step": 0.0, "to the end": 0.1}
+
+
+@pytest.mark.parametrize("trained", ["up to the first step", pytest.param("to the end", marks=pytest.mark.verify)])
+def test_check_neutral_searches_the_folder_for_the_factory_alone(tmp_path, trained):
+    """What Lightning looks for later, entry points and packages that are not installed, is not looked for there.
+
+    Nor does any of its trainings run what else the folder holds.
+    """
     folder, marker = tmp_path / "project", tmp_path / "marker"
+    fill(folder, marker)
     (folder / "planted-1.0.dist-info").mkdir(parents=True)
     (folder / "planted-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
     (folder / "planted-1.0.dist-info" / "entry_points.txt").write_text(OFFERED)
     for name in ("planted", "torch_xla"):
         (folder / f"{name}.py").write_text(noting(name, marker))
     (folder / "net.py").write_text(CHECKED)
-    (folder / "beside.py").write_text("LEARNING_RATE = 0.1\n")
+    (folder / "beside.py").write_text(f"LEARNING_RATE = {LEARNING_RATES[trained]}\n")
 
     done = run_there(folder, ["check-neutral", "net:build", "--steps", "3"])
 
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("neutral: 0 bits differ")
     assert executed(marker) == set()
+    if trained == "to the end":
+        assert done.stdout.startswith("neutral: 0 bits differ"), done.stderr
+    else:
+        assert "the training has begun" in done.stderr
 
 
 def test_an_installed_package_comes_before_a_file_of_the_same_name_and_says_so(tmp_path):
@@ -229,48 +280,52 @@ class Net(nn.Module):
 ANYWHERE = ("random", "queue", "types", "copyreg", "rich", "wandb", "multiprocessing", "resource", "ruptures")
 
 
-@pytest.mark.parametrize(
-    ("script", "beside_script", "started_in", "pythonpath"),
-    [
-        (LOOP, ("rich", "ruptures", "resource", "plotly"), ANYWHERE, ""),
-        (TRAINER, ("ruptures", "resource"), ANYWHERE, ""),
-        (
-            TRAINER,
-            (),
-            ("ruptures", "resource"),
-            ".",
-        ),  # first on the training's path, too: more would end the training itself
-    ],
-    ids=["loop beside rich.py", "started in a folder of them", "a folder on PYTHONPATH"],
-)
-def test_a_training_beside_modules_that_raise_is_fully_analyzed(tmp_path, script, beside_script, started_in, pythonpath):
+TRAININGS = {
+    "loop beside rich.py": (LOOP, ("rich", "ruptures", "resource", "plotly"), ANYWHERE, ""),
+    # first on the training's path: more would end the training itself
+    "trainer, the folder on PYTHONPATH": (TRAINER, ("ruptures", "resource"), ("ruptures", "resource"), "."),
+}
+"""Script, modules beside it that raise, those in the folder it is started in, and PYTHONPATH."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Trains beside modules that raise, once for each name: the folder it was in, and what became of it."""
+
+    @functools.cache
+    def train(name):
+        script, beside_script, started_in, pythonpath = TRAININGS[name]
+        root = tmp_path_factory.mktemp("trained")
+        for folder, names in ((root / "project", beside_script), (root / "here", started_in)):
+            folder.mkdir()
+            for planted in names:
+                (folder / f"{planted}.py").write_text(noting(planted, root / "marker"))
+        for file, text in (("train", script), ("net", NET_OF_A_PROJECT), ("plain", PLAIN)):
+            (root / "project" / f"{file}.py").write_text(text)
+        command = [sys.executable, str(root / "project" / "train.py"), str(root / "run")]
+        return root, subprocess.run(
+            command,
+            cwd=root / "here",
+            env={**os.environ, "PYTHONPATH": pythonpath},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+
+    return train
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_beside_modules_that_raise_is_fully_analyzed(trained, name):
     """Files beside the script are needed to unpickle the module; none of them may come before what we import."""
-    project, here, marker = tmp_path / "project", tmp_path / "here", tmp_path / "marker"
-    for folder, names in ((project, beside_script), (here, started_in)):
-        folder.mkdir()
-        for name in names:
-            (folder / f"{name}.py").write_text(
-                f"open({os.fspath(marker)!r}, 'a').write('{name} ')\nraise RuntimeError({name!r})\n"
-            )
-    for name, text in (("train", script), ("net", NET_OF_A_PROJECT), ("plain", PLAIN)):
-        (project / f"{name}.py").write_text(text)
-
-    done = subprocess.run(
-        [sys.executable, str(project / "train.py"), str(tmp_path / "run")],
-        cwd=here,
-        env={**os.environ, "PYTHONPATH": pythonpath},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-
+    root, done = trained(name)
     assert done.returncode == 0, done.stderr
-    run = open_run(tmp_path / "run")
+    run = open_run(root / "run")
     assert len(run.steps) >= 3  # a busy machine may drop some
-    assert run.records("train_loss")[0].tolist() == run.steps, (tmp_path / "run" / "analyzer.log").read_text()
+    assert run.records("train_loss")[0].tolist() == run.steps, (root / "run" / "analyzer.log").read_text()
     assert run.components("layers.1") is not None
-    assert executed(marker) == set()
+    assert executed(root / "marker") == set()
 
 
 COMPLETE = """
@@ -291,12 +346,11 @@ print(*sorted(set(sys.modules) - before - asked - {"plain"}))
 """
 
 
-def test_an_analysis_imports_nothing_that_was_not_imported_before(tmp_path):
+def test_an_analysis_imports_nothing_that_was_not_imported_before(trained, tmp_path):
     """What is imported later would be looked for on the training's path."""
-    for name, text in (("train", LOOP), ("plain", PLAIN)):
-        (tmp_path / f"{name}.py").write_text(text)
-    trained = [sys.executable, str(tmp_path / "train.py"), str(tmp_path / "run")]
-    subprocess.run(trained, capture_output=True, timeout=200, check=True)
+    root, _ = trained("loop beside rich.py")
+    shutil.copytree(root / "run", tmp_path / "run")
+    shutil.copy(root / "project" / "plain.py", tmp_path)
     for name in ("records.jsonl", "phases.json", "analysis.json"):
         (tmp_path / "run" / name).unlink()
 

@@ -25,20 +25,25 @@ HOLDERS = (MonitorConfig, Resolved, StartOrder, AnalysisPlan, MapOrder, Checkpoi
 OPTIONS = {field.name for field in fields(AnalysisRequest)}
 
 
-@pytest.fixture
-def request_(tmp_path: Path) -> WiderRequest:
-    return WiderRequest(measures="weight_norm", device="cpu", arrival=Arrival(tmp_path / "arrivals"))
+def wider(folder: Path) -> WiderRequest:
+    """A request with one more option, which notes in the folder where it arrives."""
+    return WiderRequest(measures="weight_norm", device="cpu", arrival=Arrival(folder / "arrivals"))
 
 
-@pytest.fixture
-def run_dir(tmp_path: Path, request_: WiderRequest) -> Path:
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory: pytest.TempPathFactory) -> WiderRequest:
+    return wider(tmp_path_factory.mktemp("request"))
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory, request_: WiderRequest) -> Path:
     """A run that was watched with the wider request."""
-    module = nn.Linear(3, 2)
-    monitor = Monitor(config=MonitorConfig(tmp_path / "run", every_n_steps=1, request=request_, close_timeout=100.0))
+    module, folder = nn.Linear(3, 2), tmp_path_factory.mktemp("watched")
+    monitor = Monitor(config=MonitorConfig(folder / "run", every_n_steps=1, request=request_, close_timeout=100.0))
     examples = TensorDataset(torch.ones(4, 3), torch.tensor([0, 1, 0, 1]))
     with monitor.watch(module, train_data=DataLoader(examples, batch_size=2)):
         monitor.step(1)
-    return tmp_path / "run"
+    return folder / "run"
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
@@ -70,7 +75,8 @@ def test_a_new_option_comes_to_what_computes(run_dir, request_):
     assert mapper._observer._plan.request.arrival == request_.arrival
 
 
-def test_a_new_option_comes_to_the_workers_of_an_analysis_of_checkpoints(tmp_path, request_):
+def test_a_new_option_comes_to_the_workers_of_an_analysis_of_checkpoints(tmp_path):
+    request_ = wider(tmp_path)
     for step in (0, 10, 20, 30):
         torch.save(
             {"state_dict": {"weight": torch.full((2, 3), 1.0 + step)}, "global_step": step}, tmp_path / f"{step}.ckpt"

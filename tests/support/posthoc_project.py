@@ -3,6 +3,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import lightning as L
@@ -65,16 +66,31 @@ def train(out: Path, *, steps: int = 200) -> None:
         torch.set_num_threads(threads)
 
 
-class KillsOnce(Measure):
-    """Ends its process at one step, the first time or always, as running out of memory would."""
+class Kills(Measure):
+    """Ends its process at some steps the first time or always, as running out of memory would.
+
+    Args:
+        marker: Path beside which it counts, for each step, the processes it ended.
+        once: Steps at which it ends a process the first time.
+        always: Steps at which it always does, once those of `once` have had their turn, so that who dies first is no race.
+    """
 
     name, names, needs = "kills", ("kills",), frozenset({"weights"})
 
-    def __init__(self, marker: str, step: int, *, always: bool) -> None:
-        self._marker, self._step, self._always = Path(marker), step, always
+    def __init__(self, marker: str, *, once: tuple[int, ...] = (), always: tuple[int, ...] = ()) -> None:
+        self._marker, self._once, self._always = marker, once, always
+
+    def killed(self, step: int) -> int:
+        """How many processes it ended at this step."""
+        path = Path(f"{self._marker}-{step}")
+        return len(path.read_bytes()) if path.exists() else 0
 
     def __call__(self, observation):
-        if observation.snapshot.step == self._step and (self._always or not self._marker.exists()):
-            self._marker.write_text("")
+        step = observation.snapshot.step
+        while step in self._always and not all(map(self.killed, self._once)):
+            time.sleep(0.01)
+        if step in self._always or (step in self._once and not self.killed(step)):
+            with Path(f"{self._marker}-{step}").open("ab") as file:
+                file.write(b"x")
             os.kill(os.getpid(), signal.SIGKILL)
         return {"kills": 1.0}
