@@ -12,6 +12,7 @@ import pytest
 import torch
 
 REPOSITORY = Path(__file__).parents[2]
+SECTIONS = ("scaler", "capture", "neutrality", "tca", "replica", "tests")
 NO_NUMBER = "Rehearsal on the CPU, no GPU number"
 
 
@@ -21,12 +22,19 @@ def bench_gpu(*arguments: str, **environment: str) -> "subprocess.CompletedProce
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=280, check=False)
 
 
-def rehearsed(out: Path, *sections: str, together: bool = True) -> list[dict[str, Any]]:
-    """Rows of a rehearsal."""
-    options = ["--device", "cpu", "--quick", "--out", str(out), "--sections", *sections]
-    done = bench_gpu(*options, *(["--together"] if together else []))
-    rows: list[dict[str, Any]] = json.loads(out.with_suffix(".json").read_text())["rows"]
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The table of one rehearsal of all sections, in one process; that each has its own is shown by test_gpu_table.py."""
+    out = tmp_path_factory.mktemp("rehearsal") / "gpu.md"
+    done = bench_gpu("--device", "cpu", "--quick", "--together", "--out", str(out))
+    rows = rows_of(out)
     assert done.returncode == 0, [row for row in rows if row["verdict"] not in ("", "held")] or done.stderr[-3000:]
+    return out
+
+
+def rows_of(table: Path) -> list[dict[str, Any]]:
+    """Its rows, from the file beside it."""
+    rows: list[dict[str, Any]] = json.loads(table.with_suffix(".json").read_text())["rows"]
     return rows
 
 
@@ -38,13 +46,11 @@ def test_bench_gpu_without_cuda_says_so_and_exits_2(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("sections", [("scaler", "tca", "tests"), ("capture", "replica")], ids=" ".join)
-def test_bench_gpu_rehearsal_runs_its_sections_to_the_end(tmp_path: Path, sections: tuple[str, ...]) -> None:
-    rows = rehearsed(tmp_path / "gpu.md", *sections)
-    assert {row["section"] for row in rows if row["verdict"] == "held"} == set(sections)
-    assert NO_NUMBER in (tmp_path / "gpu.md").read_text()
+def test_bench_gpu_rehearsal_runs_its_sections_to_the_end(rehearsal: Path) -> None:
+    assert {row["section"] for row in rows_of(rehearsal) if row["verdict"] == "held"} == set(SECTIONS)
+    assert NO_NUMBER in rehearsal.read_text()
 
 
-def test_bench_gpu_rehearsal_finds_half_precision_with_skipped_steps_neutral(tmp_path: Path) -> None:
-    (row,) = rehearsed(tmp_path / "gpu.md", "neutrality", together=False)  # in a process of its own, as on a GPU
+def test_bench_gpu_rehearsal_finds_half_precision_with_skipped_steps_neutral(rehearsal: Path) -> None:
+    (row,) = [row for row in rows_of(rehearsal) if row["section"] == "neutrality"]
     assert (row["verdict"], row["value"], row["aim"]) == ("held", 0, "0 differing bits")

@@ -104,10 +104,10 @@ def test_a_section_that_hangs_is_ended_and_keeps_its_rows(section: Any) -> None:
 
     order = section("def one(setting):\n    yield Row('first', 1)\n    time.sleep(600)\nPARTS = {'one': one}\n")
     started = time.monotonic()
-    rows = in_own_process(replace(order, seconds=8.0))
+    rows = in_own_process(replace(order, seconds=3.0))
     assert time.monotonic() - started < 60
     assert [row.name for row in rows] == ["first", "planted"]
-    assert rows[-1].note == "stopped at its limit of 8 s"
+    assert rows[-1].note == "stopped at its limit of 3 s"
 
 
 def test_a_section_whose_process_dies_is_a_row(section: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 from lightning_interp.cli.check_neutral import EXIT_CODES, report_lines
 from lightning_interp.cli.main import main
 from lightning_interp.neutrality import Difference, NeutralityReport, check_neutral
-from lightning_interp.neutrality.process import MOMENTS
+from lightning_interp.neutrality.process import LOG
 
 STEPS = 6
 FACTORIES = """
@@ -160,7 +160,7 @@ def test_sigterm_leaves_no_scratch_folder(tmp_path):
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             deadline = time.monotonic() + 150
-            while not list((tmp_path / "scratch").glob(f"interp-neutral-*/*/{MOMENTS}")):  # until a training is under way
+            while not list((tmp_path / "scratch").glob(f"interp-neutral-*/*/{LOG}")):  # until a training has been started
                 assert process.poll() is None and time.monotonic() < deadline
                 time.sleep(0.05)
             process.send_signal(signal.SIGTERM)

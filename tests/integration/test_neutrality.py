@@ -15,47 +15,71 @@ import pytest
 
 from lightning_interp import open_run
 
-STEPS = 300
+STEPS, MANY_STEPS = 120, 300
+"""Steps of a training, and of those of the matrix."""
+PLAIN = {"precision": "32-true", "compiled": None, "accumulate": 1, "devices": 1, "stray": False, "components": False}
+ALONE = {
+    "components": {"components": True},
+    "stray draw": {"stray": True},  # compared with the same training as the one before
+    "bf16 compiled": {"precision": "bf16-mixed", "compiled": "aot_eager"},
+}
+"""What is compared in one process, one after the other."""
 
 
-def differences(root: Path, *, devices: int = 1, **options: Any) -> list[str]:
-    """What differs in any of the training's processes."""
-    options = {"precision": "32-true", "compiled": None, "accumulate": 1, "stray": False, "components": False} | options
-    command = [sys.executable, noisy_training.__file__, str(root), "--max-steps", str(STEPS)]
-    result = subprocess.run(
-        [*command, "--compare", json.dumps(options | {"devices": devices})], capture_output=True, text=True, timeout=900
-    )
+def compared(root: Path, comparisons: dict[str, dict[str, Any]], *, steps: int = STEPS) -> dict[str, list[str]]:
+    """What differs in any of a training's processes, by the name of the comparison."""
+    options = {name: PLAIN | changes for name, changes in comparisons.items()}
+    command = [sys.executable, noisy_training.__file__, str(root), "--max-steps", str(steps)]
+    result = subprocess.run([*command, "--compare", json.dumps(options)], capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr[-3000:]
-    return [f"rank {rank}: {name}" for rank in range(devices) for name in found_by(root, rank)]
+    return {
+        name: [f"rank {rank}: {found}" for rank in range(each["devices"]) for found in found_by(root / name, rank)]
+        for name, each in options.items()
+    }
 
 
-def found_by(root: Path, rank: int) -> list[str]:
-    found: list[str] = json.loads((root / f"differences_{rank}.json").read_text())
+def found_by(folder: Path, rank: int) -> list[str]:
+    found: list[str] = json.loads((folder / f"differences_{rank}.json").read_text())
     return found
 
 
-def monitor_really_ran(root: Path) -> bool:
-    run = open_run(root / "run")
-    steps, _ = run.records("heldout_loss")
-    return len(steps) == STEPS // 20 + 1 and run.manifest.status == "finished"
+def monitor_really_ran(folder: Path, *, steps: int = STEPS) -> bool:
+    run = open_run(folder / "run")
+    observed, _ = run.records("heldout_loss")
+    return len(observed) == steps // 20 + 1 and run.manifest.status == "finished"
 
 
-@pytest.mark.parametrize(("precision", "compiled"), [("32-true", None), ("bf16-mixed", "aot_eager")])
-def test_monitor_leaves_training_bitwise_untouched(tmp_path: Path, precision: str, compiled: str | None) -> None:
-    assert differences(tmp_path, precision=precision, compiled=compiled) == []
-    assert monitor_really_ran(tmp_path)
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of what `differences` compared."""
+    return tmp_path_factory.mktemp("alone")
+
+
+@pytest.fixture(scope="module")
+def differences(root: Path) -> dict[str, list[str]]:
+    """What differs in each comparison of `ALONE`."""
+    return compared(root, ALONE)
+
+
+def test_following_components_leaves_training_bitwise_untouched(root: Path, differences: dict[str, list[str]]) -> None:
+    assert differences["components"] == []
+    assert monitor_really_ran(root / "components")
+    assert open_run(root / "components" / "run").component_layers
+
+
+def test_monitor_leaves_compiled_half_precision_bitwise_untouched(root: Path, differences: dict[str, list[str]]) -> None:
+    assert differences["bf16 compiled"] == []
+    assert monitor_really_ran(root / "bf16 compiled")
+
+
+def test_comparison_notices_one_stray_draw(differences: dict[str, list[str]]) -> None:
+    assert {"rank 0: losses", "rank 0: random states"} <= set(differences["stray draw"])
 
 
 def test_monitor_leaves_two_processes_bitwise_untouched(tmp_path: Path) -> None:
-    """DDP as most people start it: the script runs once more for the second process."""
-    assert differences(tmp_path, devices=2) == []
-    assert monitor_really_ran(tmp_path)
-
-
-def test_following_components_leaves_training_bitwise_untouched(tmp_path: Path) -> None:
-    assert differences(tmp_path, components=True) == []
-    assert monitor_really_ran(tmp_path)
-    assert open_run(tmp_path / "run").component_layers
+    """DDP as most people start it: the script runs once more for the second process. In float32, without components."""
+    assert compared(tmp_path, {"ddp": {"devices": 2}}) == {"ddp": []}
+    assert monitor_really_ran(tmp_path / "ddp")
 
 
 @pytest.mark.verify
@@ -66,15 +90,12 @@ def test_following_components_leaves_training_bitwise_untouched(tmp_path: Path) 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_neutrality_matrix(tmp_path: Path, precision: str, compiled: str | None, accumulate: int, devices: int) -> None:
     options = {"precision": precision, "compiled": compiled, "accumulate": accumulate, "devices": devices}
-    assert differences(tmp_path, **options) == []
-    assert monitor_really_ran(tmp_path)
-
-
-def test_comparison_notices_one_stray_draw(tmp_path: Path) -> None:
-    assert "rank 0: losses" in differences(tmp_path, stray=True)
+    assert compared(tmp_path, {"cell": options}, steps=MANY_STEPS) == {"cell": []}
+    assert monitor_really_ran(tmp_path / "cell", steps=MANY_STEPS)
 
 
 @pytest.mark.verify
 @pytest.mark.timeout(900)
 def test_comparison_of_two_processes_notices_one_stray_draw(tmp_path: Path) -> None:
-    assert {"rank 0: losses", "rank 1: losses"} <= set(differences(tmp_path, stray=True, devices=2))
+    found = compared(tmp_path, {"ddp": {"stray": True, "devices": 2}}, steps=MANY_STEPS)["ddp"]
+    assert {"rank 0: losses", "rank 1: losses"} <= set(found)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trainings that something happens to: a measure that breaks, a logger that fails, a clock that jumps, a disk that fills.
 
-Run as ``python faulty_training.py KIND ROOT SEED...``: trains once without the monitor, then once for each seed with it and
-with a fault at a random time, and prints one JSON line a seed: whether the weights are those of the first training to the
-last bit, whether the run directory opens, and what it holds.
+Run as ``python faulty_training.py ROOT KIND[+KIND...]:SEED ...``: trains once without the monitor, then for each argument
+with it and with its faults, each at a random time, in a folder named by the kinds. Prints one JSON line each: whether the
+weights are those of the first training to the last bit, whether the run directory opens, and what it holds.
 """
 
 import json
@@ -15,9 +15,12 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import lightning as L
@@ -40,30 +43,38 @@ class Faulty(Measure):
     """Does what it likes with the snapshots from a step on."""
 
     name: ClassVar[str] = "faulty"
-    names: ClassVar[tuple[str, ...]] = ("faulty",)
     needs: ClassVar[frozenset[Any]] = frozenset({"weights"})
 
     def __init__(self, first: int) -> None:
         self.first = first
 
     def __call__(self, observation: Any) -> Mapping[str, float]:
-        return self.misbehave() if observation.snapshot.step >= self.first else {"faulty": 1.0}
+        return self.misbehave() if observation.snapshot.step >= self.first else {self.name: 1.0}
 
     def misbehave(self) -> Mapping[str, float]:
         raise NotImplementedError
 
 
 class Raises(Faulty):
+    name: ClassVar[str] = "raises"
+    names: ClassVar[tuple[str, ...]] = ("raises",)
+
     def misbehave(self) -> Mapping[str, float]:
         raise ArithmeticError("as arranged")
 
 
 class GivesNaN(Faulty):
+    name: ClassVar[str] = "nan"
+    names: ClassVar[tuple[str, ...]] = ("nan",)
+
     def misbehave(self) -> Mapping[str, float]:
-        return {"faulty": float("nan")}
+        return {self.name: float("nan")}
 
 
 class Hangs(Faulty):
+    name: ClassVar[str] = "hangs"
+    names: ClassVar[tuple[str, ...]] = ("hangs",)
+
     def misbehave(self) -> Mapping[str, float]:
         while True:
             time.sleep(1.0)
@@ -71,6 +82,9 @@ class Hangs(Faulty):
 
 class TakesAllMemory(Faulty):
     """Asks for memory until there is no more for the process."""
+
+    name: ClassVar[str] = "memory"
+    names: ClassVar[tuple[str, ...]] = ("memory",)
 
     def misbehave(self) -> Mapping[str, float]:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
@@ -82,6 +96,9 @@ class TakesAllMemory(Faulty):
 
 class IsKilledForMemory(Faulty):
     """What the kernel does to a process of which it wants the memory back."""
+
+    name: ClassVar[str] = "oom-killed"
+    names: ClassVar[tuple[str, ...]] = ("oom-killed",)
 
     def misbehave(self) -> Mapping[str, float]:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -146,13 +163,13 @@ def end_wandb(trainer: L.Trainer) -> None:
     trainer.loggers[0].experiment.finish()  # type: ignore[attr-defined]
 
 
-MEASURES = {"raises": Raises, "nan": GivesNaN, "hangs": Hangs, "memory": TakesAllMemory, "oom-killed": IsKilledForMemory}
+MEASURES = {kind.name: kind for kind in (Raises, GivesNaN, Hangs, TakesAllMemory, IsKilledForMemory)}
 KINDS = (*MEASURES, "wandb", "clock", "deleted", "disk", "quota")
 QUOTA_STEPS = 40
 """Steps for which the quota is reached: five snapshots."""
 
 
-def train(root: Path, callbacks: list[Any], *, kind: str) -> list[Tensor]:
+def train(root: Path, callbacks: list[Any], *, wandb: bool) -> list[Tensor]:
     """One training from the same seed; returns its weights.
 
     With W&B it does not validate: what the module itself logs to a run that has ended is Lightning's error.
@@ -162,8 +179,8 @@ def train(root: Path, callbacks: list[Any], *, kind: str) -> list[Tensor]:
     trainer = L.Trainer(
         accelerator="cpu",
         max_steps=STEPS,
-        logger=_wandb(root) if kind == "wandb" and callbacks else False,
-        limit_val_batches=0 if kind == "wandb" else None,
+        logger=_wandb(root) if wandb and callbacks else False,
+        limit_val_batches=0 if wandb else None,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -175,10 +192,10 @@ def train(root: Path, callbacks: list[Any], *, kind: str) -> list[Tensor]:
     return [tensor.clone() for tensor in module.state_dict().values()]
 
 
-def one(kind: str, root: Path, seed: int, expected: list[Tensor]) -> dict[str, Any]:
-    """A training with a fault at a random time."""
+def one(kinds: Sequence[str], root: Path, seed: int) -> dict[str, Any]:
+    """A training with each of these faults at a random time; `step` is when the first of them came."""
     draw, run_dir = random.Random(seed), root / f"run{seed}"
-    step = draw.randrange(1, STEPS)
+    steps = {kind: draw.randrange(1, STEPS) for kind in kinds}
     events: dict[str, Callable[[L.Trainer], None]] = {
         "wandb": end_wandb,
         "clock": jump(draw.choice((-1, 1)) * 10 ** draw.uniform(0, 7)),
@@ -186,16 +203,27 @@ def one(kind: str, root: Path, seed: int, expected: list[Tensor]) -> dict[str, A
         "disk": fill(root),
         "quota": limit_files,
     }
-    measures = ["standard", MEASURES[kind](step)] if kind in MEASURES else "standard"
+    measures = ["standard", *(MEASURES[kind](step) for kind, step in steps.items() if kind in MEASURES)]
     # Every scheduled step is counted on, but for those that the writer, whose queue is a user's, has no room for.
-    patience = PATIENT | ({"close_timeout": 3.0} if kind == "hangs" else {})
+    patience = PATIENT | ({"close_timeout": 3.0} if "hangs" in kinds else {})
     monitor = InterpMonitor(run_dir, every_n_steps=EVERY, measures=measures, **patience)
-    happens = [At(step, events.get(kind, lambda _: None)), Slowly()]
-    happens += [At(min(step + QUOTA_STEPS, STEPS), lift_limit)] if kind == "quota" else []
-    weights = train(root, [monitor, *happens], kind=kind)
-    found = {"seed": seed, "step": step, "same": all(map(torch.equal, weights, expected)), **contents(run_dir)}
-    (root / "filler").unlink(missing_ok=True)
-    return found
+    happens = [*(At(step, events[kind]) for kind, step in steps.items() if kind in events), Slowly()]
+    happens += [At(min(steps["quota"] + QUOTA_STEPS, STEPS), lift_limit)] if "quota" in kinds else []
+    real_time = time.time
+    try:
+        weights = train(root, [monitor, *happens], wandb="wandb" in kinds)
+    finally:
+        time.time = real_time
+        (root / "filler").unlink(missing_ok=True)
+    same = all(map(torch.equal, weights, alone(wandb="wandb" in kinds)))
+    return {"step": steps[kinds[0]], "steps": steps, "same": same, **contents(run_dir)}
+
+
+@cache
+def alone(*, wandb: bool) -> list[Tensor]:
+    """Weights of the same training without the monitor."""
+    with TemporaryDirectory() as folder:
+        return train(Path(folder), [], wandb=wandb)
 
 
 def contents(run_dir: Path) -> dict[str, Any]:
@@ -211,6 +239,7 @@ def contents(run_dir: Path) -> dict[str, Any]:
             "behind": len(behind(run)),
             "missing": sorted(set(range(0, STEPS + 1, EVERY)) - {*steps, *behind(run)}),
             "notices": run.analysis.get("notices", []),
+            "skipped": {record.step: dict(record.skipped) for record in run.all_records},
         }
     except RunError as err:
         return {"opens": False, "error": str(err)}
@@ -233,10 +262,15 @@ def main(arguments: list[str]) -> None:
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    kind, root = arguments[0], Path(arguments[1])
-    expected = train(root, [], kind=kind)
-    for seed in map(int, arguments[2:]):
-        print(json.dumps(one(kind, root, seed, expected)), flush=True)
+    for play in arguments[1:]:
+        kinds, _, seed = play.partition(":")
+        root = Path(arguments[0]) / kinds
+        root.mkdir(exist_ok=True)
+        try:
+            found = one(kinds.split("+"), root, int(seed))
+        except Exception:  # what it costs is told of this one alone
+            found = {"broke": traceback.format_exc()}
+        print(json.dumps({"play": play, **found}), flush=True)
 
 
 if __name__ == "__main__":

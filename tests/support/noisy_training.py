@@ -12,7 +12,7 @@ import random
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,15 +155,36 @@ def build() -> NoisyAddition:
     return NoisyAddition()
 
 
-def compare(root: Path, *, stray: bool, components: bool, **arguments: Any) -> list[str]:
-    """What differs between the same training with the monitor and without it (or, for control, with one stray draw)."""
-    keep_every_snapshot()  # each is counted on
+def compare(root: Path, *, stray: bool, components: bool, alone: dict[str, Outcome], **arguments: Any) -> list[str]:
+    """What differs between the same training with the monitor and without it (or, for control, with one stray draw).
+
+    Args:
+        root: Folder of the training.
+        stray: Draw once in place of a monitor.
+        components: Follow tensor components, too.
+        alone: Trainings without the monitor that others of this process were compared with; this one's is added.
+        arguments: Of `train`.
+    """
     tca = TCA(ranks="1:3", every=5, restarts=2) if components else None
     watching: dict[str, Any] = {"task": CyclicGroupTask(P, "add"), "every_n_steps": 20, "tca": tca, **PATIENT}
     extra = StrayDraw() if stray else InterpMonitor(root / "run", **watching)
     watched = train(root, [extra], **arguments)
     assert len(watched.losses) == arguments["max_steps"] * arguments["accumulate"]
-    return watched.differences(train(root, [], **arguments))
+    key = repr(sorted(arguments.items()))
+    if key not in alone:
+        alone[key] = train(root, [], **arguments)
+    return watched.differences(alone[key])
+
+
+def compare_all(root: Path, comparisons: Mapping[str, Mapping[str, Any]], *, max_steps: int) -> None:
+    """Write what differs in each of them, with this process's rank, into a folder of its name."""
+    keep_every_snapshot()  # each is counted on
+    alone: dict[str, Outcome] = {}
+    for name, options in comparisons.items():
+        (root / name).mkdir(exist_ok=True)
+        found = compare(root / name, alone=alone, max_steps=max_steps, **options)
+        rank = os.environ.get("LOCAL_RANK", "0")
+        (root / name / f"differences_{rank}.json").write_text(json.dumps(found))
 
 
 class StrayDraw(L.Callback):
@@ -207,13 +228,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--max-steps", type=int, default=600)
     parser.add_argument("--hold-at", type=int, metavar="STEP", help="take no step beyond this one, until killed")
     parser.add_argument("--slow-after", type=int, metavar="STEP", help="wait .2 s a step from this one on")
-    parser.add_argument("--compare", metavar="JSON", help="write down what differs with and without the monitor")
+    parser.add_argument(
+        "--compare", metavar="JSON", help="write down what differs with and without the monitor: options by name"
+    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.compare:
-        differences = compare(options.root, max_steps=options.max_steps, **json.loads(options.compare))
-        rank = os.environ.get("LOCAL_RANK", "0")
-        (options.root / f"differences_{rank}.json").write_text(json.dumps(differences))
+        compare_all(options.root, json.loads(options.compare), max_steps=options.max_steps)
         if torch.distributed.is_initialized():  # else its threads may still run when the process is torn down
             torch.distributed.destroy_process_group()
     else:

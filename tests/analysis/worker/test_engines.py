@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from deadly_measure import Deadly
 from torch import nn
 
 from lightning_interp.analysis.orders import analyzer_for
@@ -21,18 +22,6 @@ from lightning_interp.store.layout import COMPONENTS, RECORDS
 
 PATIENCE = 200.0
 """Seconds a process may take to import torch and observe four small snapshots, on a machine that is busy otherwise."""
-
-SLOW_MEASURE = """
-import time
-from lightning_interp.measures import Measure
-
-class Slow(Measure):
-    name, names, needs = "slow", ("slow",), frozenset({"weights"})
-
-    def __call__(self, observation):
-        time.sleep(0.5)
-        return {"slow": 1.0}
-"""
 
 
 class Fails(Measure):
@@ -165,23 +154,19 @@ def test_process_engine_finishes_on_order_with_the_same_records(prepare, monkeyp
     assert record_lines(run.path) == reference(other)
 
 
-def test_worker_stops_after_the_current_snapshot_when_the_training_is_gone(prepare, tmp_path, monkeypatch):
-    (tmp_path / "slow_measure.py").write_text(SLOW_MEASURE)
-    monkeypatch.syspath_prepend(tmp_path)
-    from slow_measure import Slow
-
-    steps = range(60)
+def test_worker_stops_after_the_current_snapshot_when_the_training_is_gone(prepare):
+    steps = range(20)
     run = prepare(steps=tuple(steps))
     command = [sys.executable, "-m", "lightning_interp.analysis.worker", str(run.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0) as worker:
-        worker.stdin.write(encode_start(run.order(measures=(Slow(),), packed_module=None)))
+        worker.stdin.write(encode_start(run.order(measures=(Deadly(dict.fromkeys(steps, "dawdles")),), packed_module=None)))
         worker.stdin.flush()
         wait_for(lambda: len(record_lines(run.path)) >= 1)
         assert os.getpriority(os.PRIO_PROCESS, worker.pid) == 19
         os.kill(worker.pid, signal.SIGINT)  # Ctrl-C is for the training
         worker.stdin.close()
         assert worker.wait(PATIENCE) == 0
-    # One snapshot was under way, half a second each; all of them would have taken half a minute.
+    # One snapshot was under way, half a second each; all of them would have taken ten.
     assert 1 <= len(record_lines(run.path)) < len(steps)
     assert open_run(run.path).analysis["stage"] == "stopped"
 
@@ -200,7 +185,7 @@ def test_process_engine_lets_its_process_go_on_when_the_time_runs_out(prepare):
     with analyzer_lock(run.path):  # so that it cannot finish
         engine = ProcessEngine(run.path, run.order())
         engine.finish()
-        assert not engine.wait(2.0, tick=lambda: ticks.append(1))
+        assert not engine.wait(0.3, tick=lambda: ticks.append(1))
         assert ticks
         engine.let_go()
         engine.let_go()  # idempotent

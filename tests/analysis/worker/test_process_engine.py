@@ -1,73 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 """Analyzer processes that die, hang, are stopped or left alone: real ones."""
 
-import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
+from shutil import copytree
 
+import cloudpickle
+import deadly_measure
 import pytest
+from deadly_measure import Deadly
+from prepared_run import PreparedRun, prepare_run
 
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.analysis.worker.exit_causes import exit_of
-from lightning_interp.analysis.worker.pipe import Quarantine, encode_start
+from lightning_interp.analysis.worker.pipe import Quarantine, StartOrder, encode_start
 from lightning_interp.analysis.worker.process_engine import ProcessEngine
 from lightning_interp.core.request import with_options
 from lightning_interp.store import open_run, write_manifest
 from lightning_interp.store.analysis_state import AnalysisState, read_state
+from lightning_interp.store.heartbeat import read_heartbeat
 from lightning_interp.store.layout import RECORDS
 
 PATIENCE = 200.0
 """Seconds two processes may take to import torch and observe four small snapshots, on a machine that is busy otherwise."""
-LIMIT_S = 5.0
+LIMIT_S = 2.5
 """Least limit of an observation; as long as nobody knows how long one takes, five times as much."""
-
-DEADLY = """
-import ctypes, os, resource, signal, time
-from lightning_interp.measures import Measure
-
-class Deadly(Measure):
-    name, names, needs = "deadly", ("deadly",), frozenset({"weights"})
-
-    def __init__(self, does, *steps):
-        self.does, self.steps = does, steps
-
-    def __call__(self, observation):
-        if observation.snapshot.step in self.steps:
-            getattr(self, self.does)()
-        return {"deadly": 1.0}
-
-    def dies(self):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def sleeps(self):
-        time.sleep(10_000)
-
-    def dawdles(self):
-        time.sleep(0.5)
-
-    def holds_the_interpreter(self):
-        ctypes.PyDLL(None).sleep(10_000)
-
-    def leaves(self):
-        raise SystemExit(0)
-
-    def fills_its_memory(self):
-        pages = int(open("/proc/self/statm").read().split()[0])
-        most = pages * os.sysconf("SC_PAGE_SIZE") + 2**27
-        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
-        try:
-            bytearray(2**30)
-        finally:
-            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-"""
+QUARANTINED = "quarantined: the analyzer was ended by signal 9 while observing it"
 
 PARENT = """
 import os, pickle, sys, time
@@ -86,16 +51,6 @@ if sys.argv[3] != "fork" or heir:
     print(engine.pid, heir, flush=True)
 time.sleep(300)
 """
-
-
-@pytest.fixture
-def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module of the deadly measure, which the process imports as it would a user's; no limit of analyzers."""
-    monkeypatch.setenv("LIGHTNING_INTERP_ANALYZERS", "1000")
-    (tmp_path / "deadly_measure.py").write_text(DEADLY)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield importlib.import_module("deadly_measure")
-    del sys.modules["deadly_measure"]
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -129,55 +84,89 @@ def finished(engine: ProcessEngine) -> ProcessEngine:
     return engine
 
 
-def test_a_killed_analyzer_is_started_again_without_the_step_it_observed(prepare, deadly):
-    run = prepare()
-    order = run.order(measures=(deadly.Deadly("dies", 2),), packed_module=None)
+@dataclass(frozen=True)
+class Ended:
+    """A run whose analyzer ended, and how its engine saw it."""
+
+    run: PreparedRun
+    order: StartOrder
+    engine: ProcessEngine
+    first: int
+    notices: list[str]
+
+
+def analyzed(folder: Path, does: dict[int, str]) -> Ended:
+    run = prepare_run(folder)
+    order = run.order(measures=(Deadly(does),), packed_module=None)
     engine = ProcessEngine(run.path, order)
     first = engine.pid
     finished(engine)
+    return Ended(run, order, engine, first, engine.take_notices())
+
+
+@pytest.fixture(scope="module")
+def died_once(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """Out of memory at its second snapshot, which it outlives, and killed at the third."""
+    return analyzed(tmp_path_factory.mktemp("once"), {1: "fills_its_memory", 2: "dies"})
+
+
+@pytest.fixture(scope="module")
+def died_twice(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """Left by its measure at its second snapshot, and killed at the third."""
+    return analyzed(tmp_path_factory.mktemp("twice"), {1: "leaves", 2: "dies"})
+
+
+def test_memory_that_runs_out_in_a_measure_costs_its_value_only(died_once):
+    records = open_run(died_once.run.path).all_records
+    assert records[1].skipped["deadly"].startswith("failed: MemoryError")
+    assert "weight_norm" not in records[1].skipped and "snapshot" not in records[1].skipped
+    assert not any("step 1" in notice for notice in died_once.notices)
+
+
+def test_a_killed_analyzer_is_started_again_without_the_step_it_observed(died_once):
+    engine = died_once.engine
     assert engine.failure is None
-    assert engine.pid != first
-    assert engine.take_notices() == [
+    assert engine.pid != died_once.first
+    assert died_once.notices == [
         "the analyzer was ended by signal 9 while observing step 2; it was started again without that step"
     ]
     assert engine.take_notices() == []
-    done = open_run(run.path)
-    why = "quarantined: the analyzer was ended by signal 9 while observing it"
-    assert [record.skipped.get("snapshot") for record in done.all_records] == [None, None, why, None]
-    assert done.analysis["notices"].count(f"step 2 is left out: {why}") == 1
+    done = open_run(died_once.run.path)
+    assert [record.skipped.get("snapshot") for record in done.all_records] == [None, None, QUARANTINED, None]
+    assert done.analysis["notices"].count(f"step 2 is left out: {QUARANTINED}") == 1
     assert (done.analysis["stage"], done.analysis["observing"]) == ("finished", None)
-    # Live analyzers leave it out from now on; one that is started by hand tries it again.
-    live = with_options(order, {"measures": (deadly.Deadly("dies"),), "quarantine": Quarantine()})
-    assert analyzer_for(run.path, live).pending() == []
-    by_hand = analyzer_for(run.path, replace(live, quarantine=None))
+
+
+def test_a_quarantined_step_is_tried_again_by_hand_only(died_once, tmp_path):
+    path = copytree(died_once.run.path, tmp_path / "run")
+    live = with_options(died_once.order, {"measures": (Deadly({}),), "quarantine": Quarantine()})
+    assert analyzer_for(path, live).pending() == []
+    by_hand = analyzer_for(path, replace(live, quarantine=None))
     assert by_hand.pending() == [2]
     by_hand.run_pending()
-    assert open_run(run.path).records("deadly")[0].tolist() == [0, 1, 2, 5]
+    assert open_run(path).records("deadly")[0].tolist() == [0, 2, 5]  # not 1, whose memory ran out
 
 
-def test_a_second_death_is_final(prepare, deadly):
-    run = prepare()
-    engine = finished(ProcessEngine(run.path, run.order(measures=(deadly.Deadly("dies", 1, 2),), packed_module=None)))
-    log = run.path / "analyzer.log"
-    assert engine.failure == (
+def test_a_measure_that_leaves_the_process_is_no_success(died_twice):
+    assert died_twice.engine.pid != died_twice.first
+    assert died_twice.notices == [
+        "the analyzer ended with status 1 while observing step 1; it was started again without that step"
+    ]
+
+
+def test_a_second_death_is_final(died_twice):
+    log = died_twice.run.path / "analyzer.log"
+    assert died_twice.engine.failure == (
         f"the analyzer process was ended by signal 9 while observing step 2 for the second time (its output: {log})"
     )
-    assert recorded(run) == [0, 1]
+    assert recorded(died_twice.run) == [0, 1]
 
 
-def test_a_measure_that_leaves_the_process_is_no_success(prepare, deadly):
-    run = prepare()
-    engine = finished(ProcessEngine(run.path, run.order(measures=(deadly.Deadly("leaves", 1),), packed_module=None)))
-    assert engine.failure is None
-    assert "ended with status 1 while observing step 1" in engine.take_notices()[0]
-    assert recorded(run) == [0, 1, 2, 5]
-
-
-@pytest.mark.parametrize("does", ["sleeps", "holds_the_interpreter"])
-def test_a_measure_that_hangs_costs_its_snapshot_only(prepare, deadly, does):
+@pytest.mark.parametrize("does", ["holds_the_interpreter", pytest.param("sleeps", marks=pytest.mark.verify)])
+def test_a_measure_that_hangs_costs_its_snapshot_only(prepare, does):
     run = prepare()
     # At the third step, the first with the least limit: on a busy machine an innocent one might pass that, too.
-    order = run.order(measures=(deadly.Deadly(does, 2),), packed_module=None, least_limit_s=LIMIT_S)
+    order = run.order(measures=(Deadly({2: does}),), packed_module=None, least_limit_s=LIMIT_S)
     engine = finished(ProcessEngine(run.path, order))
     assert engine.failure is None
     (notice,) = engine.take_notices()
@@ -187,15 +176,7 @@ def test_a_measure_that_hangs_costs_its_snapshot_only(prepare, deadly, does):
     assert "deadly_measure.py" in (run.path / "analyzer.log").read_text()  # where it hung
 
 
-def test_memory_that_runs_out_in_a_measure_costs_its_value_only(prepare, deadly):
-    run = prepare()
-    order = run.order(measures=(deadly.Deadly("fills_its_memory", 2),), packed_module=None)
-    engine = finished(ProcessEngine(run.path, order))
-    assert (engine.failure, engine.take_notices()) == (None, [])
-    assert open_run(run.path).all_records[2].skipped["deadly"].startswith("failed: MemoryError")
-
-
-def test_an_analyzer_asked_to_end_is_not_started_again(prepare, deadly):
+def test_an_analyzer_asked_to_end_is_not_started_again(prepare):
     run = prepare()
     engine = ProcessEngine(run.path, run.order())
     os.kill(engine.pid, signal.SIGTERM)
@@ -205,7 +186,7 @@ def test_an_analyzer_asked_to_end_is_not_started_again(prepare, deadly):
     engine.let_go()
 
 
-def test_the_analyzer_of_an_earlier_start_is_not_started_again(prepare, deadly):
+def test_the_analyzer_of_an_earlier_start_is_not_started_again(prepare):
     run = prepare()
     engine = ProcessEngine(run.path, run.order())
     write_manifest(run.path, run.manifest.resumed(1))
@@ -216,26 +197,23 @@ def test_the_analyzer_of_an_earlier_start_is_not_started_again(prepare, deadly):
     engine.let_go()
 
 
-def test_a_step_under_observation_and_a_sign_of_life_are_on_disk(prepare, deadly):
-    from lightning_interp.store.heartbeat import read_heartbeat
-
+def test_a_step_under_observation_and_a_sign_of_life_are_on_disk(prepare):
     run = prepare()
-    order = run.order(measures=(deadly.Deadly("sleeps", 1),), packed_module=None)
+    order = run.order(measures=(Deadly({1: "sleeps"}),), packed_module=None)
     engine = ProcessEngine(run.path, order)
     wait_for(lambda: read_state(run.path).observing == 1 and read_heartbeat(run.path))  # a thread of its own beats
     state, beat = read_state(run.path), read_heartbeat(run.path)
     assert (state.start_id, beat.start_id, beat.pid) == (order.start_id, order.start_id, engine.pid)
     # Nobody knows yet how long an observation takes: five times the least limit. The clock is read twice.
     assert 5 * 120 <= state.ends_at - state.busy_since < 5 * 120 + 60
-    wait_for(lambda: read_heartbeat(run.path).at > beat.at)
     engine.let_go()
     os.kill(engine.pid, signal.SIGKILL)
     os.waitpid(engine.pid, 0)
 
 
-def test_pause_stops_the_process_until_resume_or_finish(prepare, deadly):
+def test_pause_stops_the_process_until_resume_or_finish(prepare):
     run = prepare()
-    engine = ProcessEngine(run.path, run.order(packed_module=None, measures=(deadly.Deadly("dawdles", 0, 1),)))
+    engine = ProcessEngine(run.path, run.order(packed_module=None, measures=(Deadly({0: "dawdles", 1: "dawdles"}),)))
     assert engine.pause()
     wait_for(lambda: process_state(engine.pid) == "T")
     engine.resume()
@@ -247,10 +225,10 @@ def test_pause_stops_the_process_until_resume_or_finish(prepare, deadly):
     assert recorded(run) == [0, 1, 2, 5]
 
 
-def test_a_paused_process_goes_on_by_itself_while_its_training_is_elsewhere(prepare, deadly, monkeypatch):
+def test_a_paused_process_goes_on_by_itself_while_its_training_is_elsewhere(prepare, monkeypatch):
     monkeypatch.setattr("lightning_interp.analysis.worker.process_engine.PAUSE_ENDS_S", 1.0)
     run = prepare()
-    engine = ProcessEngine(run.path, run.order(packed_module=None, measures=(deadly.Deadly("sleeps", 1),)))
+    engine = ProcessEngine(run.path, run.order(packed_module=None, measures=(Deadly({1: "sleeps"}),)))
     assert engine.pause()
     wait_for(lambda: process_state(engine.pid) == "T")
     wait_for(lambda: recorded(run) == [0])
@@ -259,9 +237,9 @@ def test_a_paused_process_goes_on_by_itself_while_its_training_is_elsewhere(prep
     os.waitpid(engine.pid, 0)
 
 
-def test_letting_go_ends_the_thread_that_watches(prepare, deadly):
+def test_letting_go_ends_the_thread_that_watches(prepare):
     run = prepare()
-    engine = ProcessEngine(run.path, run.order(packed_module=None, measures=(deadly.Deadly("dies", 0),)))
+    engine = ProcessEngine(run.path, run.order(packed_module=None, measures=(Deadly({0: "dies"}),)))
     engine.let_go()
     engine._watcher.join(PATIENCE)
     assert not engine._watcher.is_alive()
@@ -271,15 +249,13 @@ def test_letting_go_ends_the_thread_that_watches(prepare, deadly):
     assert recorded(run) == []
 
 
-@pytest.mark.parametrize("what", ["pause", "go on"])
-def test_an_analyzer_dies_with_its_killed_training(prepare, deadly, tmp_path, what):
-    import cloudpickle
-
+@pytest.mark.parametrize("what", ["pause", pytest.param("go on", marks=pytest.mark.verify)])
+def test_an_analyzer_dies_with_its_killed_training(prepare, tmp_path, what):
     run = prepare()
-    order = run.order(measures=(deadly.Deadly("sleeps", 1),), packed_module=None, orphan_grace_s=1.0)
+    order = run.order(measures=(Deadly({1: "sleeps"}),), packed_module=None, orphan_grace_s=1.0)
     (tmp_path / "order").write_bytes(cloudpickle.dumps(order))
     command = [sys.executable, "-c", PARENT, str(run.path), str(tmp_path / "order"), what]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    environment = os.environ | {"PYTHONPATH": str(Path(deadly_measure.__file__).parent)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         try:
             pid = int(parent.stdout.readline().split()[0])
@@ -290,14 +266,12 @@ def test_an_analyzer_dies_with_its_killed_training(prepare, deadly, tmp_path, wh
     assert recorded(run) == [0]
 
 
-def test_an_analyzer_ends_though_another_process_inherited_its_pipes(prepare, deadly, tmp_path):
-    import cloudpickle
-
+def test_an_analyzer_ends_though_another_process_inherited_its_pipes(prepare, tmp_path):
     run = prepare()
-    order = run.order(measures=(deadly.Deadly("dawdles", 0),), packed_module=None)
+    order = run.order(measures=(Deadly({0: "dawdles"}),), packed_module=None)
     (tmp_path / "order").write_bytes(cloudpickle.dumps(order))
     command = [sys.executable, "-c", PARENT, str(run.path), str(tmp_path / "order"), "fork"]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    environment = os.environ | {"PYTHONPATH": str(Path(deadly_measure.__file__).parent)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         try:
             pid, heir = map(int, parent.stdout.readline().split())
@@ -311,9 +285,9 @@ def test_an_analyzer_ends_though_another_process_inherited_its_pipes(prepare, de
     assert read_state(run.path).stage == "stopped"
 
 
-def test_a_worker_ends_in_a_hanging_observation_when_its_orders_end(prepare, deadly):
+def test_a_worker_ends_in_a_hanging_observation_when_its_orders_end(prepare):
     run = prepare()
-    order = run.order(measures=(deadly.Deadly("sleeps", 1),), packed_module=None, orphan_grace_s=0.5)
+    order = run.order(measures=(Deadly({1: "sleeps"}),), packed_module=None, orphan_grace_s=0.5)
     command = [sys.executable, "-m", "lightning_interp.analysis.worker", str(run.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as worker:
         try:

@@ -15,7 +15,7 @@ CLASSES = 100
 STEPS = np.unique(np.concatenate([[0], np.geomspace(1, 20_000, 250).round()])).astype(int)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make():
     """A labelled run that groks at a step, or only memorizes permuted answers."""
 
@@ -36,7 +36,7 @@ def make():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pool(make):
     runs = [
         make(f"{part} grok {step}", grok=step, part=part) for part in ("calibration", "unseen_seed") for step in (3000, 6000)
@@ -44,6 +44,13 @@ def pool(make):
     return runs + [
         make(f"{part} {i}", part=part, decay=float(i)) for part in ("calibration", "unseen_seed") for i in range(3)
     ]
+
+
+@pytest.fixture(scope="module")
+def scored(pool):
+    """The scores of the pool by part, and the parts that were told, in their order."""
+    done = []
+    return score_pool(pool, on_part=done.append), done
 
 
 def test_timelines_of_clear_runs_agree_with_their_labels(pool):
@@ -65,21 +72,20 @@ def test_a_loss_that_was_not_finite_is_told_to_the_detector(make):
     assert score_timelines([run]).confusion == {("diverged", "diverged"): 1}
 
 
-def test_every_part_is_scored_and_the_unseen_ones_together(pool):
-    done = []
-    scores = score_pool(pool, on_part=done.append)
+def test_every_part_is_scored_and_the_unseen_ones_together(scored):
+    scores, done = scored
     assert list(scores) == done == ["calibration", "unseen_seed", "test"]
     assert scores["test"].kinds == {"grokking": 2, "memorization_only": 3}
 
 
-def test_our_warning_of_clear_runs_is_right(pool):
-    ours = score_pool(pool)["unseen_seed"].warnings[0]
+def test_our_warning_of_clear_runs_is_right(scored):
+    ours = scored[0]["unseen_seed"].warnings[0]
     assert (ours.detected.counted, ours.false_alarms.counted) == ("2 of 2", "0 of 3")
     assert ours.areas[0.5].value == 1.0 and ours.lead_share > 0.4
 
 
-def test_all_scores_are_compared_at_the_same_share_of_false_alarms(pool):
-    rows = score_pool(pool)["calibration"].warnings
+def test_all_scores_are_compared_at_the_same_share_of_false_alarms(scored):
+    rows = scored[0]["calibration"].warnings
     calibrated = [row.score for row in rows if "calibration" in row.rule]
     ours = ["early warning", "early warning, no held-out labels", "latent states"]
     assert calibrated == [*ours, *(rival.name for rival in RIVALS)]
