@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,29 +64,31 @@ class PreparedRun:
 
 @pytest.fixture
 def prepare(tmp_path: Path) -> Callable[..., PreparedRun]:
-    """Make a prepared run under a name; the same name and arguments give the same content."""
+    """Make a prepared run under a name in the test's folder."""
+    return partial(prepare_run, tmp_path)
 
-    def make(
-        name: str = "run",
-        *,
-        module: nn.Module | None = None,
-        steps: tuple[int, ...] = STEPS,
-        measures: object = ("train_loss", "heldout_loss", "train_accuracy", "weight_norm", "hoyer"),
-        stored_probe: bool = True,
-    ) -> PreparedRun:
-        torch.manual_seed(0)
-        module = classifier() if module is None else module
-        config = MonitorConfig.of(measures=measures)
-        manifest = new_manifest(config, resolve(config, module), module)
-        path = tmp_path / name
-        (path / SNAPSHOTS).mkdir(parents=True)
-        write_manifest(path, manifest)
-        run = PreparedRun(path, module, Probe(probe_split(6, seed=1), probe_split(5, seed=2)), manifest)
-        if stored_probe:
-            write_probe(path, run.probe)
-        for step in steps:
-            run.commit(step)
-            run.descend()
-        return run
 
-    return make
+def prepare_run(
+    folder: Path,
+    name: str = "run",
+    *,
+    module: nn.Module | None = None,
+    steps: tuple[int, ...] = STEPS,
+    measures: object = ("train_loss", "heldout_loss", "train_accuracy", "weight_norm", "hoyer"),
+    stored_probe: bool = True,
+) -> PreparedRun:
+    """Make a prepared run; the same name and arguments give the same content."""
+    torch.manual_seed(0)
+    module = classifier() if module is None else module
+    config = MonitorConfig.of(measures=measures)
+    manifest = new_manifest(config, resolve(config, module), module)
+    path = folder / name
+    (path / SNAPSHOTS).mkdir(parents=True)
+    write_manifest(path, manifest)
+    run = PreparedRun(path, module, Probe(probe_split(6, seed=1), probe_split(5, seed=2)), manifest)
+    if stored_probe:
+        write_probe(path, run.probe)
+    for step in steps:
+        run.commit(step)
+        run.descend()
+    return run
