@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import shutil
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from prepared_run import PreparedRun, prepare_run
 from torch import nn
 
 from lightning_interp.analysis.followed_layer import FollowedLayer
@@ -17,6 +21,8 @@ from lightning_interp.store.layout import COMPONENTS, OBSERVATIONS, PHASES, RECO
 from lightning_interp.store.tensor_file import write_tensors
 from lightning_interp.tca import OnlineTCA
 
+pytestmark = pytest.mark.usefixtures("unchecked_fits")
+
 STEPS = tuple(range(0, 24, 2))
 EVERY = 4
 SETTINGS = TCA(layers=("1",), ranks=(1, 2), every=EVERY, restarts=2, history=8)
@@ -28,15 +34,34 @@ def rectified() -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
 
 
-@pytest.fixture
-def prepared(prepare):
+def rectified_run(folder: Path, name: str = "run", **changes) -> PreparedRun:
     """A run of twelve snapshots whose layer "1" has no negative activations."""
+    torch.manual_seed(0)
+    return prepare_run(folder, name, **{"module": rectified(), "steps": STEPS, **changes})
 
-    def make(name: str = "run", **changes):
-        torch.manual_seed(0)
-        return prepare(name, **{"module": rectified(), "steps": STEPS, **changes})
 
-    return make
+@pytest.fixture
+def prepared(tmp_path):
+    return partial(rectified_run, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, unchecked_fits) -> PreparedRun:
+    """A run analyzed to its end with `SETTINGS`, to be read only."""
+    run = rectified_run(tmp_path_factory.mktemp("whole"))
+    analyzed(run)
+    return run
+
+
+@pytest.fixture
+def whole(whole_run):
+    return open_run(whole_run.path)
+
+
+@pytest.fixture
+def done_before(whole_run, tmp_path) -> PreparedRun:
+    """A copy of the whole run that a test may change."""
+    return replace(whole_run, path=Path(shutil.copytree(whole_run.path, tmp_path / "done_before")))
 
 
 def analyzed(run, settings: TCA = SETTINGS, **changes):
@@ -59,8 +84,8 @@ def assert_same_components(one, other) -> None:
         torch.testing.assert_close(a, b, atol=SAME, rtol=SAME)
 
 
-def test_a_finished_analysis_leaves_components_of_all_snapshots(prepared):
-    found = analyzed(prepared()).components("1")
+def test_a_finished_analysis_leaves_components_of_all_snapshots(whole):
+    found = whole.components("1")
     assert found.folded_steps == STEPS
     assert set(found.steps) <= set(STEPS) and len(found.steps) <= SETTINGS.history
     when, stimuli, units = found.factors
@@ -71,10 +96,9 @@ def test_a_finished_analysis_leaves_components_of_all_snapshots(prepared):
     assert found.preprocessing["scale"] == "rms" and len(found.preprocessing["scales"]) == len(found.steps)
 
 
-def test_loadings_are_recorded_from_the_first_fit_on(prepared):
-    done = analyzed(prepared())
-    assert list(loadings(done)) == list(STEPS[EVERY:])
-    assert not any(name.startswith("component/") for record in done.all_records for name in record.skipped)
+def test_loadings_are_recorded_from_the_first_fit_on(whole):
+    assert list(loadings(whole)) == list(STEPS[EVERY:])
+    assert not any(name.startswith("component/") for record in whole.all_records for name in record.skipped)
 
 
 def test_the_loading_of_a_snapshot_is_its_least_squares_fit_to_components_that_have_not_seen_it(prepared):
@@ -93,6 +117,7 @@ def test_the_loading_of_a_snapshot_is_its_least_squares_fit_to_components_that_h
     assert values == pytest.approx(expected.tolist(), rel=1e-3, abs=1e-3)
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_record_and_timeline_are_committed_before_the_fit(prepared, monkeypatch):
     run, seen, refit = prepared(), [], OnlineTCA.refit
 
@@ -109,8 +134,8 @@ def test_record_and_timeline_are_committed_before_the_fit(prepared, monkeypatch)
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 6, 12])
-def test_an_analyzer_stopped_anywhere_goes_on_to_the_same_components(prepared, stop_after):
-    whole, cut = analyzed(prepared("whole")), prepared("cut")
+def test_an_analyzer_stopped_anywhere_goes_on_to_the_same_components(prepared, whole, stop_after):
+    cut = prepared()
     first = analyzer_for(cut.path, cut.order(tca=SETTINGS))
     for step in first.pending()[:stop_after]:
         first.observe(step)
@@ -119,8 +144,8 @@ def test_an_analyzer_stopped_anywhere_goes_on_to_the_same_components(prepared, s
     assert loadings(done) == pytest.approx(loadings(whole), rel=SAME)
 
 
-def test_an_analyzer_killed_before_a_fit_makes_it(prepared, monkeypatch):
-    whole, cut = analyzed(prepared("whole")), prepared("cut")
+def test_an_analyzer_killed_before_a_fit_makes_it(prepared, whole, monkeypatch):
+    cut = prepared()
     monkeypatch.setattr(FollowedLayer, "fit", lambda self: None)
     first = analyzer_for(cut.path, cut.order(tca=SETTINGS))
     for step in STEPS[:EVERY]:
@@ -131,11 +156,12 @@ def test_an_analyzer_killed_before_a_fit_makes_it(prepared, monkeypatch):
     assert loadings(done) == pytest.approx(loadings(whole), rel=SAME)
 
 
-def test_auto_decides_by_the_first_activations(prepared, prepare):
-    assert analyzed(prepared("relu")).components("1").nonnegative
+def test_auto_decides_by_the_first_activations(whole, prepare):
+    assert whole.components("1").nonnegative
     assert not analyzed(prepare("tanh", steps=STEPS)).components("1").nonnegative
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_auto_gives_up_when_a_later_snapshot_is_negative(prepared):
     run = prepared(module=nn.Sequential(nn.Linear(3, 8), nn.PReLU(init=0.0), nn.Linear(8, 2)), steps=())
     for step in STEPS:
@@ -172,7 +198,7 @@ def test_steps_that_are_not_finite_are_left_out(prepared):
     assert 30 not in loadings(done)
 
 
-def test_memory_running_out_moves_the_components_to_the_cpu(prepared, monkeypatch):
+def test_memory_running_out_moves_the_components_to_the_cpu(prepared, whole, monkeypatch):
     left, refit = ["no memory left"], OnlineTCA.refit
 
     def refit_once_out_of_memory(self):
@@ -180,61 +206,56 @@ def test_memory_running_out_moves_the_components_to_the_cpu(prepared, monkeypatc
             raise torch.OutOfMemoryError(left.pop())
         return refit(self)
 
-    whole = analyzed(prepared("whole"))
     monkeypatch.setattr(OnlineTCA, "refit", refit_once_out_of_memory)
-    done = analyzed(prepared("cut"))
+    done = analyzed(prepared())
     assert_same_components(done, whole)
     assert any("out of memory on cpu for components of 1" in notice for notice in done.analysis["notices"])
 
 
-def test_a_resume_makes_the_components_again_from_what_stays(prepared):
-    run = prepared()
-    analyzed(run)
+def test_a_resume_makes_the_components_again_from_what_stays(prepared, done_before):
+    run = done_before
     resume_run(run.path, STEPS[7])
     assert open_run(run.path).component_layers == ()
     short = analyzed(prepared("short", steps=STEPS[:8]))
     assert_same_components(analyzed(run), short)
 
 
-def test_components_of_steps_a_resume_took_back_are_not_gone_on_from(prepared):
-    run = prepared()
-    analyzed(run)
+def test_components_of_steps_a_resume_took_back_are_not_gone_on_from(done_before):
+    run = done_before
     kept = components_file(run.path, "1").read_bytes()
     resume_run(run.path, STEPS[7])
     components_file(run.path, "1").write_bytes(kept)  # an analyzer of the earlier start was late
     assert analyzed(run).components("1").folded_steps == STEPS[:8]
 
 
-def test_an_older_run_directory_gets_its_components(prepared):
+def test_an_older_run_directory_gets_its_components(prepared, whole):
     run = prepared()
     analyzer = analyzer_for(run.path, run.order())
     analyzer.run_pending()
     analyzer.finish("finished")
     assert not (run.path / COMPONENTS).exists()
-    assert_same_components(analyzed(run), analyzed(prepared("whole")))
+    assert_same_components(analyzed(run), whole)
 
 
-def test_damaged_components_are_made_again(prepared):
-    run = prepared()
-    analyzed(run)
-    path = components_file(run.path, "1")
+def test_damaged_components_are_made_again(done_before):
+    path = components_file(done_before.path, "1")
     path.write_bytes(path.read_bytes()[:100])
-    done = analyzed(run)
+    done = analyzed(done_before)
     assert done.components("1").folded_steps == STEPS
     assert any("components of 1 are made again" in notice for notice in done.analysis["notices"])
 
 
-def test_other_settings_make_other_components(prepared):
-    run = prepared()
-    analyzed(run)
-    assert [row["rank"] for row in analyzed(run, replace(SETTINGS, ranks=(1, 2, 3))).components("1").table] == [1, 2, 3]
+def test_other_settings_make_other_components(done_before):
+    assert [row["rank"] for row in analyzed(done_before, replace(SETTINGS, ranks=(1, 2, 3))).components("1").table] == [
+        1,
+        2,
+        3,
+    ]
 
 
-def test_finished_components_are_not_fitted_again(prepared, monkeypatch):
-    run = prepared()
-    before = analyzed(run)
+def test_finished_components_are_not_fitted_again(done_before, whole, monkeypatch):
     monkeypatch.setattr(OnlineTCA, "refit", None)
-    assert_same_components(analyzed(run, strict=True), before)
+    assert_same_components(analyzed(done_before, strict=True), whole)
 
 
 def test_a_damaged_observation_is_left_out(prepared):
@@ -311,13 +332,12 @@ def configured(run, **changes):
     return run
 
 
-def test_analyze_run_finishes_components_to_the_live_ones(prepared):
-    live = analyzed(prepared("live"))
+def test_analyze_run_finishes_components_to_the_live_ones(prepared, whole):
     cut = configured(prepared("cut"), tca=replace(SETTINGS, layers=None).plain())
     analyzer_for(cut.path, cut.order(tca=SETTINGS)).observe(0)
     done = analyze_run(cut.path, module=rectified, device="cpu").run
-    assert_same_components(done, live)
-    assert loadings(done) == pytest.approx(loadings(live), rel=SAME)
+    assert_same_components(done, whole)
+    assert loadings(done) == pytest.approx(loadings(whole), rel=SAME)
 
 
 def test_analyze_run_needs_no_module_for_components_of_stored_activations(prepared):
@@ -346,6 +366,7 @@ def test_a_superseded_analyzer_writes_no_components(prepared):
     assert not components_file(run.path, "1").exists()
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_a_layer_that_wakes_up_late_is_followed_from_then_on(prepared):
     run = prepared(steps=())
     (run.path / OBSERVATIONS).mkdir()

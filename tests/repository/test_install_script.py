@@ -28,7 +28,7 @@ case "$1 $2" in
         touch .venv/pip ;;
     "-m pip")
         if [ ! -e .venv/pip ]; then echo "No module named pip" >&2; exit 1; fi
-        if [ "$3" = install ] && [ -e slow ]; then touch installing; sleep 2; fi ;;
+        if [ "$3" = install ]; then while [ -e slow ]; do touch installing; sleep 0.05; done; fi ;;
     *) exec {python} "$@" ;;
 esac
 """
@@ -37,17 +37,23 @@ esac
 class Checkout:
     """A folder with what `.ci/venv` reads, and an interpreter for it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, moved_from: Path | None = None) -> None:
         self.folder = folder
-        (folder / ".ci").mkdir(parents=True)
-        shutil.copy(REPOSITORY / ".ci" / "venv", folder / ".ci" / "venv")
-        for name in ("pyproject.toml", "constraints.txt"):
-            shutil.copy(REPOSITORY / name, folder / name)
         self.python = folder / "my python" / "python3"
+        if moved_from is None:
+            self._lay_out()
+        else:
+            moved_from.rename(folder)
+        self.started: list[subprocess.Popen[str]] = []
+
+    def _lay_out(self) -> None:
+        (self.folder / ".ci").mkdir(parents=True)
+        shutil.copy(REPOSITORY / ".ci" / "venv", self.folder / ".ci" / "venv")
+        for name in ("pyproject.toml", "constraints.txt"):
+            shutil.copy(REPOSITORY / name, self.folder / name)
         self.python.parent.mkdir()
         self.python.write_text(INTERPRETER.replace("{python}", f"'{sys.executable}'"), encoding="utf-8")
         self.python.chmod(0o755)
-        self.started: list[subprocess.Popen[str]] = []
 
     def start(self, purpose: str = "demo") -> "subprocess.Popen[str]":
         process = subprocess.Popen(
@@ -93,12 +99,24 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
     checkout.end()
 
 
-@pytest.fixture
-def ready(checkout: Checkout) -> Checkout:
-    """Set up for `demo`, with the calls of that forgotten."""
+@pytest.fixture(scope="module")
+def set_up(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, Path]:
+    """A checkout set up for `demo`, with the calls of that forgotten, and a copy of it."""
+    folder = tmp_path_factory.mktemp("set_up")
+    checkout = Checkout(folder / "a checkout")
     code, _, complained = checkout.run()
     assert code == 0, complained
     assert len(checkout.calls("-m pip install")) == 2
+    shutil.copytree(checkout.folder, folder / "kept")
+    return checkout, folder / "kept"
+
+
+@pytest.fixture
+def ready(set_up: tuple[Checkout, Path]) -> Checkout:
+    """Set up for `demo` where it lies; put back for each test."""
+    checkout, kept = set_up
+    shutil.rmtree(checkout.folder, ignore_errors=True)
+    shutil.copytree(kept, checkout.folder)
     return checkout
 
 
@@ -132,9 +150,8 @@ def test_venv_whose_python_does_not_serve_is_made_anew(ready: Checkout, kept: st
 
 
 def test_venv_of_another_folder_is_made_anew(ready: Checkout) -> None:
-    ready.folder = ready.folder.rename(ready.folder.with_name("moved"))
-    ready.python = ready.folder / "my python" / "python3"
-    code, said, _ = ready.run()
+    moved = Checkout(ready.folder.with_name("moved"), ready.folder)
+    code, said, _ = moved.run()
     assert code == 0 and "made in another folder" in said
 
 
@@ -162,9 +179,13 @@ def test_second_venv_waits_for_the_first(checkout: Checkout) -> None:
     (checkout.folder / "slow").touch()
     first = checkout.start()
     checkout.until_it_installs()
-    code, said, complained = checkout.run()
-    assert (code, said, complained) == (0, "waiting: another make is setting up .venv\n", "")
-    assert first.poll() == 0 or first.wait(timeout=5) == 0
+    second = checkout.start()
+    assert second.stdout is not None
+    assert second.stdout.readline() == "waiting: another make is setting up .venv\n"
+    assert first.poll() is None
+    (checkout.folder / "slow").unlink()
+    assert (*second.communicate(timeout=60), second.returncode) == ("", "", 0)
+    assert first.wait(timeout=60) == 0
     assert len(checkout.calls("-m venv")) == 1
 
 

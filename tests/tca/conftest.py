@@ -5,8 +5,10 @@ import importlib.util
 import sys
 from pathlib import Path
 
-import jaxtyping
 import pytest
+from type_checks import checked_types, unchecked_fits, unchecked_types
+
+__all__ = ["checked_types", "unchecked_fits", "unchecked_types"]
 
 
 @pytest.fixture(scope="session")
@@ -17,11 +19,3 @@ def planted():
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture
-def unchecked_types():
-    """Arguments reach the function as they would in use: the tests' type checker does not refuse them first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from lightning_interp.core.errors import ConfigError, ShapeError
 from lightning_interp.tca import fit_cp, match_components, select_rank, source
 
+pytestmark = pytest.mark.usefixtures("unchecked_fits")
+
 SMALL = (10, 12, 14)
 FAMILIES = ("plain", "one_mode_collinear", "all_modes_collinear", "sparse")
 PROBLEMS = [(rank, family) for rank in range(2, 7) for family in FAMILIES]
@@ -42,6 +44,7 @@ def test_fit_cp_recovers_planted_components(planted, rank, family, nonnegative):
     assert float(planted.congruences(fit, case.factors).min()) > 0.99
 
 
+@pytest.mark.usefixtures("checked_types")
 @pytest.mark.parametrize("nonnegative", [False, True])
 def test_fit_cp_recovers_planted_components_from_float32(planted, nonnegative):
     case = planted.planted((30, 40, 50), 4, nonnegative=nonnegative, dtype=torch.float32)
@@ -49,6 +52,7 @@ def test_fit_cp_recovers_planted_components_from_float32(planted, nonnegative):
     assert float(planted.congruences(fit, case.factors).min()) > 0.99
 
 
+@pytest.mark.usefixtures("checked_types")
 @pytest.mark.parametrize(("shape", "rank"), [((8, 9, 10, 7), 3), ((6, 5, 4, 5, 6), 2)])
 @pytest.mark.parametrize("nonnegative", [False, True])
 def test_fit_cp_recovers_planted_components_of_more_axes(planted, shape, rank, nonnegative):
@@ -167,6 +171,7 @@ def test_fit_cp_scales_with_the_tensor(planted, scale, nonnegative, dtype):
     )
 
 
+@pytest.mark.usefixtures("checked_types")
 @pytest.mark.parametrize("nonnegative", [False, True])
 def test_select_rank_fits_each_rank_as_if_alone(planted, nonnegative):
     tensor = planted.planted((30, 40, 50), 3, nonnegative=nonnegative).tensor
@@ -242,6 +247,7 @@ def test_fit_cp_passes_over_a_source_once_to_check_twice_to_compress_and_twice_a
     assert 1 + 2 + 2 <= counting.passes <= 1 + 2 + 4  # two final sweeps, or one where it settles
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_fit_cp_holds_one_chunk_of_a_source_and_reads_in_order(planted, monkeypatch):
     monkeypatch.setattr(source, "CHUNK_BYTES", 3 * 12 * 14 * 8)
     counting = planted.CountingSource(planted.planted(SMALL, 2).tensor)
@@ -254,6 +260,7 @@ def test_fit_cp_holds_one_chunk_of_a_source_and_reads_in_order(planted, monkeypa
 # hard cases
 
 
+@pytest.mark.usefixtures("checked_types")
 @pytest.mark.parametrize("shape", [(1, 9, 10), (2, 9, 10), (8, 1, 9), (8, 9, 2), (8, 9, 1), (1, 1, 5), (1, 1, 1)])
 @pytest.mark.parametrize("nonnegative", [False, True])
 def test_fit_cp_takes_axes_of_one_or_two(shape, nonnegative):
@@ -278,6 +285,7 @@ def test_fit_cp_flags_more_components_than_a_mode_has_entries(nonnegative, dtype
     assert "rank_above_mode_size" in fit.flags
 
 
+@pytest.mark.usefixtures("checked_types")
 @pytest.mark.parametrize("nonnegative", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_fit_cp_flags_constant_slices(nonnegative, dtype):
@@ -377,6 +385,7 @@ def test_select_rank_fits_ranks_once_and_in_order(planted):
     assert [row["rank"] for row in found.table] == list(found.fits) == [1, 3]
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_select_rank_tells_the_five_figures_of_each_rank(planted):
     found = select_rank(planted.planted(SMALL, 2).tensor, [1, 2], restarts=2)
     keys = {"rank", "relative_error", "similarity", "core_consistency", "heldout_error"}
@@ -412,6 +421,7 @@ def test_select_rank_tells_progress_that_rises_to_the_number_of_models(planted, 
     assert told[-1] == (12, 12)
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_select_rank_works_where_only_one_stimulus_is_alive():
     tensor = torch.zeros(20, 8, 12, dtype=torch.float64)
     tensor[:, 2] = torch.randn(20, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

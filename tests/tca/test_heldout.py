@@ -11,6 +11,8 @@ from lightning_interp.tca.fitting import fit_data
 from lightning_interp.tca.heldout import FOLDS, SIDE, heldout_errors
 from lightning_interp.tca.source import Data
 
+pytestmark = pytest.mark.usefixtures("unchecked_fits")
+
 SHAPE = (18, 20, 22)
 
 
@@ -128,12 +130,14 @@ def test_heldout_errors_are_the_same_for_the_same_seed(planted):
     assert errors_of(data, fits, seed=3) != errors_of(data, fits, seed=4)
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_heldout_errors_of_four_axes(planted):
     data, fits = fitted(planted.planted((8, 9, 7, 10), 2).tensor, [1, 2, 3])
     mean = errors_of(data, fits).mean
     assert mean[2] <= 1.02 * min(mean.values())
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_heldout_errors_look_at_a_subset_of_wide_modes(planted):
     data, fits = fitted(planted.planted((10, SIDE + 20, SIDE + 4), 2).tensor, [2])
     assert errors_of(data, fits).mean[2] == pytest.approx(0.1, rel=0.4)

@@ -13,6 +13,8 @@ from lightning_interp.tca.identity import first_seen, followed
 from lightning_interp.tca.prediction import SlicePredictions, loadings_of
 from lightning_interp.tca.streaming_basis import NEW_DIRECTIONS, StreamingBasis
 
+pytestmark = pytest.mark.usefixtures("unchecked_fits")
+
 SHAPE = (24, 20, 26)
 
 
@@ -57,6 +59,7 @@ def test_online_relative_error_is_that_of_its_fit_or_slightly_above(planted, non
     assert online.fit.relative_error == pytest.approx(planted.residual(tensor, online.fit), rel=0.02)
 
 
+@pytest.mark.usefixtures("checked_types")
 @pytest.mark.parametrize("nonnegative", [False, True])
 def test_online_recovers_planted_components(planted, nonnegative):
     case = planted.planted(SHAPE, 3, nonnegative=nonnegative)
@@ -92,6 +95,7 @@ def test_identities_are_stable_where_nothing_changes(planted, nonnegative):
     assert online.changes == tuple(ComponentChange(5, number, "birth") for number in range(3))
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_components_keep_order_and_sign_from_refit_to_refit(planted):
     case = planted.planted(SHAPE, 3, seed=4)
     online, fits = OnlineTCA([3], restarts=3), []
@@ -150,20 +154,23 @@ def test_first_seen_numbers_components_by_weight():
     assert first_seen(fit, step=5).changes == (ComponentChange(5, 0, "birth"), ComponentChange(5, 1, "birth"))
 
 
-def test_a_number_is_given_once(planted):
+@pytest.fixture(scope="module")
+def one_rises(planted, unchecked_fits):
+    """A run followed at ranks that come and go, as one component rises."""
     tensor, _ = sigmoid_then(14, planted)
-    online = follow(tensor, [1, 2, 3], every=4, restarts=1)
-    births = [change.component for change in online.changes if change.kind == "birth"]
+    return follow(tensor, [1, 2, 3], every=4, restarts=1)
+
+
+def test_a_number_is_given_once(one_rises):
+    births = [change.component for change in one_rises.changes if change.kind == "birth"]
     assert len(births) == len(set(births))
 
 
-def test_what_lives_is_what_was_born_and_has_not_died(planted):
-    tensor, _ = sigmoid_then(14, planted)
-    online = follow(tensor, [1, 2, 3], every=4, restarts=1)
+def test_what_lives_is_what_was_born_and_has_not_died(one_rises):
     alive = set()
-    for change in online.changes:
+    for change in one_rises.changes:
         (alive.add if change.kind == "birth" else alive.discard)(change.component)
-    assert alive == set(online.component_ids)
+    assert alive == set(one_rises.component_ids)
 
 
 def test_the_followed_rank_changes_when_another_was_recommended_twice(planted):
@@ -204,6 +211,7 @@ def test_from_state_goes_on_as_if_nothing_had_been(planted, nonnegative, stop):
     torch.testing.assert_close(list(parted.fit.factors), list(whole.fit.factors), rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_state_can_be_written_as_tensors_and_json(planted):
     tensors, metadata = follow(planted.planted((8, 9, 10), 2).tensor, [1, 2]).state()
     assert all(isinstance(value, torch.Tensor) for value in tensors.values())
@@ -220,6 +228,7 @@ def test_state_does_not_change_with_what_comes_later(planted):
     torch.testing.assert_close(tensors, before, rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_from_state_keeps_what_was_reported(planted):
     online = follow(planted.planted((8, 9, 10), 2).tensor, [1, 2])
     back = through_json(online)
@@ -285,6 +294,7 @@ def test_streaming_basis_takes_no_more_than_its_share_from_one_snapshot():
     assert [each.shape[1] for each in basis.bases] == [NEW_DIRECTIONS, NEW_DIRECTIONS]
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_streaming_basis_compressed_is_the_core_in_other_directions(planted):
     basis = StreamingBasis(16)
     for step, snapshot in enumerate(planted.planted((10, 12, 14), 3).tensor):
@@ -306,6 +316,7 @@ def test_streaming_basis_counts_the_energy_of_what_it_lost(planted):
     assert basis.compressed().norm2 == pytest.approx(float(tensor.square().sum()), rel=1e-12)
 
 
+@pytest.mark.usefixtures("checked_types")
 @pytest.mark.parametrize("most", [3, 5, 8])
 def test_thinning_keeps_first_and_last_and_no_more_than_asked(planted, most):
     online = OnlineTCA([1], history=most)
@@ -346,6 +357,7 @@ def test_fit_steps_are_the_rows_of_the_first_factor(planted):
 # loadings and predictions
 
 
+@pytest.mark.usefixtures("checked_types")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_loadings_are_lstsq(planted, dtype):
     case = planted.planted((12, 9, 10), 3)
@@ -362,6 +374,7 @@ def test_loadings_of_the_models_own_snapshots_are_courses_times_weights(planted)
     torch.testing.assert_close(online.loadings(online.fit.full()[5]), expected, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_loadings_are_not_negative_where_factors_may_not_be(planted):
     from scipy.optimize import nnls
 
@@ -382,6 +395,7 @@ def test_loadings_of_several_snapshots_are_those_of_each(planted):
     torch.testing.assert_close(many, each, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_predictions_of_the_right_components_have_the_error_of_the_noise(planted):
     case = planted.planted((14, 20, 22), 2)
     online = follow(case.tensor[:10], [1, 2])
@@ -417,6 +431,7 @@ def test_predictions_are_empty_before_the_first_and_restored_from_their_state():
     assert other.errors() == judged.errors() != {}
 
 
+@pytest.mark.usefixtures("checked_types")
 def test_predictions_of_one_stimulus_do_not_fail():
     online = follow(torch.rand(8, 1, 9, generator=torch.Generator().manual_seed(0)), [1], every=4)
     assert math.isfinite(online.fit.relative_error)

@@ -283,6 +283,7 @@ def test_sweeps_report_the_error_of_the_models_they_return(planted, nonnegative)
         assert float(result.errors[row]) == pytest.approx((squares / compressed.norm2) ** 0.5, abs=1e-9)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("nonnegative", [False, True])
 def test_sweeps_of_a_batch_are_those_of_each_model_alone(planted, nonnegative):
     tensor = planted.planted(SHAPE, 3, nonnegative=nonnegative).tensor
