@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.names import strip_wrappers
-from lightning_interp.core.recycling import RecycledMemory
+from lightning_interp.core.recycled_memory import RecycledMemory
 
 SIZE_CAP = 256 * 2**20
 """Most bytes a module without its weights may take."""

@@ -14,7 +14,7 @@ from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.imports import folders_needed, searched_last, where_it_is
 from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.records import Batch, Snapshot
-from lightning_interp.core.recycling import RecycledMemory
+from lightning_interp.core.recycled_memory import RecycledMemory
 
 
 @runtime_checkable

@@ -26,8 +26,8 @@ from lightning_interp.core.tca_settings import TCA
 from lightning_interp.core.timeline import PHASE_NAMES, Timeline
 from lightning_interp.measures import CyclicGroupTask, MeasureSpec
 from lightning_interp.monitor.delivery import PhaseCallback
+from lightning_interp.monitor.failure_shield import shielded
 from lightning_interp.monitor.run_monitor import RunMonitor
-from lightning_interp.monitor.shield import shielded
 from lightning_interp.monitor.trainer_adapter import (
     SANITY_BATCHES,
     built_later,

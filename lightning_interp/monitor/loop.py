@@ -13,8 +13,8 @@ from lightning_interp.config.monitor_config import switched_off
 from lightning_interp.config.run_directory import Progress
 from lightning_interp.core.errors import InterpError
 from lightning_interp.dashboards.loggers.logger_set import LightningLogger
+from lightning_interp.monitor.failure_shield import shielded
 from lightning_interp.monitor.run_monitor import RunMonitor
-from lightning_interp.monitor.shield import shielded
 from lightning_interp.monitor.training_context import TrainingContext, unwrapped
 from lightning_interp.store.manifest import Status
 

@@ -14,7 +14,7 @@ from lightning_interp.analysis.orders import replica_source
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.core.errors import InterpError
 from lightning_interp.core.records import Snapshot
-from lightning_interp.core.recycling import RecycledMemory
+from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.core.request import AnalysisRequest
 from lightning_interp.sources.checkpoints.integrity import Content, Inspected, content_of
 from lightning_interp.sources.checkpoints.reading import read_checkpoint

@@ -9,7 +9,6 @@ import sys
 import pytest
 import torch
 
-from lightning_interp import open_run
 from lightning_interp.cli import picture
 from lightning_interp.cli.main import main
 from lightning_interp.cli.tca_arguments import parse_ranks

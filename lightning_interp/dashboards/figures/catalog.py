@@ -7,7 +7,6 @@ from functools import partial
 
 import plotly.graph_objects as go
 
-from lightning_interp.dashboards.figures.alone import stand_alone
 from lightning_interp.dashboards.figures.component_figure import stored_components_figure
 from lightning_interp.dashboards.figures.courses import courses_figure
 from lightning_interp.dashboards.figures.health import health_figure
@@ -16,6 +15,7 @@ from lightning_interp.dashboards.figures.layers import fourier_figure, layers_fi
 from lightning_interp.dashboards.figures.losses import CURVE_STYLES, ERROR_STYLES, losses_figure
 from lightning_interp.dashboards.figures.overlay import overlay_figure
 from lightning_interp.dashboards.figures.panel import Panel
+from lightning_interp.dashboards.figures.standalone import stand_alone
 from lightning_interp.dashboards.figures.timeline import timeline_figure
 from lightning_interp.dashboards.figures.trajectory import FEWEST_POINTS, SKETCH, trajectory_figure
 from lightning_interp.dashboards.run_view import LOGGED_PREFIX, SETTINGS, RunView

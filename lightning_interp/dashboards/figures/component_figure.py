@@ -10,7 +10,6 @@ from plotly.subplots import make_subplots
 
 from lightning_interp.core.errors import ShapeError
 from lightning_interp.core.timeline import Timeline
-from lightning_interp.dashboards.figures.alone import stand_alone
 from lightning_interp.dashboards.figures.component_axes import label_axes
 from lightning_interp.dashboards.figures.component_panels import (
     HEADING,
@@ -24,6 +23,7 @@ from lightning_interp.dashboards.figures.component_panels import (
 )
 from lightning_interp.dashboards.figures.component_values import ComponentModel, Loadings, loadings, stimulus_groups
 from lightning_interp.dashboards.figures.escaping import as_text
+from lightning_interp.dashboards.figures.standalone import stand_alone
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
 from lightning_interp.dashboards.theme import LIGHT
 from lightning_interp.store.components_file import StoredComponents

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from lightning_interp.core.recycling import RecycledMemory
+from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.sources.checkpoints.files import Files
 from lightning_interp.sources.checkpoints.step_names import step_in_name
 

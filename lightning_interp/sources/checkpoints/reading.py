@@ -10,7 +10,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from lightning_interp.core.errors import CheckpointError, CorruptSnapshotError
-from lightning_interp.core.recycling import RecycledMemory
+from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.sources.checkpoints.files import local_file
 from lightning_interp.sources.checkpoints.format import Found, Header
 from lightning_interp.sources.checkpoints.registry import format_named

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lightning_interp.core.recycling import RecycledMemory
+from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.sources.checkpoints import safetensors_file
 from lightning_interp.sources.checkpoints.format import Found, Header, Place, whole_number
 from lightning_interp.sources.checkpoints.step_names import step_in_name

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_interp.core.errors import CheckpointError
 from lightning_interp.core.names import strip_wrappers
-from lightning_interp.core.recycling import RecycledMemory
+from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.sources.checkpoints.format import Found, Header, Place, whole_number
 from lightning_interp.sources.checkpoints.parts import INDEX, file_or_folder, indexed
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from torch import Tensor
 
 from lightning_interp.core.errors import CheckpointError
-from lightning_interp.core.recycling import RecycledMemory
+from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.sources.checkpoints.pickle_reader import Limits, StoredTensor, read_pickle
 from lightning_interp.store.crc32 import crc32
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_interp.core.errors import CheckpointError
-from lightning_interp.core.recycling import RecycledMemory
+from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.sources.checkpoints.pickle_reader import Limits, Placeholder, StoredTensor
 from lightning_interp.sources.checkpoints.rebuild import _DTYPES
 from lightning_interp.sources.checkpoints.torch_save import state_dict_of

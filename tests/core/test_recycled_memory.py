@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_interp.core.recycling import LEAST, RecycledMemory
+from lightning_interp.core.recycled_memory import LEAST, RecycledMemory
 
 
 def test_take_gives_the_memory_of_a_tensor_that_is_gone():

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from lightning_interp.core.errors import ConfigError
-from lightning_interp.monitor.shield import shielded
+from lightning_interp.monitor.failure_shield import shielded
 
 
 def fail(error, given_up, **options):
