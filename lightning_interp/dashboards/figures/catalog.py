@@ -15,8 +15,8 @@ from lightning_interp.dashboards.figures.layers import fourier_figure, layers_fi
 from lightning_interp.dashboards.figures.losses import CURVE_STYLES, ERROR_STYLES, losses_figure
 from lightning_interp.dashboards.figures.overlay import overlay_figure
 from lightning_interp.dashboards.figures.panel import Panel
-from lightning_interp.dashboards.figures.standalone import stand_alone
 from lightning_interp.dashboards.figures.timeline import timeline_figure
+from lightning_interp.dashboards.figures.title_and_buttons import stand_alone
 from lightning_interp.dashboards.figures.trajectory import FEWEST_POINTS, SKETCH, trajectory_figure
 from lightning_interp.dashboards.run_view import LOGGED_PREFIX, SETTINGS, RunView
 from lightning_interp.measures.logged_names import OTHERS, is_component, record_name

@@ -11,9 +11,9 @@ from plotly.subplots import make_subplots
 
 from lightning_interp.core.timeline import Phase
 from lightning_interp.dashboards.figures.escaping import as_text, end_of
-from lightning_interp.dashboards.figures.standalone import stand_alone
 from lightning_interp.dashboards.figures.thinning import kept_with_extremes
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
+from lightning_interp.dashboards.figures.title_and_buttons import stand_alone
 from lightning_interp.dashboards.theme import LIGHT, MARK, phase_color
 from lightning_interp.measures.label import NATS
 

@@ -23,8 +23,8 @@ from lightning_interp.dashboards.figures.component_panels import (
 )
 from lightning_interp.dashboards.figures.component_values import ComponentModel, Loadings, loadings, stimulus_groups
 from lightning_interp.dashboards.figures.escaping import as_text
-from lightning_interp.dashboards.figures.standalone import stand_alone
 from lightning_interp.dashboards.figures.time_axis import TimeAxis, note_axes, shade_phases, step_offset
+from lightning_interp.dashboards.figures.title_and_buttons import stand_alone
 from lightning_interp.dashboards.theme import LIGHT
 from lightning_interp.store.components_file import StoredComponents
 from lightning_interp.tca import CPFit, describe_components

@@ -77,7 +77,7 @@ def phase_timeline_figure(series: Series, timeline: Timeline, *, title: str) -> 
         (`step_offset`), so that step 0 can be drawn; ticks and hover text show the step itself. A bar above a boundary is as
         wide as the interval it can lie in.
     """
-    from lightning_interp.dashboards.figures.standalone import stand_alone
+    from lightning_interp.dashboards.figures.title_and_buttons import stand_alone
 
     return stand_alone(losses_figure(view_history(title, series, timeline)), title=title, timeline=timeline)
 
