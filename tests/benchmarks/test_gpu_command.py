@@ -15,11 +15,13 @@ REPOSITORY = Path(__file__).parents[2]
 SECTIONS = ("scaler", "capture", "neutrality", "tca", "replica", "tests")
 NO_NUMBER = "Rehearsal on the CPU, no GPU number"
 
+pytestmark = pytest.mark.timeout(600)  # of the rehearsal, on a machine that is busy otherwise
+
 
 def bench_gpu(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(REPOSITORY / "benchmarks" / "gpu.py"), *arguments]
     environment = {"PYTHONPATH": str(REPOSITORY), **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=280, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=560, check=False)
 
 
 @pytest.fixture(scope="module")
