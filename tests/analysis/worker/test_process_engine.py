@@ -13,7 +13,6 @@ from pathlib import Path
 from shutil import copytree
 
 import cloudpickle
-import deadly_measure
 import pytest
 from deadly_measure import Deadly
 from prepared_run import PreparedRun, prepare_run
@@ -254,7 +253,7 @@ def test_an_analyzer_dies_with_its_killed_training(prepare, tmp_path, what):
     order = run.order(measures=(Deadly({1: "sleeps"}),), packed_module=None, orphan_grace_s=1.0)
     (tmp_path / "order").write_bytes(cloudpickle.dumps(order))
     command = [sys.executable, "-c", PARENT, str(run.path), str(tmp_path / "order"), what]
-    environment = os.environ | {"PYTHONPATH": str(Path(deadly_measure.__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # as this process, and the deadly measure
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         try:
             pid = int(parent.stdout.readline().split()[0])
@@ -270,7 +269,7 @@ def test_an_analyzer_ends_though_another_process_inherited_its_pipes(prepare, tm
     order = run.order(measures=(Deadly({0: "dawdles"}),), packed_module=None)
     (tmp_path / "order").write_bytes(cloudpickle.dumps(order))
     command = [sys.executable, "-c", PARENT, str(run.path), str(tmp_path / "order"), "fork"]
-    environment = os.environ | {"PYTHONPATH": str(Path(deadly_measure.__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # as this process, and the deadly measure
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         try:
             pid, heir = map(int, parent.stdout.readline().split())
