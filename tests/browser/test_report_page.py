@@ -35,7 +35,7 @@ def layout(page: Page, key: str) -> dict:
 def see_everything(page: Page) -> int:
     """Scroll through the page, so that every figure is drawn; returns how many there are.
 
-    A script scrolls: Playwright's own way first waits until a figure no longer moves, while those above it are being drawn.
+    Scrolled by a script: Playwright's own way first waits until a figure no longer moves, and those above it are being drawn.
     """
     figures = page.locator(".figure").all()
     for figure in figures:
