@@ -155,22 +155,22 @@ def test_first_seen_numbers_components_by_weight():
 
 
 @pytest.fixture(scope="module")
-def one_rises(planted, unchecked_fits):
-    """A run followed at ranks that come and go, as one component rises."""
-    tensor, _ = sigmoid_then(14, planted)
-    return follow(tensor, [1, 2, 3], every=4, restarts=1)
+def taken_over(planted, unchecked_fits):
+    """A run followed at rank 1, in which a component three times as strong takes the place of the first."""
+    first, second = (planted.planted((12, 8, 9), 1, seed=seed).tensor for seed in (0, 1))
+    return follow(torch.cat([first, 3 * second]), [1], every=4, restarts=1)
 
 
-def test_a_number_is_given_once(one_rises):
-    births = [change.component for change in one_rises.changes if change.kind == "birth"]
-    assert len(births) == len(set(births))
+def test_a_number_is_given_once(taken_over):
+    births = [change.component for change in taken_over.changes if change.kind == "birth"]
+    assert len(births) == len(set(births)) == 2
 
 
-def test_what_lives_is_what_was_born_and_has_not_died(one_rises):
+def test_what_lives_is_what_was_born_and_has_not_died(taken_over):
     alive = set()
-    for change in one_rises.changes:
+    for change in taken_over.changes:
         (alive.add if change.kind == "birth" else alive.discard)(change.component)
-    assert alive == set(one_rises.component_ids)
+    assert alive == set(taken_over.component_ids)
 
 
 def test_the_followed_rank_changes_when_another_was_recommended_twice(planted):
