@@ -47,7 +47,8 @@ def main(root: Path) -> None:
     live_figure.FIRST_S = 0.0
     keep_every_snapshot()
     found = []
-    monitor = InterpMonitor(root / "run", every_n_steps=5, background="inline", **PATIENT)  # the analysis draws here, too
+    # With an analyzer process: while the end of the training waits for it, a live figure is drawn.
+    monitor = InterpMonitor(root / "run", every_n_steps=5, **PATIENT)
     for name, callbacks in (("without", []), ("with", [monitor])):
         (root / name).mkdir()
         found.append(train(root / name, callbacks))
