@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 from broken_off import STEP
+from half_second_measure import Slow
 from lightning.pytorch.callbacks import OnExceptionCheckpoint
 from noisy_training import quiet_trainer
-from slow_measure import Slow
 from small_training import Classifier, Stream, data, fit
 from torch.utils.data import DataLoader
 from waiting import until, until_closed
@@ -114,7 +114,7 @@ def test_a_second_ctrl_c_ends_the_wait_at_once(tmp_path):
 LEFT = """
 import sys
 import torch
-from slow_measure import Slow
+from half_second_measure import Slow
 from torch.utils.data import DataLoader
 from three_classes import data
 from lightning_interp import Monitor

@@ -22,8 +22,8 @@ if __name__ == "__main__":
     atexit.register(tell, "ended")  # before anything else registers, so that it is called last
 
 import lightning as L  # noqa: E402
+from half_second_measure import Slow  # noqa: E402
 from lightning.pytorch.callbacks import OnExceptionCheckpoint  # noqa: E402
-from slow_measure import Slow  # noqa: E402
 from small_training import Classifier, data  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
