@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from broken_off import STEP, Slow
+from broken_off import STEP
+from half_second_measure import Slow
 from lightning.pytorch.callbacks import OnExceptionCheckpoint
 from noisy_training import quiet_trainer
 from small_training import Classifier, Stream, data, fit
@@ -113,11 +114,12 @@ def test_a_second_ctrl_c_ends_the_wait_at_once(tmp_path):
 LEFT = """
 import sys
 import torch
+from half_second_measure import Slow
 from torch.utils.data import DataLoader
 from three_classes import data
 from lightning_interp import Monitor
 
-monitor = Monitor(sys.argv[1], every_n_steps=1)
+monitor = Monitor(sys.argv[1], every_n_steps=4, measures=[Slow(), "standard"])
 with monitor.watch(torch.nn.Linear(10, 3), train_data=DataLoader(data(), batch_size=32)):
     for _ in range(20):
         monitor.step()
@@ -126,6 +128,7 @@ with monitor.watch(torch.nn.Linear(10, 3), train_data=DataLoader(data(), batch_s
 
 
 def test_an_analysis_that_was_left_finishes_by_itself(tmp_path):
+    """Three seconds of it and more, where the end of the process waits for two."""
     command = [sys.executable, "-c", LEFT, str(tmp_path / "run")]
     environment = {**os.environ, "PYTHONPATH": str(SUPPORT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

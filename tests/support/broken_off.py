@@ -22,30 +22,16 @@ if __name__ == "__main__":
     atexit.register(tell, "ended")  # before anything else registers, so that it is called last
 
 import lightning as L  # noqa: E402
+from half_second_measure import Slow  # noqa: E402
 from lightning.pytorch.callbacks import OnExceptionCheckpoint  # noqa: E402
 from small_training import Classifier, data  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from lightning_interp import InterpMonitor  # noqa: E402
-from lightning_interp.measures import Measure  # noqa: E402
 
 STEP = 40
 
 SIGNALS = {"ctrl-c": signal.SIGINT, "sigterm": signal.SIGTERM}
-
-
-class Slow(Measure):
-    """Keeps the analyzer busy long after the training is over."""
-
-    name = "slow"
-    names = ("slow",)
-    needs = frozenset({"weights"})
-    cost = "cheap"
-    causal = True
-
-    def __call__(self, observation: Any) -> dict[str, float]:
-        time.sleep(0.5)
-        return {"slow": float(observation.snapshot.step)}
 
 
 class BreaksOff(Classifier):
