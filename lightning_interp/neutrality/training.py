@@ -127,7 +127,7 @@ def _place_monitors(trainer: Any, lightning: ModuleType, folder: Path | None) ->
         trainer.callbacks = [callback for callback in trainer.callbacks if not is_monitor(callback)]
         return []
     if not own:
-        own = [import_object("lightning_interp.monitor.callback:InterpMonitor", argument="monitor")()]
+        own = [import_object("lightning_interp:InterpMonitor", argument="monitor")()]
         # Where the Trainer puts it when it is given: before those that write checkpoints.
         checkpoints = (i for i, c in enumerate(trainer.callbacks) if isinstance(c, lightning.callbacks.Checkpoint))
         trainer.callbacks.insert(next(checkpoints, len(trainer.callbacks)), own[0])
