@@ -15,7 +15,7 @@ demo: ## train a small network until it groks, and show its phases (about 2 minu
 	@.ci/venv demo
 	@$(BIN)/lightning-interp demo
 
-test: ## run the tests: one of each check (about 25 minutes with installation)
+test: ## run the tests: one of each check (about 12 minutes with installation)
 	@.ci/venv test
 ifeq ($(BROWSER),none)
 	@echo "running the tests but those of pages, which need a browser; the slowest ones are listed at the end"
