@@ -92,8 +92,13 @@ def switched_off(variable: str = SWITCH) -> bool:
     return os.environ.get(variable, "").strip() == "0"
 
 
-def resolve(config: MonitorConfig, module: nn.Module) -> Resolved:
+def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> Resolved:
     """Check every argument against the module.
+
+    Args:
+        config: What was asked for.
+        module: The module that is watched, or was.
+        live: The training still runs, so that no measure may look at later snapshots.
 
     Raises:
         ConfigError: An argument cannot be honoured; the message names it and the fix.
@@ -107,7 +112,8 @@ def resolve(config: MonitorConfig, module: nn.Module) -> Resolved:
     layers = select_layers(asked.layers, module)
     task = None if asked.task is None else asked.task.resolve(shapes)
     measures = resolve_measures(asked.measures, task=task)
-    check_causal(measures)
+    if live:
+        check_causal(measures)
     names = scalar_names(measures)
     tca = resolve_tca(tca_settings(asked.tca), layers)
     components: tuple[str, ...] = ()

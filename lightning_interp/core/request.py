@@ -63,5 +63,6 @@ def with_options(holder: Holder, options: Mapping[str, Any]) -> Holder:
     """
     asked = {name: value for name, value in options.items() if name in holder.request.__dataclass_fields__}
     own = {name: value for name, value in options.items() if name not in asked}
-    changed: Holder = replace(holder, request=replace(holder.request, **asked), **own)  # type: ignore[type-var]
+    request = replace(own.pop("request", holder.request), **asked)
+    changed: Holder = replace(holder, request=request, **own)  # type: ignore[type-var]
     return changed

@@ -21,6 +21,7 @@ from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.layer_grid import GrowingGrid, LayerGrid
 from lightning_interp.measures.label import Label, Labels, read_labels
 from lightning_interp.measures.logged_names import logged_name, record_name
+from lightning_interp.measures.registry import MAX_SCALARS, known_labels
 from lightning_interp.store.components_file import StoredComponents, component_files, read_components
 from lightning_interp.store.file_identity import ChangedFiles
 from lightning_interp.store.health_log import HealthRow, OfSnapshot, events, read_health, valid_events
@@ -80,8 +81,9 @@ class RunView:
 
     @cached_property
     def labels(self) -> Labels:
-        """Labels of the run's own measures, by name; of built-in ones the registry has them."""
-        return read_labels(self.analysis.get("labels"))
+        """Labels of the run's own measures, by name; of built-in ones the registry has them, whatever a file says."""
+        found = read_labels(self.analysis.get("labels"), most=MAX_SCALARS)
+        return {name: label for name, label in found.items() if name not in known_labels()}
 
     @property
     def last_step(self) -> int:

@@ -9,7 +9,7 @@ from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.records import Observation
 from lightning_interp.core.shapes import Tensor
 from lightning_interp.measures.cyclic_group import CyclicGroupTask
-from lightning_interp.measures.label import Label, Labels
+from lightning_interp.measures.label import Label, Labels, is_plain_label, plain_label
 
 Need = Literal["weights", "outputs", "activations", "gradients", "history", "replica"]
 Cost = Literal["free", "forward", "heavy"]
@@ -66,10 +66,13 @@ def labels_of(measure: Measure | type[Measure]) -> dict[str, Label]:
     """Labels of a measure's scalars, by name; empty if it only lists the names.
 
     Raises:
-        ConfigError: Something else than a `Label` is declared.
+        ConfigError: Something else than a `Label` of texts and plain numbers is declared.
     """
     labels = measure.names if isinstance(measure.names, Mapping) else {}
     for name, label in labels.items():
-        if not isinstance(label, Label):
-            raise ConfigError(f"`measures`: {measure.name} declares {name!r} with {label!r}, expected a Label(...).")
+        if not isinstance(label, Label) or not is_plain_label(plain_label(label)):
+            raise ConfigError(
+                f"`measures`: {measure.name} declares {name!r} with {label!r}, expected a Label(...) of strings, "
+                "`log` a bool and `row` an int."
+            )
     return dict(labels)

@@ -3,9 +3,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 NATS = "nats"
+LONGEST_TEXT = 200
+"""Characters of any text of a label."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +66,29 @@ NO_LABELS: Labels = {}
 
 def plain_label(label: Label) -> dict[str, Any]:
     """A label as figures and tables need it, in values JSON can hold and without what is not set."""
-    return {name: value for name, value in vars(label).items() if name != "chart" and value != getattr(Label, name, None)}
+    kept = {name: value for name, value in vars(label).items() if name not in ("about", "chart")}
+    return {name: value for name, value in kept.items() if value != getattr(Label, name, None)}
 
 
-def read_labels(content: object) -> dict[str, Label]:
-    """Labels from a file, by name; entries of another form are left out.
+def read_labels(content: object, *, most: int) -> dict[str, Label]:
+    """Labels from a file, which anybody may have written: entries of another form, long ones and the rest are left out.
 
     Args:
         content: Results of `plain_label` by name, or whatever the file holds.
+        most: Entries that are looked at.
 
-    >>> read_labels({"mine": {"label": "my measure", "unit": "J"}, "theirs": {"label": 3}})["mine"].title
+    >>> read_labels({"mine": {"label": "my measure", "unit": "J"}, "theirs": {"label": 3}}, most=40)["mine"].title
     'my measure (J)'
     """
-    entries = content.items() if isinstance(content, Mapping) else ()
-    return {str(name): Label(**entry) for name, entry in entries if _is_plain_label(entry)}
+    entries = islice(content.items(), most) if isinstance(content, Mapping) else ()
+    return {str(name): Label(**entry) for name, entry in entries if is_plain_label(entry)}
 
 
-def _is_plain_label(entry: object) -> bool:
+def is_plain_label(entry: object) -> bool:
+    """Whether a label can be made of it: the fields of one that stand for themselves in JSON, and no text that is long."""
     kinds = Label.__annotations__
     return (
         isinstance(entry, Mapping)
         and "label" in entry
-        and all(type(value) is kinds.get(name) for name, value in entry.items())
+        and all(type(value) is kinds.get(name) and len(str(value)) <= LONGEST_TEXT for name, value in entry.items())
     )

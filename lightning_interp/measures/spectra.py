@@ -145,8 +145,8 @@ class WeightSpectra(Measure):
     names: ClassVar[Labels] = {
         "effective_rank": _rank(
             "effective rank",
-            about="exp of the entropy of the normalized singular values; mean over matrices, detail per matrix and layer; "
-            "one eigenvalue problem a matrix for all three ranks",
+            about="exp of the entropy of the normalized singular values; mean over matrices; detail per matrix, and per "
+            "layer of activations; one eigenvalue problem a matrix for all three ranks",
         ),
         "stable_rank": _rank("stable rank", about="squared Frobenius norm over squared spectral norm"),
         "participation_ratio": _rank(

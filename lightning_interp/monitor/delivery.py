@@ -22,7 +22,7 @@ PhaseCallback = Callable[[PhaseChange], None]
 
 
 class Delivery:
-    """Carries results from a run directory to loggers and users; every call but the feed's own is on the training thread.
+    """Carries results from a run directory to loggers and users; every call but the tailer's own is on the training thread.
 
     Args:
         run_dir: Run directory.

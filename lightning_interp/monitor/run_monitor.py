@@ -227,7 +227,7 @@ class RunMonitor:
             close_beside(self.run_dir, partial(self._end.leave, status))
 
     def abandon(self) -> None:
-        """Let go of writer, analyzer and feed without waiting; what is committed stays. For when the monitor fails."""
+        """Let go of writer, analyzer and tailer without waiting; what is committed stays. For when the monitor fails."""
         if not self._closed:
             self._mark_closed()
             self._end.abandon()

@@ -172,18 +172,18 @@ def _mapped(
     while first < len(items) and intake.analyzer.observer.chooses:
         yield mapper(items[first])
         first += 1
-    rest, packed = items[first:], _map_order(intake, order)
+    rest, packed = items[first:], _map_order(intake, order, options.threads)
     if options.engine == "ray":
         yield from map_ray(packed, rest, workers=options.workers)
     else:
         yield from map_local(packed, rest, workers=options.workers)
 
 
-def _map_order(intake: CheckpointIntake, order: StartOrder) -> MapOrder:
+def _map_order(intake: CheckpointIntake, order: StartOrder, threads: int) -> MapOrder:
     analyzer = intake.analyzer
     state = analyzer.state
     request = replace(order.request, probe=analyzer.observer.probe, device=state.device)
-    return MapOrder(request, analyzer.manifest.layers, analyzer.watched, state.route, state.probe_cut)
+    return MapOrder(request, analyzer.manifest.layers, analyzer.watched, state.route, state.probe_cut, threads)
 
 
 def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
@@ -248,7 +248,7 @@ def _manifest(asked: AnalysisRequest, survey: Survey, factory: Callable[[], nn.M
     config = MonitorConfig(request=replace(asked, probe=None))
     if factory is not None:
         module = _built(factory)
-        resolved = resolve(config, module)
+        resolved = resolve(config, module, live=False)
         layers, parameters, matrices = resolved.request.layers, resolved.request.parameters, resolved.matrices
         title = f"{type(module).__module__}.{type(module).__qualname__}"
     else:

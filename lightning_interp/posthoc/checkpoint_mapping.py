@@ -31,6 +31,7 @@ class MapOrder:
         watched: Layers whose activations are kept, and parameters.
         route: How outputs are found, as the first checkpoint decided.
         probe_cut: The same for the size of the probe.
+        threads: Torch threads of the worker.
     """
 
     request: AnalysisRequest
@@ -38,6 +39,7 @@ class MapOrder:
     watched: Watched
     route: str | None
     probe_cut: Mapping[str, int]
+    threads: int = 1
 
 
 @dataclass(frozen=True)

@@ -101,10 +101,8 @@ def _pool(packed: bytes, workers: int) -> ProcessPoolExecutor:
 
 
 def _packed(order: "MapOrder") -> bytes:
-    """An order with what a worker must share with this process: threads, and the import path and folders to unpickle it."""
-    import torch
-
-    return bytes(cloudpickle.dumps((torch.get_num_threads(), sys.path, folders_needed(), cloudpickle.dumps(order))))
+    """An order with what a worker must share with this process to unpickle it: the import path and folders."""
+    return bytes(cloudpickle.dumps((sys.path, folders_needed(), cloudpickle.dumps(order))))
 
 
 def _prepare(packed: bytes) -> None:
@@ -119,11 +117,11 @@ def _prepare(packed: bytes) -> None:
     from lightning_interp.posthoc.checkpoint_mapping import Mapper
 
     import_all()
-    threads, paths, folders, inner = cloudpickle.loads(packed)
-    torch.set_num_threads(threads)
+    paths, folders, inner = cloudpickle.loads(packed)
     sys.path += [path for path in paths if path not in sys.path]
     with searched_last(folders), also_from(folders):
         order: MapOrder = cloudpickle.loads(inner)
+        torch.set_num_threads(order.threads)  # after the user's imports, which may set another number
         _mapper = Mapper.of(order)
 
 

@@ -173,3 +173,25 @@ def test_what_a_module_prints_in_a_worker_steers_no_terminal(folder, capfd):
     assert "\x1b" not in shown.out + shown.err
     builders = set(re.findall(r"built by (\d+) \\x1b\]0;title\\x07", shown.out))
     assert builders - {str(os.getpid())}, "a worker built the module, and what it printed was shown"
+
+
+THREADS = """
+import torch
+from lightning_interp import Measure
+
+torch.set_num_threads(3)  # as projects do where they are imported
+
+class Threads(Measure):
+    name, names, needs = "threads", ("threads",), frozenset({"weights"})
+
+    def __call__(self, observation):
+        return {"threads": float(torch.get_num_threads())}
+"""
+
+
+def test_a_worker_has_the_threads_asked_for_whatever_the_project_sets(folder):
+    before = torch.get_num_threads()
+    Path("threads_of_this_test.py").write_text(THREADS)
+    assert analyze(folder, "--measures", "threads_of_this_test:Threads", "--workers", 2, "--threads", 2) == 0
+    torch.set_num_threads(before)
+    assert set(open_run("out").records("threads")[1]) == {2.0}

@@ -12,7 +12,7 @@ from lightning_interp.config.monitor_config import MonitorConfig, check_writable
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.records import Probe, ProbeSplit
 from lightning_interp.core.tca_settings import TCA
-from lightning_interp.measures import CyclicGroupTask, HeldoutLoss, resolve_measures
+from lightning_interp.measures import CyclicGroupTask, HeldoutLoss
 from lightning_interp.store import write_probe
 
 NET = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -41,7 +41,8 @@ class FromTheEnd(HeldoutLoss):
 def test_resolve_refuses_a_measure_that_looks_ahead_and_says_what_to_do():
     with pytest.raises(ConfigError, match=r"from_the_end looks at later .*analyze RUN_DIR --measures .*:FromTheEnd`"):
         resolve(MonitorConfig.of(measures=[FromTheEnd]), NET)
-    assert resolve_measures([FromTheEnd])[0].name == "from_the_end", "afterwards it is welcome"
+    afterwards = resolve(MonitorConfig.of(measures=[FromTheEnd]), NET, live=False)
+    assert [measure.name for measure in afterwards.request.measures] == ["from_the_end"]
 
 
 def test_resolve_leaves_buffers_out_of_the_parameters():

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from docs_table import docs_table
 from reference_run import make_reference_run
@@ -126,9 +127,21 @@ def test_a_chart_can_be_shared_with_built_in_measures() -> None:
     assert section.charts == {"losses": ("train_loss", "toy_charge")}
 
 
+def test_a_loss_of_ones_own_is_drawn_though_the_figure_of_losses_does_not_know_it() -> None:
+    own = {"toy_charge": Label("loss of the toy", section="losses")}
+    assert [panel.key for panel in panels(run_of(own)) if panel.section == "measures"] == ["others"]
+
+
+def test_a_file_can_cost_no_more_labels_than_a_run_has_and_renames_no_built_in_measure() -> None:
+    many = {f"mine{number}": Label("mine") for number in range(10_000)}
+    assert len(run_of(many).labels) == registry.MAX_SCALARS
+    assert run_of({"heldout_loss": Label("train loss")}).labels == {}
+    assert read_labels({"a": {"label": "x" * 201}}, most=40) == NO_LABELS
+
+
 @pytest.mark.parametrize("content", [None, 3, [], {"a": 3}, {"a": {"unit": "J"}}, {"a": {"label": "x", "row": True}}])
 def test_labels_that_a_file_should_not_hold_are_left_out(content: object, tmp_path: Path) -> None:
-    assert read_labels(content) == NO_LABELS
+    assert read_labels(content, most=40) == NO_LABELS
     run = replace(view_run(make_reference_run(tmp_path)), analysis={"labels": content})
     assert run.labels == {}
 
@@ -137,3 +150,13 @@ def test_a_measure_that_declares_something_else_than_labels_is_refused() -> None
     wrong = type("Wrong", (Toy,), {"names": {"toy_charge": "charge of the toy"}})
     with pytest.raises(ConfigError, match=r"toy declares 'toy_charge' with 'charge of the toy', expected a Label"):
         resolve_measures([wrong])
+
+
+@pytest.mark.parametrize("wrong", [{"row": np.int64(1)}, {"unit": None}, {"log": 1}])
+def test_a_label_that_json_cannot_hold_is_refused_before_anything_is_analyzed(wrong: dict[str, Any]) -> None:
+    label = Label("charge")
+    for name, value in wrong.items():
+        object.__setattr__(label, name, value)  # as users may give it: types are checked in these tests only
+    odd = type("Odd", (Toy,), {"names": {"toy_charge": label}})
+    with pytest.raises(ConfigError, match="`log` a bool and `row` an int"):
+        resolve_measures([odd])

@@ -55,6 +55,8 @@ def test_no_option_is_copied_between_those_that_carry_the_request(holder):
 def test_options_given_by_name_are_set_wherever_they_belong():
     options = with_options(CheckpointOptions(workers=2), {"out": "there", "device": "cpu", "strict": True})
     assert (options.out, options.workers, options.request) == ("there", 2, AnalysisRequest(device="cpu", strict=True))
+    whole = with_options(CheckpointOptions(), {"request": AnalysisRequest(device="cpu"), "strict": True})
+    assert whole.request == AnalysisRequest(device="cpu", strict=True)
     with pytest.raises(TypeError, match="unexpected keyword argument 'devise'"):
         MonitorConfig.of(devise="cpu")
     with pytest.raises(ConfigError, match=r"no option 'devise'; there are out, .*device, strict"):

@@ -23,6 +23,13 @@ def test_make_commands_in_the_documents_exist(name: str) -> None:
     assert used <= make_targets()
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/design.md", "benchmarks/README.md"])
+def test_files_that_documents_name_by_their_path_exist(name: str) -> None:
+    text = (REPOSITORY / name).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:tests|lightning_interp|benchmarks|examples|docs)/[\w/.-]*)`", text)
+    assert not [path for path in named if not (REPOSITORY / path).exists()]
+
+
 def test_readme_names_the_two_commands() -> None:
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert "make demo" in text

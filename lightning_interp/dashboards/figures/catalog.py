@@ -95,8 +95,8 @@ def _measures(run: RunView) -> list[Panel]:
         ("sparsity", "Sparsity", "How few activations carry the layer: 0 all alike, 1 a single one."),
         (OTHERS, "Other measures", "Measures of your own and of other packages."),
     )
-    names = {key: drawn_in(key, run.labels) for key in ("losses", *(key for key, *_ in groups[:-1]))}
-    placed = {name for section in names.values() for name in section}
+    names = {key: drawn_in(key, run.labels) for key, *_ in groups[:-1]}
+    placed = {*CURVE_STYLES, *ERROR_STYLES, *(name for section in names.values() for name in section)}
     foreign = (name for name in run.series if not is_component(name) and record_name(name) is None)
     names[OTHERS] = tuple(name for name in foreign if name not in placed)
     return [

@@ -54,8 +54,8 @@ def state_of(run: RunView, *, now: float) -> RunState:
 
 def last_snapshot(run: RunView) -> int | None:
     """Step of the latest snapshot that was written; None where the health log names none."""
-    steps = (row.get("step") for row in reversed(events(run.health, "snapshot")))
-    return next((step for step in steps if isinstance(step, int)), None)
+    written = (row.get("step") for row in reversed(run.health) if events([row], "snapshot"))  # the log of a long run is long
+    return next((step for step in written if isinstance(step, int)), None)
 
 
 def heartbeat_age_s(run_dir: Path, *, now: float) -> float | None:

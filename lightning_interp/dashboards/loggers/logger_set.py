@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lightning_interp.core.console import warn
 from lightning_interp.core.timeline import Timeline
-from lightning_interp.dashboards.loggers.logger_adapter import LightningLogger as LightningLogger  # what `Training` is given
+from lightning_interp.dashboards.loggers.logger_adapter import LightningLogger as LightningLogger  # what a training gives
 from lightning_interp.dashboards.loggers.logger_adapter import LoggerAdapter
 from lightning_interp.dashboards.loggers.mlflow import MLflowAdapter
 from lightning_interp.dashboards.loggers.outcome import Outcome
