@@ -55,7 +55,7 @@ bench-phases: ## score phase detection on the recorded pool of runs (about a min
 	@mkdir -p site
 	@$(BIN)/python benchmarks/phases/score.py benchmarks/phases/runs --figure site/phase-scores.html
 
-verify: ## run the full counts; goes on where it stopped (about 50 minutes)
+verify: ## run the full counts; goes on where it stopped (about 45 minutes)
 	@.ci/venv test
 	@$(BIN)/python -m pytest -v -n 2 -m verify --resume-file=verify-results/passed.json --durations=8
 
