@@ -24,7 +24,7 @@ BAD_INPUT_ERRORS = (ConfigError, CheckpointError, RunError, MetricsError, ShapeE
 
 COMMANDS = {
     "demo": "train a small network until it groks, and show its phases",
-    "phases": "find the phases of learning in a metrics history (CSV, TensorBoard, W&B or a run directory)",
+    "phases": "find the phases of learning in a metrics history or a run directory",
     "analyze": "analyze checkpoints, or finish the analysis of a run directory",
     "tca": "find the components of a run's activations: when, which stimuli, which units",
     "watch": "watch runs on a page in the browser, while they train",
