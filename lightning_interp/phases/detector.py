@@ -18,7 +18,7 @@ from lightning_interp.phases.rules import judge
 from lightning_interp.phases.run_series import CURVES, TRACKED, RunSeries
 from lightning_interp.phases.run_state import RunState
 from lightning_interp.phases.state_machine import PhaseMachine
-from lightning_interp.phases.verdict import verdict
+from lightning_interp.phases.verdict import far_from_fitted, verdict
 
 if TYPE_CHECKING:
     from lightning_interp.phases.history_table import HistoryTable  # needs numpy, which the online part does without
@@ -119,12 +119,16 @@ class PhaseDetector:
     @property
     def finished_timeline(self) -> Timeline:
         """What is known now, taken for the whole history: with the stages of its loss curve (up to a tenth of a second)."""
-        from lightning_interp.phases.stages import stages, weight_stages  # numpy and ruptures: the online part has neither
+        from lightning_interp.phases.stage_checks import checked  # numpy and ruptures: the online part has neither
+        from lightning_interp.phases.stages import stages, weight_stages
 
         curve, norm = self._observed["train_loss"] or self._observed["heldout_loss"], self._observed["weight_norm"]
         if norm and not curve.steps:
             return replace(self.timeline, stages=weight_stages(norm.steps, norm.values))
-        return replace(self.timeline, stages=stages(curve.steps, curve.values, lost_at=self._observed.nonfinite_since))
+        found = stages(curve.steps, curve.values, lost_at=self._observed.nonfinite_since)
+        heldout = self._observed["heldout_loss"]
+        stands = bool(self._observed.fit) and not self._observed.nonfinite and not far_from_fitted(self._state).holds
+        return replace(self.timeline, stages=checked(found, heldout, stands=stands))
 
     def _pass_over(self, records: "HistoryTable", at: int, end: int) -> None:
         """Take in records [at, end), all of them before the next evaluation is due."""

@@ -175,11 +175,13 @@ class PhaseMachine:
         return self._collapse() or (since is not None and since >= self.start and self._overfit())
 
     def _from_collapse(self) -> bool:
+        """Back to fitting; or, with held-out data solved again, to the phase that was lost."""
         fit, state = self._state.observed.fit, self._state
         if state.on("lost") or state.on("unlearned"):
             return False
         back = crossing(fit, limits.UNFITTED * state.observed.null(fit).value, self.start)
-        return self._begin("fitting", back, fit, "lost", "unlearned")
+        before = state.phases[-2].name if state.on("generalized") and len(state.phases) > 1 else "fitting"
+        return self._begin(before, back, fit, "lost", "unlearned")
 
     def _overfit(self) -> bool:
         """The held-out loss has risen from its least, and the network had learned; solved data is not called overfitted."""

@@ -46,7 +46,7 @@ def _verdicts(state: RunState) -> Iterator[Verdict]:
     error = bool(state.observed["heldout_error"])
     if state.risen_to_the_end and (not error or state["learned"].at_the_end):
         yield Verdict("overfitting", state.clauses("risen", "learned") if error else state.clauses("risen"))
-    far = _far_from_fitted(state).holds
+    far = far_from_fitted(state).holds
     if not state.was_fitted or (not state.on("fitted") and far):
         if not far:
             yield from _begins_late(state)
@@ -107,7 +107,7 @@ def _lateness(state: RunState, step: int) -> Comparison | None:
     return Comparison("steps to held-out data solved over steps to the fit", ratio, ">=", limits.LATE, step)
 
 
-def _far_from_fitted(state: RunState) -> Comparison:
+def far_from_fitted(state: RunState) -> Comparison:
     """Whether the train curve ends over a fifth of its null."""
     fit = state.observed.fit
     level = limits.UNFITTED * state.observed.null(fit).value
