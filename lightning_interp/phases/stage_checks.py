@@ -51,8 +51,9 @@ def _unshared(stage: LossStage, heldout: LogSeries) -> bool:
     """Whether the held-out loss is on record on both sides of a fall and does not fall with it."""
     pairs = list(zip(heldout.steps, heldout.values, strict=True))
     before = [value for step, value in pairs if step <= stage.start][-AROUND:]
-    after = [value for step, value in pairs if stage.end is None or step >= stage.end]
-    after = after[-AROUND:] if stage.end is None else after[:AROUND]
+    since = [(step, value) for step, value in pairs if step > stage.start]
+    over = [value for step, value in since if stage.end is not None and step >= stage.end][:AROUND]
+    after = over or [value for _, value in since][-AROUND:]
     if not before or not after or min(median(before), median(after)) <= 0:
         return False
     return math.log(median(before) / median(after)) <= RISE

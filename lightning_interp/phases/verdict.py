@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lightning_interp.core.timeline import Clause
 from lightning_interp.phases import limits
+from lightning_interp.phases.boundaries import record_before
 from lightning_interp.phases.comparison import Comparison
 from lightning_interp.phases.rules import compared
 from lightning_interp.phases.run_state import RunState
@@ -99,12 +100,13 @@ def _solved(state: RunState) -> Iterator[Verdict]:
 
 
 def _lateness(state: RunState, step: int) -> Comparison | None:
-    """Steps to the solved held-out set, in units of those to the fit."""
+    """Steps to the last record before held-out data was solved, in units of those to the fit: late for certain."""
     if state.t_mem is None or state.t_gen is None:
         return None
     origin = state.observed.clock.origin
-    ratio = (state.t_gen.step - origin) / max(state.t_mem.step - origin, 1)
-    return Comparison("steps to held-out data solved over steps to the fit", ratio, ">=", limits.LATE, step)
+    unsolved = record_before(state.observed.outcome, state.t_gen.step)
+    ratio = (unsolved - origin) / max(state.t_mem.step - origin, 1)
+    return Comparison("steps with held-out data unsolved over steps to the fit", ratio, ">=", limits.LATE, step)
 
 
 def far_from_fitted(state: RunState) -> Comparison:

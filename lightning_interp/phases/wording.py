@@ -30,7 +30,7 @@ SENTENCES = {
     "collapse/heldout_only": "Had solved held-out data and lost it again: {lost}.",
     "grokking": (
         "Memorized at step {t_mem} ({unknown_at_fit}; {null}), solved held-out data at step {t_gen} ({generalized}), "
-        "{ratio} times as late, and kept it: grokking."
+        "{ratio} times as late or later, and kept it: grokking."
     ),
     "early_generalization": (
         "Generalized about when it fitted the training set (step {t_mem}; {at_fit}), solved at step {t_gen} "

@@ -64,7 +64,10 @@ def hostile(tmp_path_factory):
 
 def test_report_says_the_verdict_in_one_sentence(page):
     assert "Memorized at step 200 (held-out accuracy at the fit 0.0" in page.words
-    assert "solved held-out data at step 10,500" in page.words and "times as late, and kept it: grokking." in page.words
+    assert (
+        "solved held-out data at step 10,500" in page.words
+        and "times as late or later, and kept it: grokking." in page.words
+    )
 
 
 def test_report_lists_the_phases_with_their_intervals(page):
