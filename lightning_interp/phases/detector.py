@@ -13,7 +13,7 @@ from lightning_interp.phases.early_warning import EarlyWarning
 from lightning_interp.phases.evidence import evidence
 from lightning_interp.phases.intensities import intensities
 from lightning_interp.phases.milestones import update_milestones
-from lightning_interp.phases.null_levels import Facts
+from lightning_interp.phases.null_levels import GIVEN, Facts
 from lightning_interp.phases.rules import judge
 from lightning_interp.phases.run_series import CURVES, TRACKED, RunSeries
 from lightning_interp.phases.run_state import RunState
@@ -39,8 +39,12 @@ class PhaseDetector:
     e-fold of steps, so densely logged runs are not judged more hastily. Between evaluations intensities keep their value.
 
     Args:
-        **facts: What is known of the data beside the series; see `Facts`: ``n_classes``, ``null_loss``, ``null_error``,
-            ``null_source``, ``heldout_examples``, ``outcome_name``.
+        n_classes: Number of classes, or None if it is not known.
+        null_loss: Held-out loss of the best predictor that ignores its input, in the unit of the loss, or None.
+        null_error: Share of held-out examples that the best constant answer gets wrong, or None.
+        null_source: Where those two come from, in words.
+        heldout_examples: Number of held-out examples that an accuracy is a share of, or None.
+        outcome_name: What sentences call held-out accuracy, if another number stands in its place.
 
     Attributes:
         warning: The early warning, up to the latest evaluation.
@@ -49,8 +53,18 @@ class PhaseDetector:
         MetricsError: A fact that cannot be.
     """
 
-    def __init__(self, **facts: Any) -> None:
-        self._state = RunState(RunSeries(Facts(**facts)))
+    def __init__(
+        self,
+        *,
+        n_classes: int | None = None,
+        null_loss: float | None = None,
+        null_error: float | None = None,
+        null_source: str = GIVEN,
+        heldout_examples: int | None = None,
+        outcome_name: str | None = None,
+    ) -> None:
+        facts = Facts(n_classes, null_loss, null_error, null_source, heldout_examples, outcome_name)
+        self._state = RunState(RunSeries(facts))
         self._observed = self._state.observed
         self._machine = PhaseMachine(self._state)
         self._alarms: list[Alarm] = []
@@ -196,13 +210,27 @@ def _between(indices: list[int], at: int, end: int) -> int:
     return bisect_left(indices, end) - bisect_left(indices, at)
 
 
-def detect_phases(metrics: Mapping[str, Any], **facts: Any) -> Timeline:
+def detect_phases(
+    metrics: Mapping[str, Any],
+    *,
+    n_classes: int | None = None,
+    null_loss: float | None = None,
+    null_error: float | None = None,
+    null_source: str = GIVEN,
+    heldout_examples: int | None = None,
+    outcome_name: str | None = None,
+) -> Timeline:
     """The timeline of a finished history: the online detector, folded over it.
 
     Args:
         metrics: Either a table ``{"step": [...], "train_loss": [...], ...}`` of equally long columns, where NaN and None
             mean not logged; or a history ``{name: (steps, values)}``, where a loss of NaN means NaN.
-        **facts: What is known of the data beside the history; see `PhaseDetector`.
+        n_classes: This and the following: what is known of the data; see `PhaseDetector`.
+        null_loss: See there.
+        null_error: See there.
+        null_source: See there.
+        heldout_examples: See there.
+        outcome_name: See there.
 
     Returns:
         The same as a `PhaseDetector` that was given each record in turn, with the stages of the loss curve.
@@ -211,7 +239,15 @@ def detect_phases(metrics: Mapping[str, Any], **facts: Any) -> Timeline:
         MetricsError: Columns of different lengths, steps that are no increasing whole numbers, none of the names known, or a
             fact that cannot be.
     """
-    return follow(metrics, **facts).finished_timeline
+    return follow(
+        metrics,
+        n_classes=n_classes,
+        null_loss=null_loss,
+        null_error=null_error,
+        null_source=null_source,
+        heldout_examples=heldout_examples,
+        outcome_name=outcome_name,
+    ).finished_timeline
 
 
 def follow(metrics: Mapping[str, Any], **facts: Any) -> PhaseDetector:

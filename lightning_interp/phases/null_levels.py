@@ -10,6 +10,7 @@ from lightning_interp.core.errors import MetricsError
 if TYPE_CHECKING:
     from lightning_interp.phases.run_series import RunSeries
 
+GIVEN = "given"
 LEAST_ERROR = 0.5
 """Error that a constant answer makes at least, as long as nothing else is known: that of two equal classes."""
 
@@ -30,7 +31,7 @@ class Facts:
     n_classes: int | None = None
     null_loss: float | None = None
     null_error: float | None = None
-    null_source: str = "given"
+    null_source: str = GIVEN
     heldout_examples: int | None = None
     outcome_name: str | None = None
 

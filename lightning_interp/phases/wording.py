@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_interp.core.timeline import Clause
+from lightning_interp.phases.null_levels import LEAST_ERROR
 
 Evidence = Mapping[str, Any]
 
@@ -116,13 +117,21 @@ def _number(value: float) -> str:
 
 def _estimated(evidence: Evidence) -> str:
     """What to give if the verdict rests on a level that is only estimated."""
-    loss = evidence.get("null", {}).get("loss")
-    if loss is None or loss["known"] or evidence["judged_by"] == "accuracy":
+    loss, error = evidence["null"].get("loss"), evidence["null"].get("error")
+    if evidence["judged_by"] == "accuracy":
+        return _PRIOR if error is not None and not error["known"] and error["value"] <= LEAST_ERROR else ""
+    if loss is None or loss["known"]:
         return ""
     return (
         f" The loss of a constant predictor is not known; {loss['source']} ({_number(loss['value'])}) stands for it. Give "
         "the number of classes or the null loss to be sure."
     )
+
+
+_PRIOR = (
+    " What a constant answer gets right is not known, and accuracy was never under a half: if one class is much commoner "
+    "than the others, give the null error to be sure."
+)
 
 
 class _Parts(dict[str, str]):
