@@ -2,6 +2,7 @@
 """Observables of training: pure functions on tensors, and thin measures that apply them to an observation."""
 
 from lightning_interp.measures.base import Cost, Measure, Need
+from lightning_interp.measures.class_null import class_null_z
 from lightning_interp.measures.cyclic_group import CyclicGroupTask, exponent_table, tokens_by_exponent
 from lightning_interp.measures.excluded_loss import (
     ExcludedLoss,
@@ -84,6 +85,7 @@ __all__ = [
     "accuracy",
     "band_pass",
     "block_logits",
+    "class_null_z",
     "cross_entropy",
     "effective_rank",
     "excluded_loss",
