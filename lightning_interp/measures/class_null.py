@@ -11,10 +11,12 @@ from collections.abc import Iterator
 import torch
 
 from lightning_interp.core.shapes import Bool, Float, Float64, Int, Tensor
-from lightning_interp.measures.losses import CHUNK_ELEMENTS
 
 MINIMUM_CLASSES = 4
 """Fewest classes with a null: of n (n - 1) cells an additive fit takes 2 n - 1, and of three classes one would be left."""
+
+BLOCK_ELEMENTS = 2**20
+"""Scores ranked, and cells of M kept, at a time: 8 MB in float64, of which about ten are needed at once."""
 
 
 def class_null_z(
@@ -59,12 +61,15 @@ def centred_percentiles(
         candidates: Classes ranked for each example, two or more.
         columns: Classes whose rank is asked.
     """
-    ordered = scores.masked_fill(~candidates, torch.inf).sort(dim=1).values
-    asked = scores[:, columns].contiguous()
-    below, to_last = (torch.searchsorted(ordered, asked, right=right) for right in (False, True))
+    ordered, order = scores.masked_fill(~candidates, torch.inf).sort(dim=1)
+    place = torch.arange(scores.shape[1], dtype=torch.float64)
+    edge = torch.ones(len(scores), scores.shape[1] + 1, dtype=torch.bool)  # before and after each run of equal scores
+    edge[:, 1:-1] = ordered[:, 1:] != ordered[:, :-1]
+    first = place.where(edge[:, :-1], 0.0).cummax(dim=1).values
+    last = place.where(edge[:, 1:], torch.inf).flip(1).cummin(dim=1).values.flip(1)
+    ranks = torch.empty_like(first).scatter_(1, order, (first + last) / 2)[:, columns]
     rivals = candidates.sum(dim=1, keepdim=True).double() - 1
-    centred = (below + to_last - 1) / 2 / rivals - 0.5
-    return centred.masked_fill(~candidates[:, columns], 0.0)
+    return (ranks / rivals - 0.5).masked_fill(~candidates[:, columns], 0.0)
 
 
 def additive_fit(
@@ -90,7 +95,7 @@ def _sums_of_cells(
     columns, squares = torch.zeros(n, dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for first, last, examples in _blocks_of_classes(index, n):
         table = torch.zeros(last - first, n, dtype=torch.float64)
-        for part in torch.split(examples, max(1, CHUNK_ELEMENTS // logits.shape[1])):
+        for part in torch.split(examples, max(1, BLOCK_ELEMENTS // logits.shape[1])):
             picked = usable[part]
             table.index_add_(
                 0, index[part] - first, centred_percentiles(logits[picked].double() - center, candidates[picked], present)
@@ -108,7 +113,7 @@ def _blocks_of_classes(index: Tensor, n: int) -> Iterator[tuple[int, int, Tensor
     """First and one past the last class of each block of rows of M that fits in memory, and its examples."""
     order = index.argsort(stable=True)
     ends = torch.bincount(index, minlength=n).cumsum(0).tolist()
-    step = max(1, CHUNK_ELEMENTS // n)
+    step = max(1, BLOCK_ELEMENTS // n)
     for first in range(0, n, step):
         last = min(n, first + step)
         yield first, last, order[ends[first - 1] if first else 0 : ends[last - 1]]

@@ -97,7 +97,7 @@ def test_class_null_z_does_not_depend_on_the_names_of_the_classes():
 def test_class_null_z_does_not_depend_on_blocks(chunk, monkeypatch):
     case = random_case()
     whole = class_null_z(*case)
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", chunk)
     assert class_null_z(*case) == pytest.approx(whole, abs=1e-12)  # the same sums in another order
 
 
