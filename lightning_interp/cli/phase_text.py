@@ -7,6 +7,7 @@ from rich.table import Table
 
 from lightning_interp.core.terminal import PlainConsole
 from lightning_interp.core.timeline import Alarm, LossStage, Phase, Timeline
+from lightning_interp.phases import because_text
 from lightning_interp.phases.latent_states import LatentStates
 from lightning_interp.sources.metrics.history import MetricsHistory
 
@@ -27,9 +28,15 @@ def show(history: MetricsHistory, timeline: Timeline, console: PlainConsole | No
         console.print("No phase found yet.")
     if timeline.stages:
         console.say(f"Shape of the loss: {', '.join(_stage(stage) for stage in timeline.stages)}.")
+    for phase in timeline.phases:
+        if phase.because:
+            console.say(
+                f"{phase.name.replace('_', ' ').capitalize()} from step {phase.start:,}: {because_text(phase.because)}."
+            )
     for alarm in timeline.alarms:
         if alarm.name != "phase_began":
-            console.say(f"Alarm at step {alarm.step:,}: {alarm.name.replace('_', ' ')}{_measured(alarm, timeline)}")
+            why = f", because {because_text(alarm.because)}" if alarm.because else ""
+            console.say(f"Alarm at step {alarm.step:,}: {alarm.name.replace('_', ' ')}{why}{_measured(alarm, timeline)}")
     for sentence in timeline.evidence["unknown"]:
         console.say(f"Not known: {sentence}", "yellow")
 
@@ -88,11 +95,12 @@ def _show_columns(history: MetricsHistory, console: PlainConsole) -> None:
 def _milestones(evidence: Any) -> str:
     steps = {
         "training set fitted from step": evidence["t_mem"],
-        "held-out set solved from step": evidence["t_gen"],
+        "held-out data solved from step": evidence["t_gen"],
     }
     parts = [f"{text} {step:,}" for text, step in steps.items() if step is not None]
     if "chance" in evidence:
         chance = evidence["chance"]
-        parts.append(f"chance level {chance['value']:.3g} ({chance['source']})")
+        curve = evidence.get("heldout_curve", "loss")
+        parts.append(f"held-out {curve} of a constant answer {chance['value']:.3g} ({chance['source']})")
     text = "; ".join(parts) or "no milestone reached"
     return f"{text[0].upper()}{text[1:]}."

@@ -5,15 +5,26 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from lightning_interp.core.errors import MetricsError
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the JSON layout that `Timeline.to_dict` writes."""
+READ_SCHEMAS = (1, SCHEMA)
+"""Versions that can be read. 1 had no state, no clauses and no overfitting."""
 
-PHASE_NAMES = ("warm_up", "fitting", "memorization", "circuit_formation", "cleanup", "converged", "collapse")
-"""Every name a phase can have, in the order a grokking run meets them."""
+PHASE_NAMES = (
+    "warm_up",
+    "fitting",
+    "memorization",
+    "circuit_formation",
+    "cleanup",
+    "converged",
+    "collapse",
+    "overfitting",
+)
+"""Every name a phase can have; loggers get its place here, so a new one comes last."""
 
 ALARM_NAMES = ("early_warning", "phase_began", "collapse", "divergence")
 """Every name an alarm can have."""
@@ -23,15 +34,19 @@ INTENSITY_NAMES = ("memorization", "circuit_formation", "cleanup", "generalizati
 
 VERDICTS = (
     "diverged",
-    "not_fitted",
+    "unknown",
     "collapse",
-    "early_generalization",
     "grokking",
+    "early_generalization",
+    "overfitting",
+    "not_fitted",
     "partial_generalization",
     "memorization_only",
-    "unknown",
 )
 """Every verdict on a whole history, in the order they are tried."""
+
+State = Literal["provisional", "pending", "final"]
+"""Of a verdict: training goes on; snapshots are not analyzed yet; nothing can change it any more."""
 
 STAGE_NAMES = ("warm_up", "descent", "plateau", "breakthrough", "saturation", "instability", "collapse")
 """Every name a stage of a loss curve can have."""
@@ -40,6 +55,10 @@ WEIGHT_STAGE_NAMES = ("norm_growing", "norm_shrinking", "norm_at_rest")
 
 Interval = tuple[int, int]
 """First and last optimizer step between which a boundary can lie, both included."""
+
+Clause = Mapping[str, Any]
+"""One comparison that decided something, in plain values: ``rule``, ``of`` (a series, in words), ``value``, ``relation``
+(``>=`` or ``<=``), ``limit``, ``step``, and ``examples`` and ``interval`` if a binomial interval had to clear the limit."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,7 @@ class Phase:
         start_interval: Steps between which the start can lie: at least the neighbouring records, widened to the
             stretch where the deciding series stays within two noise deviations of its turning point or threshold.
         end_interval: Start interval of the next phase, None while the phase is open.
+        because: The comparisons that began it.
     """
 
     name: str
@@ -63,6 +83,7 @@ class Phase:
     confidence: float
     start_interval: Interval
     end_interval: Interval | None = None
+    because: tuple[Clause, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,10 +110,12 @@ class Alarm:
     Attributes:
         name: One of `ALARM_NAMES`.
         step: Optimizer step at which the detector knew, which is later than the boundary it reports.
+        because: The comparisons that raised it.
     """
 
     name: str
     step: int
+    because: tuple[Clause, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,9 +128,12 @@ class Timeline:
         alarms: In the order they were raised.
         intensities: By process, (optimizer step, value in [0, 1]) wherever it was judged anew; a value holds until the next.
             The last point is that of the last update.
-        evidence: Why, in plain values: chance level and its source, the steps that decided, clauses, series present.
+        evidence: Why, in plain values: a sentence and the clauses it is made from, the level of a predictor that ignores its
+            input and where that number comes from, the steps that decided, series present.
         stages: Shape of the train loss (of the held-out loss where there is none, else of the weight norm), which needs no
             held-out data. Found in the whole curve at once: empty until the history is finished.
+        state: Whether the verdict can still change.
+        analyzed: Snapshots that were analyzed, and those there are; None of a file of metrics.
     """
 
     verdict: str
@@ -116,6 +142,8 @@ class Timeline:
     intensities: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
     stages: tuple[LossStage, ...] = ()
+    state: State = "final"
+    analyzed: tuple[int, int] | None = None
 
     @property
     def current(self) -> str | None:
@@ -143,8 +171,10 @@ class Timeline:
         return {
             "schema": SCHEMA,
             "verdict": self.verdict,
-            "phases": [_phase_to_dict(phase) for phase in self.phases],
-            "alarms": [asdict(alarm) for alarm in self.alarms],
+            "state": self.state,
+            "analyzed": None if self.analyzed is None else list(self.analyzed),
+            "phases": [_listed(asdict(phase)) for phase in self.phases],
+            "alarms": [_listed(asdict(alarm)) for alarm in self.alarms],
             "intensities": {name: [[s, v] for s, v in points] for name, points in self.intensities.items()},
             "evidence": dict(self.evidence),
             "stages": [asdict(stage) for stage in self.stages],
@@ -152,7 +182,7 @@ class Timeline:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Timeline":
-        """Rebuild a timeline from the values that `to_dict` gives.
+        """Rebuild a timeline from the values that `to_dict` gives, or gave in schema 1.
 
         Args:
             data: A decoded phases.json.
@@ -160,26 +190,28 @@ class Timeline:
         Raises:
             MetricsError: Another schema version, or keys missing.
         """
-        if data.get("schema") != SCHEMA:
+        if data.get("schema") not in READ_SCHEMAS:
             raise MetricsError(
-                f"Timeline: expected schema {SCHEMA}, got {data.get('schema')!r}. "
+                f"Timeline: expected schema {' or '.join(map(str, READ_SCHEMAS))}, got {data.get('schema')!r}. "
                 "Read it with the version that wrote it, or detect the phases again."
             )
         try:
             return cls(
                 verdict=data["verdict"],
                 phases=tuple(_phase_from_dict(phase) for phase in data["phases"]),
-                alarms=tuple(Alarm(alarm["name"], alarm["step"]) for alarm in data["alarms"]),
+                alarms=tuple(Alarm(a["name"], a["step"], tuple(a.get("because", ()))) for a in data["alarms"]),
                 intensities={name: tuple((s, v) for s, v in points) for name, points in data["intensities"].items()},
                 evidence=dict(data["evidence"]),
                 stages=tuple(LossStage(**stage) for stage in data.get("stages", ())),
+                state=data.get("state", "final"),
+                analyzed=None if data.get("analyzed") is None else (data["analyzed"][0], data["analyzed"][1]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise MetricsError(f"Timeline: not a phases.json ({err!r}). Detect the phases again.") from err
 
 
-def _phase_to_dict(phase: Phase) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(phase).items()}
+def _listed(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _phase_from_dict(data: Mapping[str, Any]) -> Phase:
@@ -191,4 +223,5 @@ def _phase_from_dict(data: Mapping[str, Any]) -> Phase:
         confidence=data["confidence"],
         start_interval=(data["start_interval"][0], data["start_interval"][1]),
         end_interval=None if end_interval is None else (end_interval[0], end_interval[1]),
+        because=tuple(data.get("because", ())),
     )

@@ -49,6 +49,13 @@ def turning_point(series: LogSeries, since: int) -> Boundary:
     return Boundary(steps[top], (steps[low], steps[high]))
 
 
+def lowest_point(series: LogSeries, since: int) -> Boundary:
+    """Least 3-point median of a series from a step on; see `turning_point`."""
+    turned = LogSeries()
+    turned.steps, turned.values = series.steps, [-value for value in series.values]
+    return turning_point(turned, since)
+
+
 def negative_log(series: LogSeries) -> LogSeries:
     """Raw points of minus the logarithm of a positive series: its least value is then the greatest."""
     turned = LogSeries()
@@ -80,6 +87,22 @@ def crossing(series: LogSeries, threshold: float, since: int, *, below: bool = T
     while high < len(over) - 1 and over[high] > -margin:
         high += 1
     return Boundary(steps[at], (steps[low], steps[high]))
+
+
+def settling(series: LogSeries, since: int, tolerance: float) -> Boundary:
+    """First record from which a series stays near the level it has now.
+
+    Args:
+        series: Raw points, at least one at or after `since`.
+        since: Optimizer step to start from.
+        tolerance: In the unit of the series; three noise deviations are allowed in any case.
+    """
+    latest = sorted(median3(series.values[-12:])[-10:])
+    level = latest[len(latest) // 2]
+    band = max(tolerance, 3 * noise_sd(series.values[-10:]))
+    away = LogSeries()
+    away.steps, away.values = series.steps, [abs(value - level) for value in series.values]
+    return crossing(away, band, since)
 
 
 def record_after(series: LogSeries, step: int) -> int:

@@ -4,18 +4,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lightning_interp.core.timeline import Phase, Timeline
-
-MEANINGS = {
-    "warm_up": "the loss has not started to fall",
-    "fitting": "the train loss is falling",
-    "memorization": "the training set is fitted, held-out data is not",
-    "circuit_formation": "the held-out loss has turned and a generalizing circuit is growing",
-    "cleanup": "the generalizing circuit carries the predictions and memorized structure is being removed",
-    "converged": "held-out loss and weight norm are flat",
-    "collapse": "generalization is being lost",
-}
-"""What each phase means, as the rest of a sentence."""
+from lightning_interp.core.timeline import Clause, Phase, Timeline
+from lightning_interp.phases.wording import MEANINGS, because_text
 
 
 @dataclass(frozen=True)
@@ -27,12 +17,14 @@ class PhaseChange:
         kind: ``began`` or ``ended``.
         step: Back-dated boundary, in optimizer steps.
         confidence: Score in [0, 1] of the phase itself.
+        because: The comparisons that began the phase.
     """
 
     name: str
     kind: Literal["began", "ended"]
     step: int
     confidence: float
+    because: tuple[Clause, ...] = ()
 
 
 def phase_changes(previous: Timeline | None, current: Timeline) -> tuple[PhaseChange, ...]:
@@ -46,7 +38,7 @@ def phase_changes(previous: Timeline | None, current: Timeline) -> tuple[PhaseCh
     for phase in current.phases:
         before = known.get(_key(phase))
         if before is None:
-            changes.append(PhaseChange(phase.name, "began", phase.start, phase.confidence))
+            changes.append(PhaseChange(phase.name, "began", phase.start, phase.confidence, phase.because))
         if phase.end is not None and (before is None or before.end is None):
             changes.append(PhaseChange(phase.name, "ended", phase.end, phase.confidence))
     return tuple(sorted(changes, key=lambda change: change.step))
@@ -56,7 +48,7 @@ def describe(change: PhaseChange) -> str:
     """One sentence on a change, for alerts and console lines.
 
     >>> describe(PhaseChange("cleanup", "began", 9800, 0.775))
-    'Phase cleanup began at step 9,800: the generalizing circuit carries the predictions and memorized structure is being \
+    'Phase cleanup began at step 9,800: held-out data is better than a constant answer, and memorized structure is being \
 removed (confidence 0.78).'
     >>> describe(PhaseChange("memorization", "ended", 1400, 0.9))
     'Phase memorization ended at step 1,400.'
@@ -65,7 +57,8 @@ removed (confidence 0.78).'
     if change.kind == "ended":
         return f"Phase {title} ended at step {change.step:,}."
     meaning = MEANINGS.get(change.name, "no description")
-    return f"Phase {title} began at step {change.step:,}: {meaning} (confidence {change.confidence + 1e-9:.2f})."
+    why = f" Why: {because_text(change.because)}." if change.because else ""
+    return f"Phase {title} began at step {change.step:,}: {meaning} (confidence {change.confidence + 1e-9:.2f}).{why}"
 
 
 def _key(phase: Phase) -> tuple[str, int]:

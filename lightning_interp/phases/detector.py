@@ -8,14 +8,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.core.timeline import INTENSITY_NAMES, Alarm, Timeline
+from lightning_interp.core.timeline import INTENSITY_NAMES, Alarm, Clause, Timeline
 from lightning_interp.phases.early_warning import EarlyWarning
 from lightning_interp.phases.evidence import evidence
 from lightning_interp.phases.intensities import intensities
-from lightning_interp.phases.rules import Rules
+from lightning_interp.phases.milestones import update_milestones
+from lightning_interp.phases.null_levels import Facts
+from lightning_interp.phases.rules import judge
 from lightning_interp.phases.run_series import CURVES, TRACKED, RunSeries
-from lightning_interp.phases.state_machine import PhaseMachine, formation_evidence
-from lightning_interp.phases.verdict import Milestones, verdict
+from lightning_interp.phases.run_state import RunState
+from lightning_interp.phases.state_machine import PhaseMachine
+from lightning_interp.phases.verdict import far_from_fitted, verdict
 
 if TYPE_CHECKING:
     from lightning_interp.phases.history_table import HistoryTable  # needs numpy, which the online part does without
@@ -36,25 +39,23 @@ class PhaseDetector:
     e-fold of steps, so densely logged runs are not judged more hastily. Between evaluations intensities keep their value.
 
     Args:
-        n_classes: Number of classes, which fixes chance level; None where it is not known.
+        **facts: What is known of the data beside the series; see `Facts`: ``n_classes``, ``null_loss``, ``null_error``,
+            ``null_source``, ``heldout_examples``, ``outcome_name``.
 
     Attributes:
         warning: The early warning, up to the latest evaluation.
 
     Raises:
-        MetricsError: Fewer than two classes.
+        MetricsError: A fact that cannot be.
     """
 
-    def __init__(self, *, n_classes: int | None = None) -> None:
-        if n_classes is not None and n_classes < 2:
-            raise MetricsError(f"PhaseDetector: `n_classes` must be 2 or more, got {n_classes}. Leave it out if unknown.")
-        self._observed = RunSeries(n_classes)
-        self._rules = Rules(self._observed)
-        self._machine = PhaseMachine(self._observed, self._rules)
-        self._milestones = Milestones()
+    def __init__(self, **facts: Any) -> None:
+        self._state = RunState(RunSeries(Facts(**facts)))
+        self._observed = self._state.observed
+        self._machine = PhaseMachine(self._state)
         self._alarms: list[Alarm] = []
         self._raised: set[str] = set()
-        self.warning = EarlyWarning(self._observed)
+        self.warning = EarlyWarning(self._state)
         self._points: tuple[list[tuple[int, float]], ...] = tuple([] for _ in INTENSITY_NAMES)
         self._latest = (0.0,) * len(INTENSITY_NAMES)
         self._held = False  # the last point only repeats the value before it
@@ -106,24 +107,28 @@ class PhaseDetector:
     @property
     def timeline(self) -> Timeline:
         """What is known now."""
-        verdict_now = verdict(self._observed, self._rules, self._milestones)
+        found = verdict(self._state)
         return Timeline(
-            verdict=verdict_now,
-            phases=tuple(self._machine.phases),
+            verdict=found.name,
+            phases=tuple(self._state.phases),
             alarms=tuple(self._alarms),
             intensities=dict(zip(INTENSITY_NAMES, map(tuple, self._points), strict=True)),
-            evidence=evidence(verdict_now, self._observed, self._rules, self._milestones, self.warning),
+            evidence=evidence(found, self._state, self.warning),
         )
 
     @property
     def finished_timeline(self) -> Timeline:
         """What is known now, taken for the whole history: with the stages of its loss curve (up to a tenth of a second)."""
-        from lightning_interp.phases.stages import stages, weight_stages  # numpy and ruptures: the online part has neither
+        from lightning_interp.phases.stage_checks import checked  # numpy and ruptures: the online part has neither
+        from lightning_interp.phases.stages import stages, weight_stages
 
         curve, norm = self._observed["train_loss"] or self._observed["heldout_loss"], self._observed["weight_norm"]
         if norm and not curve.steps:
             return replace(self.timeline, stages=weight_stages(norm.steps, norm.values))
-        return replace(self.timeline, stages=stages(curve.steps, curve.values, lost_at=self._observed.nonfinite_since))
+        found = stages(curve.steps, curve.values, lost_at=self._observed.nonfinite_since)
+        heldout = self._observed["heldout_loss"]
+        stands = bool(self._observed.fit) and not self._observed.nonfinite and not far_from_fitted(self._state).holds
+        return replace(self.timeline, stages=checked(found, heldout, stands=stands))
 
     def _pass_over(self, records: "HistoryTable", at: int, end: int) -> None:
         """Take in records [at, end), all of them before the next evaluation is due."""
@@ -157,39 +162,30 @@ class PhaseDetector:
                 )
 
     def _evaluate(self, step: int) -> None:
-        observed = self._observed
+        observed, state = self._observed, self._state
         self._due = observed.clock.next_due(step)
-        observed.evaluate()
-        self._rules.update(step)
-        self._milestones.update(observed, self._rules)
+        observed.evaluate(step)
+        judge(state, step)
+        update_milestones(state)
         self.warning.update(step)
-        for _ in range(self._machine.update()):
-            self._alarms.append(Alarm("phase_began", step))
+        begun = self._machine.update()
+        self._alarms += [Alarm("phase_began", step, phase.because) for phase in state.phases[len(state.phases) - begun :]]
         self._raise_alarms(step)
         if observed.train or observed.heldout:
-            self._latest = (*intensities(observed, self._rules), round(self.warning.score, 4))
+            self._latest = (*intensities(state), round(self.warning.score, 4))
 
     def _raise_alarms(self, step: int) -> None:
-        rules = self._rules
-        self._alarm("divergence", self._observed.nonfinite or rules.on("diverging"), step)
-        self._alarm("collapse", rules.on("collapsed"), step)
+        state = self._state
+        lost = all(state.on(name) for name in state.lost_by)
+        self._alarm("divergence", self._observed.nonfinite or state.on("diverging"), step, state.clauses("diverging"))
+        self._alarm("collapse", lost, step, state.clauses(*state.lost_by))
         if "early_warning" not in self._raised:
-            self._alarm("early_warning", self._early_sign(), step)
+            self._alarm("early_warning", self.warning.raised, step, self.warning.because)
 
-    def _early_sign(self) -> bool:
-        """The score of the early warning where it has one; else the held-out curve 10 % off its peak since the fit."""
-        observed, rules = self._observed, self._rules
-        if rules.on("generalized"):
-            return False
-        if self.warning.source is not None:
-            return self.warning.streak.on
-        far = rules.on("far_off_peak") and rules.on("off_peak") and rules.on("gap")
-        return far and rules.on("fitted") and formation_evidence(observed, rules)
-
-    def _alarm(self, name: str, raised: bool, step: int) -> None:
+    def _alarm(self, name: str, raised: bool, step: int, because: tuple[Clause, ...]) -> None:
         """Raise an alarm once for each stretch in which its cause lasts."""
         if raised and name not in self._raised:
-            self._alarms.append(Alarm(name, step))
+            self._alarms.append(Alarm(name, step, because))
             self._raised.add(name)
         elif not raised:
             self._raised.discard(name)
@@ -200,33 +196,34 @@ def _between(indices: list[int], at: int, end: int) -> int:
     return bisect_left(indices, end) - bisect_left(indices, at)
 
 
-def detect_phases(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> Timeline:
+def detect_phases(metrics: Mapping[str, Any], **facts: Any) -> Timeline:
     """The timeline of a finished history: the online detector, folded over it.
 
     Args:
         metrics: Either a table ``{"step": [...], "train_loss": [...], ...}`` of equally long columns, where NaN and None
             mean not logged; or a history ``{name: (steps, values)}``, where a loss of NaN means NaN.
-        n_classes: Number of classes, which fixes chance level; None where it is not known.
+        **facts: What is known of the data beside the history; see `PhaseDetector`.
 
     Returns:
         The same as a `PhaseDetector` that was given each record in turn, with the stages of the loss curve.
 
     Raises:
-        MetricsError: Columns of different lengths, steps that are no increasing whole numbers, or none of the names known.
+        MetricsError: Columns of different lengths, steps that are no increasing whole numbers, none of the names known, or a
+            fact that cannot be.
     """
-    return follow(metrics, n_classes=n_classes).finished_timeline
+    return follow(metrics, **facts).finished_timeline
 
 
-def follow(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> PhaseDetector:
+def follow(metrics: Mapping[str, Any], **facts: Any) -> PhaseDetector:
     """The online detector after every record of a history; arguments and errors as for `detect_phases`."""
     from lightning_interp.phases.history_table import records_of
 
-    detector = PhaseDetector(n_classes=n_classes)
+    detector = PhaseDetector(**facts)
     detector.update_all(records_of(metrics, TRACKED))
     return detector
 
 
-def fold(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> Iterator[tuple[int, Timeline]]:
+def fold(metrics: Mapping[str, Any], **facts: Any) -> Iterator[tuple[int, Timeline]]:
     """The timeline after each record of a history, for animations and tests; arguments as for `detect_phases`.
 
     Yields:
@@ -234,7 +231,7 @@ def fold(metrics: Mapping[str, Any], *, n_classes: int | None = None) -> Iterato
     """
     from lightning_interp.phases.history_table import rows_of
 
-    detector = PhaseDetector(n_classes=n_classes)
+    detector = PhaseDetector(**facts)
     for step, values in rows_of(metrics, TRACKED):
         detector.update(step, values)
         yield step, detector.timeline

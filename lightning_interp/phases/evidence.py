@@ -1,35 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why the detector says what it says, as plain JSON values: levels, steps, conditions, series present and absent."""
+"""Why the detector says what it says, as plain JSON values: comparisons, levels, steps, series present and absent."""
 
+import math
 from typing import Any
 
 from lightning_interp.phases.confidence import LOSSES_ONLY_CAP
 from lightning_interp.phases.early_warning import EarlyWarning
 from lightning_interp.phases.early_warning_scores import MEASURED
-from lightning_interp.phases.rules import CONDITIONS, Rules
+from lightning_interp.phases.milestones import grokking_step
+from lightning_interp.phases.null_levels import NullLevel, null_error, null_loss
 from lightning_interp.phases.run_series import CURVES, SUPPORT, RunSeries
-from lightning_interp.phases.verdict import MIN_POINTS, SENTENCES, Milestones
+from lightning_interp.phases.run_state import CONDITIONS, Milestone, RunState
+from lightning_interp.phases.verdict import MIN_POINTS, Verdict
+from lightning_interp.phases.wording import reason
 
 
-def evidence(
-    verdict: str, observed: RunSeries, rules: Rules, milestones: Milestones, warning: EarlyWarning
-) -> dict[str, Any]:
+def evidence(found: Verdict, state: RunState, warning: EarlyWarning) -> dict[str, Any]:
     """Everything a reader needs to check the verdict by hand.
 
     Returns:
-        ``reason`` (a sentence), ``points``, ``t_mem``, ``t_gen``, ``grokking_step`` (steps or None), ``chance`` and
-        ``heldout_peak`` (values with step or source, where there is held-out data), ``conditions`` (each that could be
-        judged, with the step since which it first held), ``series`` (present, absent), ``unknown`` (sentences),
-        ``confidence_cap`` (.6 with losses only, else None), ``early_warning`` (its score, what it rests on, and how that
-        did on runs it had not seen).
+        ``reason`` (a sentence made from the rest), ``because`` (the comparisons that decided the verdict), ``points``,
+        ``t_mem``, ``t_gen``, ``grokking_step`` (steps or None) and intervals of the first two, ``null`` (level of a constant
+        predictor as loss and error, its source, whether it is known), ``judged_by`` (accuracy or loss), ``conditions`` (each
+        that could be judged, with the step since which it first held, and its latest comparisons), ``series`` (present,
+        absent), ``unknown`` (sentences), ``confidence_cap`` (.6 with losses only, else None), ``early_warning`` (its score,
+        what it rests on, and how that did on runs it had not seen).
     """
+    observed = state.observed
     data: dict[str, Any] = {
-        "reason": SENTENCES[verdict],
+        "reason": "",
+        "because": list(found.because),
+        "why": found.why,
         "points": observed.points,
-        "t_mem": milestones.t_mem,
-        "t_gen": milestones.t_gen,
-        "grokking_step": milestones.grokking_step,
-        "conditions": _conditions(rules),
+        "judged_by": "accuracy" if observed["heldout_error"] or observed["train_error"] else "loss",
+        **_steps(state),
+        **_levels(state),
+        "conditions": _conditions(state),
         "series": {
             "present": [name for name in (*CURVES, *SUPPORT) if observed[name].steps],
             "absent": [name for name in (*CURVES, *SUPPORT) if not observed[name].steps],
@@ -42,28 +48,67 @@ def evidence(
             "measured": MEASURED.get(warning.source or ""),
         },
     }
-    if observed.heldout:
-        data |= _levels(observed)
-    return data
+    return data | {"reason": reason(found.name, found.why, data)}
 
 
-def _conditions(rules: Rules) -> dict[str, dict[str, Any]]:
+def _steps(state: RunState) -> dict[str, Any]:
+    """Steps at which the run turned."""
+
+    def of(milestone: Milestone | None) -> tuple[int | None, list[int] | None]:
+        return (None, None) if milestone is None else (milestone.step, list(milestone.interval))
+
+    (t_mem, mem_in), (t_gen, gen_in) = of(state.t_mem), of(state.t_gen)
+    fitted = state["fitted"]
     return {
-        name: {"means": CONDITIONS[name], "holds": streak.on, "first_held": streak.first_since}
-        for name, streak in rules.streaks.items()
-        if streak.tried
+        "t_mem": t_mem,
+        "t_mem_interval": mem_in,
+        "t_gen": t_gen,
+        "t_gen_interval": gen_in,
+        "grokking_step": grokking_step(state),
+        "fit_from": fitted.first_since,
+        "fit_to": fitted.last,
     }
 
 
-def _levels(observed: RunSeries) -> dict[str, Any]:
-    value, source = observed.chance()
-    curve = observed.heldout
-    peak = max(range(len(curve.values)), key=curve.values.__getitem__)
+def _levels(state: RunState) -> dict[str, Any]:
+    """Levels of a constant predictor, and those the held-out curves have or had."""
+    observed, levels = state.observed, {}
+    if observed["train_loss"] or observed["heldout_loss"]:
+        levels["loss"] = _plain(null_loss(observed))
+    if observed["train_error"] or observed["heldout_error"]:
+        levels["error"] = _plain(null_error(observed))
+    accuracy = observed.facts.outcome_name or "held-out accuracy"
+    now = {accuracy: observed["heldout_accuracy"], "held-out loss": observed["heldout_loss"]}
+    data: dict[str, Any] = {
+        "null": levels,
+        "heldout_now": {name: series.recent for name, series in now.items() if series},
+        "least_heldout_loss": None,
+    }
+    if math.isfinite(state.best.heldout_loss):
+        data["least_heldout_loss"] = {"step": state.best.heldout_step, "value": state.best.heldout_loss}
+    if observed.heldout:
+        curve = observed.heldout
+        peak = max(range(len(curve.values)), key=curve.values.__getitem__)
+        data["chance"] = _plain(observed.null(curve))
+        data["heldout_peak"] = {"step": curve.steps[peak], "value": curve.values[peak]}
+        data["heldout_curve"] = "loss" if observed["heldout_loss"] else "error"
+    return data
+
+
+def _plain(level: NullLevel) -> dict[str, Any]:
+    return {"value": level.value, "source": level.source, "known": level.known}
+
+
+def _conditions(state: RunState) -> dict[str, dict[str, Any]]:
     return {
-        "chance": {"value": value, "source": source},
-        "turning_level": observed.turning_level,
-        "heldout_peak": {"step": curve.steps[peak], "value": curve.values[peak]},
-        "heldout_curve": "loss" if observed["heldout_loss"] else "error",
+        name: {
+            "means": CONDITIONS[name],
+            "holds": streak.on,
+            "first_held": streak.first_since,
+            "latest": list(state.clauses(name)),
+        }
+        for name, streak in state.streaks.items()
+        if streak.tried
     }
 
 
@@ -81,13 +126,12 @@ def _unknown(observed: RunSeries) -> list[str]:
             "No held-out accuracy: generalization is judged by the loss, and there is no grokking_step.",
         ),
         (
-            bool(observed.heldout) and not any(observed[name] for name in SUPPORT),
-            "No percentile, weight norm, rank, Gini or excluded loss: circuit formation and cleanup rest on the "
-            "held-out curve alone, and regularization can lower that without a circuit.",
+            observed.losses_only and bool(observed.heldout),
+            "Losses alone: no early warning is raised, because nothing in them foretells generalization.",
         ),
         (
-            bool(observed.heldout) and observed.n_classes is None,
-            "Number of classes not given: chance is the first held-out value.",
+            bool(observed["heldout_loss"]) and not null_loss(observed).known,
+            "The loss of a constant predictor: its place is taken by the first record.",
         ),
     )
     return [sentence for applies, sentence in checks if applies]

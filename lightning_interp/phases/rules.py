@@ -1,171 +1,271 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The conditions that decide phases, each with its hysteresis. One method for each condition, no order among them."""
+"""The conditions that decide phases and verdicts: each compares numbers with limits of `limits`. No order among them."""
 
-from lightning_interp.phases.run_series import RunSeries
+import math
+
+from lightning_interp.phases import limits
+from lightning_interp.phases.comparison import Comparison, Relation
+from lightning_interp.phases.run_state import AtFit, RunState
 from lightning_interp.phases.series import LogSeries
-from lightning_interp.phases.streak import Streak
 
-OFF_PEAK = 0.02
-FAR_OFF_PEAK = 0.10
-TURNED = 1.10
-GENERALIZED_ACCURACY = 0.95
-GENERALIZED_LOSS = 0.1
-PROGRESS = 0.2
-"""Permuted answers under weight decay reach .05 in the calibration runs: shrinking weights make wrong answers less sure."""
-COLLAPSE_DROP = 0.2
-FLAT_SHARE_OF_CHANCE = 0.05
-FLAT_LOG_NORM = 0.15
-FLAT_SHARE_OF_STEEPEST = 0.15
-
-CONDITIONS = {
-    "fitting": "train curve (held-out where there is none) at least 10 % under its peak",
-    "fitted": "train accuracy >= .99, or train loss < .05",
-    "gap": "held-out minus train curve over half the chance level",
-    "off_peak": "averaged held-out curve at least 2 % (and six of its noise deviations) under its peak since the fit",
-    "far_off_peak": "held-out curve at least 10 % under its peak",
-    "progress": "held-out curve a fifth of the way, in its logarithm, from its peak since the fit to its turning level",
-    "percentile": "held-out percentile z > 4 and not falling",
-    "excluded": "excluded loss at least 3 x its minimum since the fit",
-    "excluded_turned": "excluded loss of all key frequencies at least 10 % over its minimum since the fit",
-    "norm_falling": "log weight norm falling",
-    "norm_steeper": "log weight norm falling 1.5 x as fast as its median since circuit formation began",
-    "rank_falling": "effective rank falling",
-    "gini_rising": "Fourier Gini rising",
-    "under_level": "held-out curve under chance (under half its peak where it never was above chance)",
-    "generalized": "held-out accuracy >= .95, or held-out loss < .1 where only losses are known",
-    "grokked": "held-out loss under chance and held-out accuracy >= .95, where known",
-    "flat": "held-out curve and weight norm flat",
-    "collapsed": "held-out accuracy .2 under a sustained .95 (losses only: back over chance)",
-    "diverging": "train loss over twice its start",
-    "unlearned": "train curve back over half its start",
-    "new_peak": "averaged held-out curve 2 % over its earlier peak",
+WORDS = {
+    "train_loss": "train loss",
+    "heldout_loss": "held-out loss",
+    "train_error": "train accuracy",
+    "heldout_error": "held-out accuracy",
 }
-"""Every condition, in words."""
 
 
-class Rules:
-    """All conditions of one run.
+def judge(state: RunState, step: int) -> None:
+    """Judge every condition at the latest evaluation of the series it needs."""
+    observed = state.observed
+    if observed.train or observed.heldout:
+        _judge_fall(state, step)
+    if observed["heldout_loss"] and observed.train:
+        _judge_rise(state, step)
+    if observed.fit:
+        _judge_fit(state, step)
+    if observed.outcome:
+        _observe_fit(state)
+        _judge_outcome(state, step)
+    if observed.heldout:
+        _judge_heldout(state, step)
+    _judge_support(state, step)
 
-    Attributes:
-        streaks: One `Streak` for each name of `CONDITIONS`.
+
+def compared(
+    state: RunState,
+    series: LogSeries,
+    relation: Relation,
+    limit: float,
+    step: int,
+    limit_is: str = "",
+    *,
+    value: float | None = None,
+) -> Comparison:
+    """A level of a series against a limit; of an error as the accuracy people know, with its examples if they are known."""
+    observed = state.observed
+    number, name = series.level if value is None else value, _name(state, series)
+    if not observed.is_error(series):
+        return Comparison(WORDS[name], number, relation, limit, step, limit_is=limit_is)
+    examples = observed.facts.heldout_examples if name == "heldout_error" else None
+    words = (observed.facts.outcome_name or WORDS[name]) if name == "heldout_error" else WORDS[name]
+    turned: Relation = "<=" if relation == ">=" else ">="
+    return Comparison(words, 1 - number, turned, 1 - limit, step, examples, limit_is)
+
+
+def _name(state: RunState, series: LogSeries) -> str:
+    return next(name for name in WORDS if state.observed[name] is series)
+
+
+def _set(state: RunState, name: str, step: int, series: LogSeries, *comparisons: Comparison) -> None:
+    """Count one evaluation of a condition: it holds if all of its comparisons do, and not if there is nothing to compare."""
+    known = all(math.isfinite(each.value) and math.isfinite(each.limit) for each in comparisons)
+    state.judged[name] = comparisons if known else ()
+    hit = known and bool(comparisons) and all(each.holds for each in comparisons)
+    state[name].update(hit, step, series.count)
+
+
+def _judge_fall(state: RunState, step: int) -> None:
+    curve = state.observed.train or state.observed.heldout
+    relative_noise = curve.noise() / max(abs(curve.peak), 1e-12)
+    limit = curve.peak - max(limits.FALLING, 3 * relative_noise) * abs(curve.peak)
+    _set(state, "fitting", step, curve, compared(state, curve, "<=", limit, step, "a tenth and its noise under its peak"))
+
+
+def _judge_rise(state: RunState, step: int) -> None:
+    observed, best = state.observed, state.best
+    loss, train = observed["heldout_loss"], observed.train
+    if loss.recent < best.heldout_loss:
+        best.heldout_loss, best.heldout_step = loss.recent, step
+        best.train_then = train.recent
+    _set(state, "risen", step, loss, *rise(state, step))
+
+
+def rise(state: RunState, step: int) -> tuple[Comparison, ...]:
+    """What must hold for the held-out loss to have risen from its least while the train curve fell."""
+    observed, best = state.observed, state.best
+    loss, train, null = observed["heldout_loss"], observed.train, observed.null(observed["heldout_loss"]).value
+    least = best.heldout_loss
+    risen = least + max((limits.RISE - 1) * least + limits.RISE_FLOOR * null, limits.RISE_NOISE * loss.noise())
+    learned = limits.LEARNED * null
+    return (
+        compared(state, loss, ">=", risen, step, f"risen from its least, {least:.3g} at step {best.heldout_step:,}"),
+        Comparison(
+            "least held-out loss", least, "<=", learned, best.heldout_step, limit_is=f"{limits.LEARNED} of the null's"
+        ),
+        compared(
+            state, train, "<=", math.nextafter(best.train_then, -math.inf), step, "what it was then", value=train.recent
+        ),
+    )
+
+
+def _judge_fit(state: RunState, step: int) -> None:
+    observed, best = state.observed, state.best
+    train, null = observed.fit, observed.null(observed.fit)
+    _see_fit(state, step)
+    words = "what counts as fitted" if observed.is_error(train) else f"fitted, a share of the null's loss {null.value:.3g}"
+    _set(state, "fitted", step, train, compared(state, train, "<=", observed.fit_limit(train), step, words))
+    best.fit = min(best.fit, max(value for _, value in train.tail[-3:]))
+    back = max(limits.UNFITTED * null.value, limits.UNFITTED_TIMES * best.fit)
+    _set(
+        state,
+        "unlearned",
+        step,
+        train,
+        compared(state, train, ">=", back, step, "a fifth of the null's and twice its best"),
+        compared(state, train, "<=", limits.KNEW * null.value, step, "half of the null's, at its best", value=best.fit),
+    )
+    if loss := observed["train_loss"]:
+        level = observed.null(loss)
+        times = limits.DIVERGED if level.known else limits.DIVERGED_ESTIMATED
+        limit = times * max(loss.first, level.value)
+        words = f"{times:g} times its start and the null's"
+        _set(state, "diverging", step, loss, compared(state, loss, ">=", limit, step, words, value=loss.recent))
+
+
+def _see_fit(state: RunState, step: int) -> None:
+    """Note where a fit came in sight: fitted by accuracy, or a loss of a tenth of the null's, at which a fit is dated."""
+    observed, train = state.observed, state.observed.fit
+    limit = observed.fit_limit(train)
+    if not observed.is_error(train):
+        limit = max(limit, limits.DATED_LOSS * observed.null(train).value)
+    if state.was_fitted:
+        return
+    if train.level > limit:
+        state.at_fit = None
+    elif state.at_fit is None:
+        state.at_fit = AtFit(step)
+        _forget_extremes(state)
+
+
+def _forget_extremes(state: RunState) -> None:
+    """Peaks and least levels are those since the fit."""
+    for name in ("heldout_loss", "heldout_error", "excluded_loss", "excluded_loss_max"):
+        series = state.observed[name]
+        series.mark()
+        if series:
+            series.ema_peak, series.marked_peak, series.low = series.ema, series.recent, series.recent
+
+
+def _observe_fit(state: RunState) -> None:
+    """Held-out data at the fit: the first record from the one on at which the fit is seen.
+
+    So a coarse grid cannot make late out of early.
     """
+    fit, observed, outcome = state.at_fit, state.observed, state.observed.outcome
+    if fit is None or fit.outcome is not None or outcome.tail[-1][0] < fit.step:
+        return
+    fit.outcome, fit.null = outcome.level, observed.null(outcome).value
+    fit.is_error = observed.is_error(outcome)
+    if observed["heldout_loss"]:
+        knew = not observed.is_error(outcome) or outcome.level <= limits.LEARNED * fit.null
+        fit.risen = knew and all(each.holds for each in rise(state, fit.step))
 
-    def __init__(self, observed: RunSeries) -> None:
-        self.streaks = {name: Streak() for name in CONDITIONS}
-        self.settled_peak = float("inf")
-        self.best_accuracy = 0.0
-        self._observed = observed
-        self._norm_slopes: list[float] = []
-        self._steepest = 0.0
 
-    def __getitem__(self, name: str) -> Streak:
-        return self.streaks[name]
+def _judge_outcome(state: RunState, step: int) -> None:
+    observed, best, outcome = state.observed, state.best, state.observed.outcome
+    null, error = observed.null(outcome).value, observed.is_error(outcome)
+    learned = compared(state, outcome, "<=", limits.LEARNED * null, step, f"{limits.LEARNED} of a constant answer's")
+    _set(state, "learned", step, outcome, learned)
+    solved = compared(state, outcome, "<=", observed.solved_limit(outcome), step, "what counts as solved")
+    _set(state, "generalized", step, outcome, solved)
+    if state.at_fit is not None and state.at_fit.outcome is not None:
+        gain = max(limits.IMPROVED * null, limits.IMPROVED / 2) if error else limits.IMPROVED * null
+        limit = min(state.at_fit.outcome - gain, null)
+        words = f"better than at the fit, {_shown(state, state.at_fit.outcome)}, and than a constant answer"
+        _set(state, "improved", step, outcome, compared(state, outcome, "<=", limit, step, words))
+    if outcome.count >= 3 and (worst := max(value for _, value in outcome.tail[-3:])) < best.outcome:
+        best.outcome, best.outcome_step = worst, step
+    if best.outcome <= limits.KNEW * null:
+        worse = best.outcome + limits.LOST_ERROR if error else max(limits.LOST_LOSS * null, limits.LOST_TIMES * best.outcome)
+        words = f"lost, after {_shown(state, best.outcome)} by step {best.outcome_step:,}"
+        _set(state, "lost", step, outcome, compared(state, outcome, ">=", worse, step, words))
 
-    def on(self, name: str) -> bool:
-        """Whether a condition counts now."""
-        return self.streaks[name].on
 
-    def start_cleanup_watch(self) -> None:
-        """Forget the norm slopes seen so far; called when circuit formation begins."""
-        self._norm_slopes, self._steepest = [], 0.0
+def _shown(state: RunState, level: float) -> str:
+    return f"{1 - level if state.observed['heldout_error'] else level:.3g}"
 
-    def update(self, step: int) -> None:
-        """Judge every condition at the latest evaluation of the series it needs."""
-        if curve := self._observed.train or self._observed.heldout:
-            self._judge_fall(curve, step)
-        if self._observed.train:
-            self._judge_train(step)
-        self._judge_support(step)
-        if self._observed.heldout:
-            self._judge_heldout(step)
-            self._judge_outcome(step)
 
-    def _set(self, name: str, hit: bool, step: int, series: LogSeries) -> None:
-        self.streaks[name].update(hit, step, series.count)
+def _judge_heldout(state: RunState, step: int) -> None:
+    heldout = state.observed.heldout
+    null = state.observed.null(heldout).value
+    # noise as a share of the peak: as one of the recent value it has no bound once a loss falls to nothing
+    peak = heldout.ema_peak
+    noise = heldout.noise() / max(abs(peak), 1e-12)
+    off = max(limits.OFF_PEAK, min(limits.OFF_PEAK_MOST, limits.OFF_PEAK_NOISE * heldout.ema_noise * noise))
+    _set(state, "off_peak", step, heldout, _averaged(state, "<=", peak - off * abs(peak), step, f"its peak, {peak:.3g}"))
+    again = state.settled_peak + off * abs(state.settled_peak)  # infinite before circuit formation
+    _set(state, "new_peak", step, heldout, _averaged(state, ">=", again, step, "the peak it had come off"))
+    limit = math.nextafter(null, -math.inf)
+    _set(state, "under_null", step, heldout, compared(state, heldout, "<=", limit, step, "a constant answer's"))
+    _set(state, "flat", step, heldout, *_flatness(state, step))
 
-    def _judge_fall(self, curve: LogSeries, step: int) -> None:
-        relative_noise = curve.noise() / max(abs(curve.peak), 1e-12)
-        self._set("fitting", curve.level <= (1 - max(FAR_OFF_PEAK, 3 * relative_noise)) * curve.peak, step, curve)
 
-    def _judge_train(self, step: int) -> None:
-        observed, train = self._observed, self._observed.train
-        fitted, was = observed.fitted_now, self["fitted"].hits
-        self._set("fitted", fitted, step, train)
-        if fitted and was == 0 and not self.on("fitted") and self["fitted"].hits == 1:
-            self._mark()
-        self._set("unlearned", train.level > train.first / 2 and not fitted, step, train)
-        if loss := observed["train_loss"]:
-            self._set("diverging", loss.recent > 2 * loss.first and loss.recent > 0.05, step, loss)
+def _averaged(state: RunState, relation: Relation, limit: float, step: int, words: str) -> Comparison:
+    heldout = state.observed.heldout
+    name = "averaged held-out " + ("error" if state.observed.is_error(heldout) else "loss")
+    return Comparison(name, heldout.ema, relation, limit, step, limit_is=words)
 
-    def _mark(self) -> None:
-        for name in ("heldout_loss", "heldout_error", "excluded_loss", "excluded_loss_max"):
-            series = self._observed[name]
-            series.mark()
-            if series:
-                series.ema_peak, series.marked_peak, series.low = series.ema, series.recent, series.recent
 
-    def _judge_support(self, step: int) -> None:
-        observed, clock = self._observed, self._observed.clock
-        if z := observed["heldout_percentile_z"]:
-            slope = z.slope(clock)
-            self._set("percentile", z.level > 4 and (slope is None or slope >= -0.1 * z.level), step, z)
-        if excluded := observed["excluded_loss_max"] or observed["excluded_loss"]:
-            self._set("excluded", excluded.level >= 3 * excluded.low, step, excluded)
-        if together := observed["excluded_loss"]:
-            self._set("excluded_turned", together.level >= TURNED * together.low, step, together)
-        if rank := observed["effective_rank"]:
-            self._set("rank_falling", (rank.slope(clock, log=True) or 0.0) < -FLAT_SHARE_OF_CHANCE, step, rank)
-        if gini := observed["gini_embedding"] or observed["gini_readout"]:
-            self._set("gini_rising", (gini.slope(clock, log=True) or 0.0) > FLAT_SHARE_OF_CHANCE, step, gini)
-        if norm := observed["weight_norm"]:
-            self._judge_norm(norm, step)
+def _flatness(state: RunState, step: int) -> tuple[Comparison, ...]:
+    """No held-out curve moves by 5 % of itself, or of half its scale if it lies under that, per e-fold; nor the norm."""
+    observed, found = state.observed, []
+    for name in ("heldout_loss", "heldout_error"):
+        if series := observed[name]:
+            slope = series.slope(observed.clock)
+            if slope is None:
+                return ()
+            limit = limits.FLAT * max(series.recent, limits.FLAT_FLOOR * observed.scale(series))
+            words = f"change of {WORDS[name]} per e-fold"
+            found.append(Comparison(words, abs(slope), "<=", limit, step))
+    norm = observed["weight_norm"]
+    drift = norm.slope(observed.clock, log=True) if norm else None
+    if drift is not None:
+        share = limits.FLAT_NORM_OF_STEEPEST * state.steepest
+        limit = max(limits.FLAT_NORM, share, min(2 * norm.slope_error(observed.clock), 2 * share))
+        found.append(Comparison("change of the log weight norm per e-fold", abs(drift), "<=", limit, step))
+    return tuple(found)
 
-    def _judge_norm(self, norm: LogSeries, step: int) -> None:
-        slope = norm.slope(self._observed.clock, log=True)
-        if slope is None:
-            return
-        self._norm_slopes.append(slope)
-        self._steepest = max(self._steepest, -slope)
-        middle = sorted(self._norm_slopes)[len(self._norm_slopes) // 2]
-        self._set("norm_falling", slope < 0, step, norm)
-        self._set("norm_steeper", slope < min(1.5 * middle, -FLAT_SHARE_OF_CHANCE), step, norm)
 
-    def _judge_heldout(self, step: int) -> None:
-        observed, heldout = self._observed, self._observed.heldout
-        relative_noise = heldout.noise() / max(abs(heldout.recent), 1e-12)
-        off = max(OFF_PEAK, 6 * heldout.ema_noise * relative_noise)
-        self._set("gap", observed.gap > observed.chance()[0] / 2, step, heldout)
-        self._set("off_peak", heldout.ema <= (1 - off) * heldout.ema_peak, step, heldout)
-        self._set("far_off_peak", heldout.recent <= (1 - FAR_OFF_PEAK) * heldout.peak, step, heldout)
-        self._set("progress", observed.progress >= PROGRESS, step, heldout)
-        self._set("new_peak", heldout.ema > (1 + off) * self.settled_peak, step, heldout)
-        self._set("under_level", heldout.level < observed.turning_level, step, heldout)
-        self._set("flat", self._flat(heldout), step, heldout)
+def _judge_support(state: RunState, step: int) -> None:
+    observed, clock = state.observed, state.observed.clock
+    if z := observed["heldout_percentile_z"]:
+        least = math.nextafter(limits.PERCENTILE, math.inf)
+        slope = z.slope(clock)
+        falls = 0.0 if slope is None else -slope
+        _set(
+            state,
+            "percentile",
+            step,
+            z,
+            Comparison("z of the held-out percentile", z.level, ">=", least, step, limit_is="deviations of its null"),
+            Comparison("its fall per e-fold", falls, "<=", limits.PERCENTILE_FALL * z.level, step, limit_is="a tenth of it"),
+        )
+    _judge_excluded(state, step)
+    for name, words, sign in (("effective_rank", "fall", -1), ("gini_embedding", "rise", 1), ("gini_readout", "rise", 1)):
+        condition = "rank_falling" if sign < 0 else "gini_rising"
+        series = observed[name]
+        if series and not (name == "gini_readout" and observed["gini_embedding"]):
+            slope = sign * (series.slope(clock, log=True) or 0.0)
+            _set(
+                state,
+                condition,
+                step,
+                series,
+                Comparison(f"{words} of the log {name} per e-fold", slope, ">=", limits.FLAT, step),
+            )
+    if norm := observed["weight_norm"]:
+        state.steepest = max(state.steepest, -(norm.slope(clock, log=True) or 0.0))
 
-    def _judge_outcome(self, step: int) -> None:
-        observed = self._observed
-        accuracy, loss = observed["heldout_accuracy"], observed["heldout_loss"]
-        level = observed.chance()[0] if observed.knows_chance else observed.turning_level
-        under = not loss or loss.level < level
-        if accuracy:
-            self._set("generalized", accuracy.level >= GENERALIZED_ACCURACY, step, accuracy)
-            self._set("grokked", accuracy.level >= GENERALIZED_ACCURACY and under, step, accuracy)
-            if self["generalized"].first_since is not None:
-                self.best_accuracy = max(self.best_accuracy, accuracy.recent)
-                self._set("collapsed", accuracy.level <= self.best_accuracy - COLLAPSE_DROP, step, accuracy)
-            return
-        self._set("generalized", loss.level < GENERALIZED_LOSS, step, loss)
-        self._set("grokked", under, step, loss)
-        if self["generalized"].first_since is not None:
-            self._set("collapsed", loss.level > observed.chance()[0], step, loss)
 
-    def _flat(self, heldout: LogSeries) -> bool:
-        clock, norm = self._observed.clock, self._observed["weight_norm"]
-        slope = heldout.slope(clock)
-        if slope is None or abs(slope) > FLAT_SHARE_OF_CHANCE * self._observed.chance()[0]:
-            return False
-        drift = norm.slope(clock, log=True) if norm else None
-        if drift is None:
-            return True
-        within_noise = min(2 * norm.slope_error(clock), 2 * FLAT_SHARE_OF_STEEPEST * self._steepest)
-        return abs(drift) <= max(FLAT_LOG_NORM, FLAT_SHARE_OF_STEEPEST * self._steepest, within_noise)
+def _judge_excluded(state: RunState, step: int) -> None:
+    together, largest = state.observed["excluded_loss"], state.observed["excluded_loss_max"]
+    single = largest or together
+    for name, series, times, words in (
+        ("excluded", single, limits.EXCLUDED, "largest excluded loss" if largest else "excluded loss"),
+        ("excluded_turned", together, limits.TURNED, "excluded loss"),
+    ):
+        if series:
+            least = f"{times:g} times its least since the fit"
+            _set(state, name, step, series, Comparison(words, series.level, ">=", times * series.low, step, limit_is=least))

@@ -3,6 +3,8 @@
 
 import math
 
+from lightning_interp.phases import limits
+from lightning_interp.phases.null_levels import Facts, NullLevel, null_error, null_loss
 from lightning_interp.phases.series import LogClock, LogSeries
 
 TRACKED = (
@@ -19,15 +21,16 @@ TRACKED = (
     "gini_readout",
     "train_margin",
     "heldout_margin",
+    "shuffled_loss",
 )
 """Record names that the detector reads; all others are ignored."""
 
+ROUNDING = 1e-9
+"""By which 1 - .99 may miss .01."""
+TINY = 1e-300
 CURVES = TRACKED[:4]
-SUPPORT = TRACKED[4:]
+SUPPORT = TRACKED[4:-1]
 _ERRORS = {"train_accuracy": "train_error", "heldout_accuracy": "heldout_error"}
-
-FITTED_LOSS = 0.05
-FITTED_ACCURACY = 0.99
 
 
 class RunSeries:
@@ -38,15 +41,19 @@ class RunSeries:
     Attributes:
         series: One `LogSeries` for each name of `TRACKED`, and ``train_error`` and ``heldout_error``.
         clock: Log time of the run.
-        n_classes: Number of classes, None where it is not known.
+        facts: What is known of the data beside the series.
         points: Updates that held a loss or an accuracy.
+        latest_step: Step of the latest evaluation.
+        least_shuffled: Least evaluation so far of the loss with answers exchanged between examples.
     """
 
-    def __init__(self, n_classes: int | None) -> None:
+    def __init__(self, facts: Facts) -> None:
         self.series = {name: LogSeries() for name in (*TRACKED, *_ERRORS.values())}
         self.clock = LogClock()
-        self.n_classes = n_classes
+        self.facts = facts
         self.points = 0
+        self.latest_step = 0
+        self.least_shuffled = math.inf
         self._bad: dict[str, int] = {}
 
     def __getitem__(self, name: str) -> LogSeries:
@@ -80,10 +87,13 @@ class RunSeries:
         if name in _ERRORS:
             self.series[_ERRORS[name]].extend(steps, [1.0 - value for value in values])
 
-    def evaluate(self) -> None:
+    def evaluate(self, step: int) -> None:
         """Turn the raw points since the last call into one evaluation of each series."""
+        self.latest_step = step
         for series in self.series.values():
             series.evaluate(self.clock)
+        if shuffled := self["shuffled_loss"]:
+            self.least_shuffled = min(self.least_shuffled, max(shuffled.level, TINY))
 
     @property
     def train(self) -> LogSeries:
@@ -98,77 +108,59 @@ class RunSeries:
     @property
     def losses_only(self) -> bool:
         """Whether nothing but losses is logged, which caps every confidence."""
-        return not any(self[name] for name in TRACKED[2:])
+        return not any(self[name] for name in (*CURVES[2:], *SUPPORT))
+
+    @property
+    def outcome(self) -> LogSeries:
+        """What generalization is judged by: the held-out error if it is logged, else the held-out loss."""
+        return self["heldout_error"] or self["heldout_loss"]
+
+    @property
+    def fit(self) -> LogSeries:
+        """What the fit is judged by: the train error if it is logged, else the train loss."""
+        return self["train_error"] or self["train_loss"]
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether a share of the null makes sense: not of a loss that goes under 0."""
+        return all(curve.floor >= 0 for curve in (self.fit, self.outcome) if curve)
+
+    def is_error(self, series: LogSeries) -> bool:
+        """Whether a series is a share of wrong answers, not a loss."""
+        return series is self["train_error"] or series is self["heldout_error"]
+
+    def null(self, series: LogSeries) -> NullLevel:
+        """Level of a series for a predictor that ignores its input."""
+        return null_error(self) if self.is_error(series) else null_loss(self)
+
+    def scale(self, series: LogSeries) -> float:
+        """What a change of a held-out curve is measured by: the null, or its peak since the fit if that is less."""
+        peak = series.marked_peak if math.isfinite(series.marked_peak) else series.peak
+        return min(self.null(series).value, peak)
+
+    def fit_limit(self, series: LogSeries) -> float:
+        """Level at or under which a train curve is fitted."""
+        null = self.null(series)
+        if self.is_error(series):
+            return min(limits.FITTED_ERROR + ROUNDING, limits.FITTED_ERROR_OF_NULL * null.value)
+        return (limits.FITTED_LOSS if null.known else limits.FITTED_LOSS_ESTIMATED) * null.value
+
+    def solved_limit(self, series: LogSeries) -> float:
+        """Level at or under which a held-out curve is solved."""
+        null = self.null(series).value
+        if self.is_error(series):
+            return min(limits.SOLVED_ERROR + ROUNDING, limits.SOLVED_ERROR_OF_NULL * null)
+        return limits.SOLVED_LOSS * null
 
     @property
     def fitted_now(self) -> bool:
-        """Whether the training set is fitted at the latest evaluation.
-
-        That is train accuracy of at least .99, or a train loss under .05 nats that has also halved (a loss that starts
-        under .05 is no cross-entropy) and is not contradicted by a train accuracy under .9.
-        """
-        accuracy, loss = self["train_accuracy"], self["train_loss"]
-        if accuracy and accuracy.level >= FITTED_ACCURACY:
-            return True
-        if not loss or loss.level >= FITTED_LOSS or (accuracy and accuracy.level < 0.9):
-            return False
-        return loss.level < loss.first / 2 or (loss.first < FITTED_LOSS and self.clock.origin > 0)
+        """Whether the training set is fitted at the latest evaluation."""
+        return bool(self.fit) and self.fit.level <= self.fit_limit(self.fit)
 
     @property
-    def untrained_loss(self) -> float:
-        """Train loss before training: that of the first record, at most ln C; 0 where the log begins later."""
-        loss = self["train_loss"]
-        if not loss or self.clock.origin > 0:
-            return 0.0
-        return min(loss.first, math.log(self.n_classes)) if self.n_classes else loss.first
-
-    @property
-    def progress(self) -> float:
-        """Way of the held-out curve from its peak since the fit to its turning level, in its logarithm, from 0 to 1."""
-        peak, level, now = self.heldout.marked_peak, self.turning_level, max(self.heldout.recent, 1e-300)
-        if not math.isfinite(peak) or peak <= 0 or level <= 0:
-            return 0.0
-        way = math.log(peak / now) / math.log(peak / level) if peak > level else 1 - now / peak
-        return min(max(0.0, way), 1.0)
-
-    def chance(self) -> tuple[float, str]:
-        """Level of the held-out curve of a network that has learned nothing, and where the number comes from.
-
-        Returns:
-            Nats for a loss, a share for an error; and one phrase. ln C where the number of classes C is known and the
-            loss can be a cross-entropy; else the first held-out value.
-        """
-        curve = self.heldout
-        if curve is self["heldout_error"]:
-            return self._chance_error(curve)
-        if self.n_classes is None:
-            return curve.first, f"held-out loss at its first record, step {curve.steps[0]}"
-        chance = math.log(self.n_classes)
-        if curve.steps[0] == 0 and curve.first < chance / 2:
-            return curve.first, "held-out loss at step 0, which is under half of ln C: no cross-entropy in nats"
-        return chance, f"ln C, C = {self.n_classes}"
-
-    def _chance_error(self, curve: LogSeries) -> tuple[float, str]:
-        if self.n_classes is None:
-            return curve.first, f"held-out error at its first record, step {curve.steps[0]}"
-        return 1 - 1 / self.n_classes, f"1 - 1 / C, C = {self.n_classes}"
-
-    @property
-    def turning_level(self) -> float:
-        """Level of the held-out curve that ends circuit formation, in its unit.
-
-        Chance, where the curve was above chance since the training set was fitted; else half of its peak since then,
-        because a curve that never was above chance says nothing by being below it.
-        """
-        chance, peak = self.chance()[0], self.heldout.marked_peak
-        if not math.isfinite(peak) or (self.knows_chance and peak >= 1.02 * chance):
-            return chance
-        return peak / 2
-
-    @property
-    def knows_chance(self) -> bool:
-        """Whether chance can be trusted: not where C is not known and the first record lies deep in training."""
-        return self.n_classes is not None or self.clock.origin == 0
+    def knows_start(self) -> bool:
+        """Whether a share of the null loss can be told: it is known, or the log begins where training did."""
+        return null_loss(self).known or self.clock.origin == 0
 
     @property
     def gap(self) -> float:

@@ -63,6 +63,7 @@ class LogSeries:
         ema: Exponential average of the evaluations, half-life 5 evaluations but no more than .2 e-folds.
         ema_noise: Standard deviation of white noise in `ema`, as a share of that in the evaluations.
         peak: Greatest 3-point median of the evaluations so far.
+        floor: Least evaluation so far.
         low: Least 3-point median of the evaluations since `mark`.
         ema_peak: Greatest `ema` since `mark`.
         marked_peak: Greatest 3-point median since `mark`.
@@ -77,6 +78,7 @@ class LogSeries:
         self.ema = math.nan
         self.ema_noise = 1.0
         self.peak = -math.inf
+        self.floor = math.inf
         self._gathered = 0
         self.mark()
 
@@ -181,6 +183,7 @@ class LogSeries:
 
     def _track(self, recent: float) -> None:
         self.peak = max(self.peak, recent)
+        self.floor = min(self.floor, self.level)
         self.ema_peak = max(self.ema_peak, self.ema)
         self.marked_peak = max(self.marked_peak, recent)
         self.low = min(self.low, recent)

@@ -52,7 +52,7 @@ def stages(steps: Sequence[int], losses: Sequence[float], *, lost_at: int | None
     if lost_at is None:
         return found
     before = [replace(stage, end=min(stage.end or lost_at, lost_at)) for stage in found if stage.start < lost_at]
-    return tuple(_merged([*before, LossStage("collapse", lost_at, None, 0.0)]))
+    return tuple(merged([*before, LossStage("collapse", lost_at, None, 0.0)]))
 
 
 def weight_stages(steps: Sequence[int], norms: Sequence[float]) -> tuple[LossStage, ...]:
@@ -72,7 +72,7 @@ def weight_stages(steps: Sequence[int], norms: Sequence[float]) -> tuple[LossSta
     for piece in _fitted(_pieces(at, height), at, height):
         name = "norm_at_rest" if abs(piece.slope) <= FLAT else "norm_growing" if piece.slope > 0 else "norm_shrinking"
         found.append(LossStage(name, int(at[piece.first]), int(at[piece.end]) if piece.end < len(at) else None, piece.slope))
-    return tuple(_merged(found))
+    return tuple(merged(found))
 
 
 def _of_finite(steps: Sequence[int], losses: Sequence[float]) -> tuple[LossStage, ...]:
@@ -82,7 +82,7 @@ def _of_finite(steps: Sequence[int], losses: Sequence[float]) -> tuple[LossStage
     smooth, spikes = _without_spikes(height)
     rise = max(RISE, RISE_NOISE * _noise(smooth))
     found = _named(_fitted(_pieces(at, smooth), at, smooth), at, rise)
-    return tuple(_with_spikes(_merged(found), at, spikes))
+    return tuple(_with_spikes(merged(found), at, spikes))
 
 
 def _resampled(steps: Sequence[int], losses: Sequence[float]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -190,7 +190,7 @@ def _name(index: int, pieces: list[_Piece], before: str | None, rise: float) -> 
     return "plateau" if falls_again else "saturation"
 
 
-def _merged(found: list[LossStage]) -> list[LossStage]:
+def merged(found: list[LossStage]) -> list[LossStage]:
     """Neighbours of one name as one stage, with the slope of the longest in log time."""
     merged: list[LossStage] = []
     longest = 0.0
@@ -218,4 +218,4 @@ def _with_spikes(found: list[LossStage], at: NDArray[np.int64], spikes: NDArray[
         if following > step and (stage.end is None or following < stage.end):
             parts.append(replace(stage, start=following))
         result[inside : inside + 1] = parts
-    return _merged(result)
+    return merged(result)

@@ -8,39 +8,33 @@ only grow, while the phase is open and evidence for it arrives.
 from collections.abc import Callable
 from dataclasses import replace
 
-from lightning_interp.core.timeline import Phase
+from lightning_interp.core.timeline import Clause, Phase
+from lightning_interp.phases import limits
 from lightning_interp.phases.boundaries import (
     Boundary,
     crossing,
+    lowest_point,
     negative_log,
     record_after,
     record_before,
+    settling,
     turning_point,
 )
+from lightning_interp.phases.comparison import Comparison
 from lightning_interp.phases.confidence import confidence
-from lightning_interp.phases.rules import COLLAPSE_DROP, FLAT_SHARE_OF_CHANCE, Rules
-from lightning_interp.phases.run_series import FITTED_ACCURACY, FITTED_LOSS, RunSeries
-from lightning_interp.phases.series import LogSeries, median3, noise_sd
+from lightning_interp.phases.milestones import fit_boundary
+from lightning_interp.phases.run_state import RunState
+from lightning_interp.phases.series import LogSeries
 
 WARM_UP_AFTER = 5
 """Evaluations without a sign of fitting after which the start of training is called warm-up."""
 
 
-FIT_SHARES = (0.2, 0.1)
-"""Shares of the loss of an untrained network at which a fit can have come about, and at which it is dated."""
-
-
 class PhaseMachine:
-    """The phases emitted so far, and the transitions between them.
+    """The transitions between phases; what it emits is in the state it is given."""
 
-    Attributes:
-        phases: Contiguous, in order; the last one is open.
-    """
-
-    def __init__(self, observed: RunSeries, rules: Rules) -> None:
-        self.phases: list[Phase] = []
-        self._observed = observed
-        self._rules = rules
+    def __init__(self, state: RunState) -> None:
+        self._state = state
         self._transitions: dict[str | None, Callable[[], bool]] = {
             None: self._from_start,
             "warm_up": self._from_start,
@@ -48,185 +42,198 @@ class PhaseMachine:
             "memorization": self._from_memorization,
             "circuit_formation": self._from_circuit_formation,
             "cleanup": self._from_cleanup,
-            "converged": self._collapse,
+            "overfitting": self._from_overfitting,
+            "converged": self._from_converged,
             "collapse": self._from_collapse,
         }
 
     @property
     def current(self) -> str | None:
         """Name of the open phase."""
-        return self.phases[-1].name if self.phases else None
+        return self._state.phases[-1].name if self._state.phases else None
 
     @property
     def start(self) -> int:
-        """First step of the open phase, or of the history where there is none."""
-        return self.phases[-1].start if self.phases else self._observed.clock.first or 0
+        """First step of the open phase, or of the history if there is none."""
+        return self._state.phases[-1].start if self._state.phases else self._state.observed.clock.first or 0
 
     def update(self) -> int:
         """Follow transitions until none applies; returns the number of phases begun."""
-        before = len(self.phases)
+        phases = self._state.phases
+        before = len(phases)
         while self._transitions[self.current]():
             pass
-        if self.phases:
-            latest = self.phases[-1]
-            sure = confidence(latest.name, self._observed, self._rules)
-            self.phases[-1] = replace(latest, confidence=max(latest.confidence, sure))
-        return len(self.phases) - before
+        if phases:
+            latest = phases[-1]
+            phases[-1] = replace(latest, confidence=max(latest.confidence, confidence(latest.name, self._state)))
+        return len(phases) - before
 
-    def _begin(self, name: str, boundary: Boundary, series: LogSeries) -> bool:
-        """Emit a phase; a boundary at or before the start of the open phase moves to the record after it."""
-        step, interval = boundary.step, boundary.interval
-        if self.phases:
+    def _begin(
+        self, name: str, boundary: Boundary, series: LogSeries, *because: str, seen: Comparison | None = None
+    ) -> bool:
+        """Emit a phase with the conditions that began it.
+
+        A boundary at or before the start of the open phase moves to the record after it.
+        """
+        step, interval, phases = boundary.step, boundary.interval, self._state.phases
+        if phases:
             step = max(step, record_after(series, self.start))
             if step <= self.start:
                 return False
             interval = (max(interval[0], self.start), max(interval[1], step))
-            self.phases[-1] = replace(self.phases[-1], end=step, end_interval=interval)
-        sure = confidence(name, self._observed, self._rules)
-        self.phases.append(Phase(name, step, None, sure, interval))
+            phases[-1] = replace(phases[-1], end=step, end_interval=interval)
+        clauses: tuple[Clause, ...] = self._state.clauses(*because)
+        if seen is not None:
+            clauses = (*clauses, seen.clause("unknown_at_fit"))
+        phases.append(Phase(name, step, None, confidence(name, self._state), interval, because=clauses))
         return True
 
     def _from_start(self) -> bool:
-        observed, rules = self._observed, self._rules
-        if rules.on("fitted") and self._memorize():
+        state, observed = self._state, self._state.observed
+        if state.on("fitted") and self._memorize():
             return True
         curve = observed.train or observed.heldout
-        if rules.on("fitting"):
-            falls = crossing(curve, (1 - FLAT_SHARE_OF_CHANCE) * curve.peak, self.start)
+        if state.on("fitting"):
+            falls = crossing(curve, curve.peak - limits.BEGINS_TO_FALL * abs(curve.peak), self.start)
             lasts = record_before(curve, falls.step)
-            return self._begin("fitting", Boundary(lasts, (min(falls.interval[0], lasts), falls.step)), curve)
-        if self.phases or curve.count < WARM_UP_AFTER or rules["fitting"].hits or rules["fitted"].hits:
+            boundary = Boundary(lasts, (min(falls.interval[0], lasts), falls.step))
+            return self._begin("fitting", boundary, curve, "fitting")
+        if state.phases or curve.count < WARM_UP_AFTER or state["fitting"].hits or state["fitted"].hits:
             return False
-        return self._begin("warm_up", Boundary(self.start, (self.start, self.start)), curve)
+        return self._begin("warm_up", Boundary(self.start, (self.start, self.start)), curve, "fitting")
 
     def _from_fitting(self) -> bool:
-        if not self._rules.on("fitted"):
-            return False
-        return self._memorize() or (not self._rules.on("gap") and self._converge())
+        fitted = self._state.on("fitted")
+        return (fitted and self._memorize()) or self._collapse() or self._overfit() or (fitted and self._converge())
 
     def _memorize(self) -> bool:
-        observed, rules = self._observed, self._rules
-        if observed.heldout and not rules.on("gap"):
+        state = self._state
+        if not (state.observed.heldout and state.memorized and not state.on("generalized")):
             return False
-        return self._begin("memorization", fit_boundary(observed), observed["train_accuracy"] or observed["train_loss"])
+        return self._begin("memorization", fit_boundary(state), state.observed.fit, "fitted", seen=state.unknown_at_fit)
 
     def _from_memorization(self) -> bool:
-        observed, rules = self._observed, self._rules
-        if self._unlearn():
-            return True
-        if not (observed.heldout and rules.on("off_peak") and formation_evidence(observed, rules)):
+        return self._unlearn() or self._form() or self._overfit()
+
+    def _form(self) -> bool:
+        """Circuit formation: the held-out curve is off its peak, and something else than that speaks for a circuit."""
+        state, observed = self._state, self._state.observed
+        sign = formation_sign(state)
+        if sign is None:
             return False
-        turned = self._formation_series()
-        if turned is None or not self._begin("circuit_formation", turning_point(turned, self.start), turned):
+        solved = state.on("generalized") and state.on("improved")
+        if state.on("off_peak"):
+            turned, because = self._formation_series(sign)
+        elif solved:  # answers come out right while the loss of the wrong ones still grows
+            turned, because = observed.outcome, ("improved", "generalized")
+        else:
             return False
-        rules.settled_peak = observed.heldout.ema_peak
-        rules.start_cleanup_watch()
+        if turned is None or not self._begin("circuit_formation", turning_point(turned, self.start), turned, *because):
+            return False
+        state.settled_peak = observed.heldout.ema_peak
         return True
 
-    def _formation_series(self) -> LogSeries | None:
-        """The series at whose greatest value memorization ended; None while that is not to be seen yet.
+    def _formation_series(self, sign: str) -> tuple[LogSeries | None, tuple[str, ...]]:
+        """The series at whose greatest value memorization ended, None while that is not to be seen yet; and why.
 
-        Where the excluded loss of a group task is logged, its least value: decay alone takes the held-out loss off its peak.
-        Else, or where the held-out loss is under its turning level before that, the held-out curve.
+        Its least value if the excluded loss of a group task is logged: decay alone takes the held-out loss off its peak.
+        Else, or if the held-out loss is under the null before that, the held-out curve.
         """
-        excluded = self._observed["excluded_loss"]
-        if excluded and self._rules.on("excluded_turned"):
-            return negative_log(excluded)
-        if excluded and not self._rules["under_level"].at_the_end:
-            return None
-        return self._observed.heldout
+        state = self._state
+        excluded = state.observed["excluded_loss"]
+        if excluded and state.on("excluded_turned"):
+            return negative_log(excluded), ("excluded_turned", sign)
+        if excluded and not state["under_null"].at_the_end:
+            return None, ()
+        return state.observed.heldout, ("off_peak", sign)
 
     def _from_circuit_formation(self) -> bool:
-        observed, rules = self._observed, self._rules
+        state, heldout = self._state, self._state.observed.heldout
         if self._unlearn():
             return True
-        if rules.on("new_peak"):
-            since = crossing(observed.heldout, rules.settled_peak, self.start, below=False)
-            return self._begin("memorization", since, observed.heldout)
-        if not rules["under_level"].at_the_end:
+        if state.on("new_peak") and not state.on("generalized"):
+            since = crossing(heldout, state.settled_peak, self.start, below=False)
+            return self._begin("memorization", since, heldout, "new_peak")
+        if not state["under_null"].at_the_end:
             return False
-        return self._begin("cleanup", crossing(observed.heldout, observed.turning_level, self.start), observed.heldout)
+        boundary = crossing(heldout, state.observed.null(heldout).value, self.start)
+        return self._begin("cleanup", boundary, heldout, "under_null")
 
     def _from_cleanup(self) -> bool:
         return self._collapse() or self._converge()
 
+    def _from_overfitting(self) -> bool:
+        state, loss = self._state, self._state.observed["heldout_loss"]
+        if self._collapse() or (state.memorized and self._form()):
+            return True
+        if not state.on("risen"):
+            return self._begin("fitting", turning_point(loss, self.start), loss, "risen")
+        return state.on("fitted") and self._converge()
+
+    def _from_converged(self) -> bool:
+        since = self._state["risen"].since
+        return self._collapse() or (since is not None and since >= self.start and self._overfit())
+
     def _from_collapse(self) -> bool:
-        if self._rules.on("collapsed"):
+        """Back to fitting; or, with held-out data solved again, to the phase that was lost."""
+        fit, state = self._state.observed.fit, self._state
+        if state.on("lost") or state.on("unlearned"):
             return False
-        series, threshold = self._collapse_threshold()
-        return self._begin("converged", crossing(series, threshold, self.start), series)
+        back = crossing(fit, limits.UNFITTED * state.observed.null(fit).value, self.start)
+        before = state.phases[-2].name if state.on("generalized") and len(state.phases) > 1 else "fitting"
+        return self._begin(before, back, fit, "lost", "unlearned")
+
+    def _overfit(self) -> bool:
+        """The held-out loss has risen from its least, and the network had learned; solved data is not called overfitted."""
+        state, loss = self._state, self._state.observed["heldout_loss"]
+        if not state.risen_to_the_end or state.on("generalized"):
+            return False
+        if state.observed["heldout_error"] and not state.on("learned"):
+            return False
+        return self._begin("overfitting", lowest_point(loss, self.start), loss, "risen")
 
     def _unlearn(self) -> bool:
-        if not self._rules["unlearned"].at_the_end:
+        state, fit = self._state, self._state.observed.fit
+        if not state["unlearned"].at_the_end:
             return False
-        train = self._observed.train
-        return self._begin("fitting", crossing(train, train.first / 2, self.start, below=False), train)
+        level = limits.UNFITTED * state.observed.null(fit).value
+        return self._begin("fitting", crossing(fit, level, self.start, below=False), fit, "unlearned")
 
     def _collapse(self) -> bool:
-        if not self._rules.on("collapsed"):
+        state, observed = self._state, self._state.observed
+        if not state.lost_to_the_end:
             return False
-        series, threshold = self._collapse_threshold()
-        return self._begin("collapse", crossing(series, threshold, self.start, below=False), series)
-
-    def _collapse_threshold(self) -> tuple[LogSeries, float]:
-        """The curve that collapses, as an error or a loss, and the level it must pass."""
-        observed = self._observed
-        if observed["heldout_error"]:
-            return observed["heldout_error"], 1 - self._rules.best_accuracy + COLLAPSE_DROP
-        return observed["heldout_loss"], observed.chance()[0]
+        series = observed["heldout_error"] or observed["train_loss"]
+        error = observed.is_error(series)
+        level = state.best.outcome + limits.LOST_ERROR if error else limits.UNFITTED * observed.null(series).value
+        return self._begin("collapse", crossing(series, level, self.start, below=False), series, *state.lost_by)
 
     def _converge(self) -> bool:
-        flat, observed = self._rules["flat"], self._observed
+        flat, observed = self._state["flat"], self._state.observed
         if not flat.on or flat.since is None or flat.since < self.start:
             return False
-        boundary = settling(observed.heldout, self.start, 0.005 * observed.chance()[0])
+        settled = [settling(observed.heldout, self.start, self._tolerance(observed.heldout))]
+        if observed["heldout_loss"] and (error := observed["heldout_error"]):
+            settled.append(settling(error, self.start, self._tolerance(error)))
         if norm := observed["weight_norm"]:
-            other = settling(norm, self.start, 0.02 * norm.recent)
-            boundary = max(boundary, other, key=lambda b: b.step)
-        return self._begin("converged", boundary, observed.heldout)
+            settled.append(settling(norm, self.start, limits.SETTLED_NORM * norm.recent))
+        boundary = max(settled, key=lambda each: each.step)
+        return self._begin("converged", boundary, observed.heldout, "flat")
+
+    def _tolerance(self, series: LogSeries) -> float:
+        observed = self._state.observed
+        if observed.is_error(series):
+            return limits.SETTLED_ERROR * observed.null(series).value
+        return limits.SETTLED_LOSS * observed.scale(series)
 
 
-def formation_evidence(observed: RunSeries, rules: Rules) -> bool:
-    """Whether anything beside the held-out curve speaks for a generalizing circuit.
+def formation_sign(state: RunState) -> str | None:
+    """The condition, beside a turn of the held-out loss, that speaks for a generalizing circuit; None if there is none.
 
-    The held-out percentile decides where it is logged, because it alone has a null. Else the excluded loss must agree, or
-    the curve itself have come a fifth of the way to its turning level: weight decay takes it off its peak without a circuit.
-    A held-out curve under its turning level needs no more evidence.
+    Held-out data better than at the fit and than a constant answer; else the held-out percentile if it is logged, because it
+    has a null; else the excluded loss. A loss that only comes down from its peak is no sign: shrinking weights do that.
     """
-    if rules["under_level"].at_the_end:
-        return True
-    if observed["heldout_percentile_z"]:
-        return rules.on("percentile")
-    return rules.on("excluded") or rules.on("progress")
-
-
-def fit_boundary(observed: RunSeries) -> Boundary:
-    """First record from which the training set is fitted, by accuracy or by loss, whichever is earlier.
-
-    Without accuracies it is dated to a tenth of the loss of an untrained network, and its interval runs from a fifth of that
-    loss to the one at which it counts as fitted: trainings with both on record reach an accuracy of 99 % in between.
-    """
-    start, loss = observed.clock.first or 0, observed["train_loss"]
-    if observed["train_error"]:
-        limits = (("train_error", 1 - FITTED_ACCURACY + 1e-9), ("train_loss", FITTED_LOSS))
-        fits = [crossing(observed[name], limit, start) for name, limit in limits if observed[name]]
-        return min(fits, key=lambda boundary: boundary.step)
-    untrained = observed.untrained_loss
-    early, middle, late = (crossing(loss, max(FITTED_LOSS, share * untrained), start) for share in (*FIT_SHARES, 0.0))
-    return Boundary(middle.step, (early.interval[0], late.interval[1]))
-
-
-def settling(series: LogSeries, since: int, tolerance: float) -> Boundary:
-    """First record from which a series stays near the level it has now.
-
-    Args:
-        series: Raw points, at least one at or after `since`.
-        since: Optimizer step to start from.
-        tolerance: In the unit of the series; three noise deviations are allowed in any case.
-    """
-    latest = sorted(median3(series.values[-12:])[-10:])
-    level = latest[len(latest) // 2]
-    band = max(tolerance, 3 * noise_sd(series.values[-10:]))
-    away = LogSeries()
-    away.steps, away.values = series.steps, [abs(value - level) for value in series.values]
-    return crossing(away, band, since)
+    if state.on("improved"):
+        return "improved"
+    sign = "percentile" if state.observed["heldout_percentile_z"] else "excluded"
+    return sign if state.on(sign) else None

@@ -12,6 +12,7 @@ class Streak:
         on: Whether the condition counts now.
         since: Step of the first hit of the streak that switched it on most recently; kept after it is switched off.
         first_since: The same for the first time it was switched on.
+        last: Step of the latest hit while it was on, None before that.
         hits: Hits in a row up to the latest evaluation.
         tried: Whether the condition could be judged at least once.
     """
@@ -20,6 +21,7 @@ class Streak:
         self.on = False
         self.since: int | None = None
         self.first_since: int | None = None
+        self.last: int | None = None
         self.hits = 0
         self.tried = False
         self._misses = 0
@@ -51,6 +53,8 @@ class Streak:
             self.on = True
             self.since = self._begun
             self.first_since = self._begun if self.first_since is None else self.first_since
+        if self.on:
+            self.last = step
 
     def _miss(self) -> None:
         self.hits = 0

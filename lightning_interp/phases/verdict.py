@@ -1,101 +1,127 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verdict on a whole history: the first of an ordered list of rules that holds, and what it means in words."""
+"""The verdict on a whole history: the first of an ordered list of rules that holds, with the comparisons that decided."""
 
-from lightning_interp.phases.boundaries import crossing
-from lightning_interp.phases.rules import GENERALIZED_ACCURACY, GENERALIZED_LOSS, Rules
-from lightning_interp.phases.run_series import RunSeries
-from lightning_interp.phases.state_machine import fit_boundary
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lightning_interp.core.timeline import Clause
+from lightning_interp.phases import limits
+from lightning_interp.phases.comparison import Comparison
+from lightning_interp.phases.rules import compared
+from lightning_interp.phases.run_state import RunState
 
 MIN_POINTS = 10
 
-SENTENCES = {
-    "diverged": "Training diverged: the loss at the end is not finite, or over twice its start.",
-    "not_fitted": "The training set was never fitted (train accuracy under .99, or loss over .05 nats).",
-    "collapse": "The network generalized and then lost it.",
-    "early_generalization": "The network generalized about when it fitted the training set: learning without grokking.",
-    "grokking": "The network memorized first and generalized much later: grokking.",
-    "partial_generalization": "The held-out loss is well below its peak, but the network does not generalize fully (yet).",
-    "memorization_only": "The network fitted the training set and does not generalize (yet).",
-    "unknown": "The history does not say enough for a verdict.",
-}
-"""One sentence for each verdict."""
 
-
-class Milestones:
-    """Steps at which the run as a whole turned, each fixed once it is known.
+@dataclass(frozen=True)
+class Verdict:
+    """A verdict and why.
 
     Attributes:
-        t_mem: First record from which the training set was fitted, in optimizer steps.
-        t_gen: First record from which the held-out set was solved.
-        grokking_step: `t_gen` where it was found by accuracy.
+        name: One of `VERDICTS`.
+        because: The comparisons that decided, in plain values.
+        why: Which of a verdict's ways it was, if there are several: a key of `wording.SENTENCES`.
     """
 
-    def __init__(self) -> None:
-        self.t_mem: int | None = None
-        self.t_gen: int | None = None
-        self.grokking_step: int | None = None
-
-    def update(self, observed: RunSeries, rules: Rules) -> None:
-        """Fix what has become known at the latest evaluation."""
-        if self.t_mem is None and rules.on("fitted"):
-            self.t_mem = fit_boundary(observed).step
-        if self.t_gen is None and rules.on("generalized"):
-            self.t_gen = self._generalized(observed)
-            self.grokking_step = self.t_gen if observed["heldout_accuracy"] else None
-
-    def _generalized(self, observed: RunSeries) -> int:
-        start = observed.clock.first or 0
-        if observed["heldout_accuracy"]:
-            return crossing(observed["heldout_error"], 1 - GENERALIZED_ACCURACY + 1e-9, start).step
-        return crossing(observed["heldout_loss"], GENERALIZED_LOSS, start).step
+    name: str
+    because: tuple[Clause, ...] = ()
+    why: str = ""
 
 
-def verdict(observed: RunSeries, rules: Rules, milestones: Milestones) -> str:
-    """The verdict on everything seen so far, one of `VERDICTS`; rules and milestones are up to date."""
-    if observed.nonfinite or rules["diverging"].at_the_end:
-        return "diverged"
-    if observed.points < MIN_POINTS or not observed.train:
-        return "unknown"
-    if rules["fitted"].first_since is None:
-        return "not_fitted"
-    if not observed.heldout:
-        return "unknown"
-    if rules["collapsed"].at_the_end:
-        return "collapse"
-    if _early(observed, milestones):
-        return "early_generalization"
-    if rules["grokked"].first_since is not None and _was_late(observed, milestones):
-        return "grokking"
-    return "partial_generalization" if _partial(observed, rules) else "memorization_only"
+def verdict(state: RunState) -> Verdict:
+    """The verdict on everything seen so far."""
+    return next(_verdicts(state))
 
 
-def _early(observed: RunSeries, milestones: Milestones) -> bool:
-    mem, gen, origin = milestones.t_mem, milestones.t_gen, observed.clock.origin
-    if mem is None or gen is None:
-        return False
-    return gen <= mem or gen - origin < 2 * (mem - origin)
+def _verdicts(state: RunState) -> Iterator[Verdict]:
+    yield from _untold(state)
+    if state.lost_to_the_end:
+        yield Verdict("collapse", state.clauses(*state.lost_by), "" if len(state.lost_by) > 1 else "heldout_only")
+    if state["diverging"].at_the_end and not _accuracy_stands(state):
+        yield Verdict("diverged", state.clauses("diverging"))
+    if not state.observed.heldout:
+        known = state.on("fitted")
+        yield Verdict("unknown", state.clauses("fitted"), "no_heldout") if known else _not_fitted(state)
+    yield from _solved(state)
+    error = bool(state.observed["heldout_error"])
+    if state.risen_to_the_end and (not error or state["learned"].at_the_end):
+        yield Verdict("overfitting", state.clauses("risen", "learned") if error else state.clauses("risen"))
+    far = far_from_fitted(state).holds
+    if not state.was_fitted or (not state.on("fitted") and far):
+        if not far:
+            yield from _begins_late(state)
+        yield _not_fitted(state)
+    if state["learned"].at_the_end:
+        yield Verdict("partial_generalization", state.clauses("fitted", "learned"))
+    yield from _begins_late(state)
+    yield Verdict("memorization_only", state.clauses("fitted", "learned"))
 
 
-def _was_late(observed: RunSeries, milestones: Milestones) -> bool:
-    """Whether the held-out set was still unsolved when the training set was fitted.
+def _untold(state: RunState) -> Iterator[Verdict]:
+    """What ends every other question: a loss that is no number, or nothing to judge by."""
+    observed = state.observed
+    if observed.nonfinite:
+        yield Verdict("diverged", why="nonfinite")
+    points = Comparison("records that hold a loss or an accuracy", observed.points, ">=", MIN_POINTS, observed.latest_step)
+    if not points.holds:
+        yield Verdict("unknown", (points.clause("points"),), "few_points")
+    if not observed.fit:
+        yield Verdict("unknown", why="no_train")
+    if not observed.has_shares:
+        yield Verdict("unknown", why="negative_loss")
 
-    With accuracies `_early` has settled that. Losses alone under chance say it only if they were over chance after the fit.
-    """
-    solved = milestones.t_gen is not None
-    return solved or not observed.knows_chance or observed.heldout.marked_peak >= observed.chance()[0]
+
+def _not_fitted(state: RunState) -> Verdict:
+    return Verdict("not_fitted", state.clauses("fitted"), "fit_lost" if state.was_fitted else "")
 
 
-def _partial(observed: RunSeries, rules: Rules) -> bool:
-    """Held-out curve 10 % off its peak at the end; percentile and accuracy, where logged, must agree.
+def _solved(state: RunState) -> Iterator[Verdict]:
+    """Held-out data was solved and still is: late, or about when the training set was fitted."""
+    observed, step = state.observed, state.observed.latest_step
+    if state.t_gen is None or state["lost"].hits:
+        return
+    outcome = observed.outcome
+    limit = limits.HELD * observed.solved_limit(outcome)
+    holds = compared(state, outcome, "<=", limit, step, "still solved, twice the limit allowed", value=outcome.recent)
+    if not holds.holds:
+        return
+    unknown, late = state.unknown_at_fit, _lateness(state, step)
+    because = [(holds, "holds"), (late, "late"), (unknown, "unknown_at_fit")]
+    clauses: tuple[Clause, ...] = tuple(each.clause(rule) for each, rule in because if each is not None)
+    clauses = state.clauses("generalized") + clauses
+    memorization = any(phase.name == "memorization" for phase in state.phases)
+    if memorization and late is not None and late.holds:
+        yield Verdict("grokking", clauses)
+    elif observed["heldout_error"]:
+        yield Verdict("early_generalization", clauses, "" if state.was_fitted else "unfitted")
+    elif state.was_fitted and not state.risen_to_the_end:
+        yield Verdict("early_generalization", clauses)
 
-    A shrinking weight norm alone lowers the loss of wrong, overconfident answers, on random labels too.
-    """
-    if not rules["far_off_peak"].at_the_end:
-        return False
-    if observed["heldout_percentile_z"]:
-        return rules["percentile"].at_the_end
-    accuracy = observed["heldout_accuracy"]
-    if not accuracy:
-        return True
-    floor = 1 / observed.n_classes if observed.n_classes else accuracy.first
-    return accuracy.recent > 1.5 * floor
+
+def _lateness(state: RunState, step: int) -> Comparison | None:
+    """Steps to the solved held-out set, in units of those to the fit."""
+    if state.t_mem is None or state.t_gen is None:
+        return None
+    origin = state.observed.clock.origin
+    ratio = (state.t_gen.step - origin) / max(state.t_mem.step - origin, 1)
+    return Comparison("steps to held-out data solved over steps to the fit", ratio, ">=", limits.LATE, step)
+
+
+def far_from_fitted(state: RunState) -> Comparison:
+    """Whether the train curve ends over a fifth of its null."""
+    fit = state.observed.fit
+    level = limits.UNFITTED * state.observed.null(fit).value
+    return compared(state, fit, ">=", level, state.observed.latest_step, "a fifth of the null's", value=fit.recent)
+
+
+def _accuracy_stands(state: RunState) -> bool:
+    """Whether a train accuracy better than a constant answer's contradicts a loss that has grown: some are annealed."""
+    error = state.observed["train_error"]
+    return bool(error) and error.recent <= limits.LEARNED * state.observed.null(error).value
+
+
+def _begins_late(state: RunState) -> Iterator[Verdict]:
+    """From losses alone whose first record lies deep in training it cannot be told what was *not* learned."""
+    observed = state.observed
+    if not observed.knows_start and not (observed["train_error"] and observed["heldout_error"]):
+        yield Verdict("unknown", why="begins_late")

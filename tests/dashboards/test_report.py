@@ -63,10 +63,8 @@ def hostile(tmp_path_factory):
 
 
 def test_report_says_the_verdict_in_one_sentence(page):
-    assert (
-        "The network memorized first and generalized much later: grokking; training data fitted from step 200, held-out "
-        "data solved from step 10,500." in page.words
-    )
+    assert "Memorized at step 200 (held-out accuracy at the fit 0.0" in page.words
+    assert "solved held-out data at step 10,500" in page.words and "times as late, and kept it: grokking." in page.words
 
 
 def test_report_lists_the_phases_with_their_intervals(page):
@@ -147,16 +145,17 @@ def test_report_of_a_regression_says_no_verdict_and_the_shape():
     steps = list(range(0, 4000, 20))
     series = {"train_loss": (steps, [4 * (1 + step) ** -0.7 for step in steps])}
     sentence = verdict_sentence(view_history("regression", series, detect_phases(series)))
-    assert sentence.startswith("No verdict on generalization. Shape of the curve: descent from step 0")
+    assert sentence.startswith("Fitted the training set (train loss 0.0")
+    assert "There is no held-out data" in sentence and "Shape of the curve: descent from step 0" in sentence
 
 
-def test_report_of_a_loss_of_its_own_kind_says_how_far_the_verdict_goes():
+def test_report_of_losses_alone_says_what_stands_for_the_null():
     steps = list(range(0, 4000, 20))
     curve = [4 * (1 + step) ** -0.7 for step in steps]
     series = {"train_loss": (steps, curve), "heldout_loss": (steps, curve)}
     run = replace(view_history("mse", series, detect_phases(series)), manifest=manifest("finished"))
     sentence = verdict_sentence(run)
-    assert sentence.startswith("Shape of the curve: descent from step 0") and "unit of its own" in sentence
+    assert "loss of a constant predictor is not known; train loss at its first record, step 0 (4) stands for it" in sentence
 
 
 def test_report_of_an_empty_run_is_a_page(tmp_path):

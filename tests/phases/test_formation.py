@@ -59,8 +59,8 @@ def losses_alone(histories, *, fall_to):
     return detect_phases(table, n_classes=100)
 
 
-@pytest.mark.parametrize(("fall_to", "forms"), [(14.0, False), (13.0, False), (9.0, True), (5.0, True)])
-def test_from_losses_alone_a_circuit_forms_when_a_fifth_of_the_way_is_made(histories, fall_to, forms):
+@pytest.mark.parametrize(("fall_to", "forms"), [(14.0, False), (9.0, False), (4.4, False), (4.0, True)])
+def test_from_losses_alone_a_circuit_forms_when_the_loss_is_under_a_constant_predictors(histories, fall_to, forms):
     assert ("circuit_formation" in histories.phase_names(losses_alone(histories, fall_to=fall_to))) is forms
 
 
@@ -72,4 +72,4 @@ def test_from_losses_alone_the_fit_is_dated_within_what_an_accuracy_allows(histo
     low, high = memorization.start_interval
     assert train(memorization.start) <= 0.1 * chance < train(memorization.start / 1.1)
     assert train(low) > 0.2 * chance
-    assert train(high) <= 0.05
+    assert train(high) <= 0.05 * chance

@@ -53,7 +53,7 @@ def test_detect_phases_reports_first_of_three_accurate_evaluations(histories):
 
 def test_detect_phases_with_classes_takes_chance_from_them(histories):
     chance = detect_phases(histories.reference(), n_classes=113).evidence["chance"]
-    assert chance == {"value": pytest.approx(4.7274, abs=1e-4), "source": "ln C, C = 113"}
+    assert chance == {"value": pytest.approx(4.7274, abs=1e-4), "source": "ln C, C = 113", "known": True}
 
 
 @pytest.mark.parametrize("every", [2, 5])

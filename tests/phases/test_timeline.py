@@ -15,10 +15,13 @@ from lightning_interp.phases import detect_phases
 steps = st.integers(0, 10**9)
 shares = st.floats(0, 1)
 intervals = st.lists(steps, min_size=2, max_size=2)
+clauses = st.lists(st.fixed_dictionaries({"rule": st.text(), "value": shares, "relation": st.just("<="), "limit": shares}))
 written = st.fixed_dictionaries(
     {
-        "schema": st.just(1),
+        "schema": st.just(2),
         "verdict": st.sampled_from(VERDICTS),
+        "state": st.sampled_from(["provisional", "pending", "final"]),
+        "analyzed": st.none() | intervals,
         "phases": st.lists(
             st.fixed_dictionaries(
                 {
@@ -28,11 +31,14 @@ written = st.fixed_dictionaries(
                     "confidence": shares,
                     "start_interval": intervals,
                     "end_interval": intervals | st.none(),
+                    "because": clauses,
                 }
             ),
             max_size=4,
         ),
-        "alarms": st.lists(st.fixed_dictionaries({"name": st.sampled_from(ALARM_NAMES), "step": steps}), max_size=3),
+        "alarms": st.lists(
+            st.fixed_dictionaries({"name": st.sampled_from(ALARM_NAMES), "step": steps, "because": clauses}), max_size=3
+        ),
         "intensities": st.dictionaries(
             st.sampled_from(["memorization", "cleanup"]), st.lists(st.tuples(steps, shares).map(list), max_size=5)
         ),
@@ -53,7 +59,8 @@ def test_timeline_survives_the_json_round_trip(data):
 
 def test_to_dict_has_exactly_the_documented_keys(histories):
     data = detect_phases(histories.reference()).to_dict()
-    assert list(data) == ["schema", "verdict", "phases", "alarms", "intensities", "evidence", "stages"]
+    keys = ["schema", "verdict", "state", "analyzed", "phases", "alarms", "intensities", "evidence", "stages"]
+    assert list(data) == keys
 
 
 def test_to_dict_of_a_real_run_is_plain_json(histories):
@@ -61,9 +68,18 @@ def test_to_dict_of_a_real_run_is_plain_json(histories):
     assert json.loads(json.dumps(data, allow_nan=False)) == data
 
 
+def test_from_dict_reads_schema_1():
+    phase = {"name": "fitting", "start": 3, "end": None, "confidence": 0.8, "start_interval": [2, 4], "end_interval": None}
+    alarms, empty = [{"name": "phase_began", "step": 5}], {"intensities": {}, "evidence": {}, "stages": []}
+    found = Timeline.from_dict({"schema": 1, "verdict": "grokking", "phases": [phase], "alarms": alarms} | empty)
+    assert (found.verdict, found.current, found.state, found.analyzed) == ("grokking", "fitting", "final", None)
+    assert found.alarms[0].step == 5
+    assert found.to_dict()["schema"] == 2
+
+
 def test_from_dict_refuses_another_schema():
-    with pytest.raises(MetricsError, match="expected schema 1, got 2"):
-        Timeline.from_dict({"schema": 2})
+    with pytest.raises(MetricsError, match="expected schema 1 or 2, got 3"):
+        Timeline.from_dict({"schema": 3})
 
 
 def test_from_dict_refuses_missing_keys():

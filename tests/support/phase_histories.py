@@ -126,10 +126,20 @@ def underfit(last=5000):
 
 
 def diverging(last=3000):
+    """Losses that never fall far and end at ten times their start."""
     return build(
         log_steps(last),
-        train_loss=lambda step: CHANCE * fall(step, 100) + 0.3 + (20 if step > 2000 else 0),
-        heldout_loss=lambda step: CHANCE * fall(step, 100) + 0.4 + (20 if step > 2000 else 0),
+        train_loss=lambda step: 4.0 + 50 * (1 - fall(step, 500)),
+        heldout_loss=lambda step: 4.1 + 50 * (1 - fall(step, 500)),
+    )
+
+
+def forgetting(last=3000):
+    """Learned, and at step 2,000 both losses are back over their start: another task is trained on."""
+    return build(
+        log_steps(last),
+        train_loss=lambda step: CHANCE * fall(step, 100) + 0.03 + (20 if step > 2000 else 0),
+        heldout_loss=lambda step: CHANCE * fall(step, 100) + 0.1 + (20 if step > 2000 else 0),
     )
 
 

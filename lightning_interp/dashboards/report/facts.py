@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lightning_interp.dashboards.run_view import RunView
-from lightning_interp.phases import MEANINGS
+from lightning_interp.phases import MEANINGS, because_text
 from lightning_interp.store.health_log import HealthRow, events
 from lightning_interp.store.layout import (
     ANALYSIS,
@@ -49,6 +49,7 @@ def phase_rows(run: RunView) -> list[dict[str, str]]:
                 "end": "open" if phase.end is None else f"{phase.end:,}",
                 "confidence": f"{phase.confidence:.2f}",
                 "meaning": MEANINGS.get(phase.name, ""),
+                "because": because_text(phase.because),
             }
         )
     return rows
@@ -62,7 +63,8 @@ def alarm_rows(run: RunView) -> list[Row]:
     for alarm in run.timeline.alarms:
         if alarm.name != "phase_began":
             note = f" (on unseen small networks: {measured})" if alarm.name == "early_warning" and measured else ""
-            rows.append((alarm.name.replace("_", " "), f"known at step {alarm.step:,}{note}"))
+            why = f": {because_text(alarm.because)}" if alarm.because else ""
+            rows.append((alarm.name.replace("_", " "), f"known at step {alarm.step:,}{why}{note}"))
     return rows
 
 

@@ -4,10 +4,7 @@
 from collections.abc import Sequence
 
 from lightning_interp.core.timeline import LossStage
-from lightning_interp.dashboards.figures.labels import loss_unit
 from lightning_interp.dashboards.run_view import RunView
-from lightning_interp.measures.label import NATS
-from lightning_interp.phases import SENTENCES
 
 _STATUS = {
     "training": "in training",
@@ -18,29 +15,12 @@ _STATUS = {
 
 
 def verdict_sentence(run: RunView) -> str:
-    """The verdict with the steps that decided; without one, or with a loss of its own kind, the shape of the loss."""
-    timeline = run.timeline
-    if timeline.verdict == "unknown":
-        return _without_verdict(run)
-    if loss_unit(run) != NATS and timeline.stages:
-        return (
-            f"{_shape(timeline.stages)} The loss has a unit of its own, and verdicts are made for cross-entropies: by their "
-            f"rules, {timeline.verdict.replace('_', ' ')}."
-        )
-    sentence = SENTENCES.get(timeline.verdict, f"Verdict: {timeline.verdict.replace('_', ' ')}.")
-    fitted, solved = timeline.evidence.get("t_mem"), timeline.evidence.get("t_gen")
-    parts = [f"training data fitted from step {fitted:,}"] if isinstance(fitted, int) else []
-    parts += [f"held-out data solved from step {solved:,}"] if isinstance(solved, int) else []
-    return f"{sentence.rstrip('.')}; {', '.join(parts)}." if parts else sentence
-
-
-def _without_verdict(run: RunView) -> str:
+    """Why the verdict is what it is; without any, the shape of the loss."""
     if not run.series:
         return "Nothing has been recorded yet."
-    stages = run.timeline.stages
-    if not stages:
-        return "There is no verdict (yet): without held-out data, or with too few points, nothing is said of generalization."
-    return f"No verdict on generalization. {_shape(stages)}"
+    timeline = run.timeline
+    reason = str(timeline.evidence.get("reason", f"Verdict: {timeline.verdict.replace('_', ' ')}."))
+    return f"{reason} {_shape(timeline.stages)}" if timeline.verdict == "unknown" and timeline.stages else reason
 
 
 def _shape(stages: Sequence[LossStage]) -> str:

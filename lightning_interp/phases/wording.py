@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sentences made from evidence: every number in them is one that was compared. Plain values in, words out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning_interp.core.timeline import Clause
+
+Evidence = Mapping[str, Any]
+
+SENTENCES = {
+    "diverged": "Training diverged: {diverging}.",
+    "diverged/nonfinite": "Training diverged: the loss is not a finite number at the end.",
+    "unknown/few_points": "Too short for a verdict: {points}.",
+    "unknown/no_train": (
+        "No verdict: there is no train loss or train accuracy, so when the training set was fitted is not known."
+    ),
+    "unknown/no_heldout": (
+        "Fitted the training set ({fitted}). There is no held-out data, so nothing is known of generalization."
+    ),
+    "unknown/negative_loss": (
+        "No verdict: the loss goes below 0, so it cannot be told as a share of what a constant predictor gets. Log an "
+        "accuracy, or name another outcome."
+    ),
+    "unknown/begins_late": (
+        "No verdict: the log begins deep in training and the loss of a constant predictor is not known, so what has been "
+        "learned cannot be told from it."
+    ),
+    "collapse": "Had learned and lost it again: {lost}; {unlearned}.",
+    "collapse/heldout_only": "Had solved held-out data and lost it again: {lost}.",
+    "grokking": (
+        "Memorized at step {t_mem} ({unknown_at_fit}; {null}), solved held-out data at step {t_gen} ({generalized}), "
+        "{ratio} times as late, and kept it: grokking."
+    ),
+    "early_generalization": (
+        "Generalized about when it fitted the training set (step {t_mem}; {at_fit}), solved at step {t_gen} "
+        "({generalized}): learning without grokking."
+    ),
+    "early_generalization/unfitted": (
+        "Solved held-out data at step {t_gen} ({generalized}; {null}) without fitting the training set to the last example: "
+        "learning without grokking."
+    ),
+    "overfitting": (
+        "Held-out loss was least at step {least_step} ({least}) and is {times} times that now, while the train loss fell "
+        "on: overfitting.{learned_too} The weights of step {least_step} had the best held-out loss."
+    ),
+    "not_fitted": "The training set is not fitted: {fitted}. {now}",
+    "not_fitted/fit_lost": (
+        "The training set is not fitted any more: {fitted}. It was, at steps {fit_from} to {fit_to}. {now}"
+    ),
+    "partial_generalization": (
+        "Fitted the training set ({fitted}); {learned}, so held-out data is learned in part.{solved_once}"
+    ),
+    "memorization_only": (
+        "Fitted the training set ({fitted}); {learned}, so held-out data is no better known than by a constant answer, so "
+        "far."
+    ),
+}
+"""One sentence for each verdict, or each way to one."""
+
+MEANINGS = {
+    "warm_up": "the loss has not started to fall",
+    "fitting": "the train loss is falling",
+    "memorization": "the training set is fitted, held-out data is not",
+    "circuit_formation": "a circuit that generalizes is growing",
+    "cleanup": "held-out data is better than a constant answer, and memorized structure is being removed",
+    "converged": "held-out loss, held-out accuracy and weight norm stand still",
+    "collapse": "what was learned is being lost",
+    "overfitting": "the held-out loss rises while the train loss falls",
+}
+"""What each phase means, as the rest of a sentence."""
+
+
+def reason(verdict: str, why: str, evidence: Evidence) -> str:
+    """The sentence on a verdict.
+
+    Args:
+        verdict: Its name.
+        why: Which way to it, or empty.
+        evidence: What `evidence.evidence` gathers; sentences name only what is in it.
+    """
+    sentence = SENTENCES[f"{verdict}/{why}" if why else verdict].format_map(_Parts(evidence))
+    return f"{sentence}{_estimated(evidence)}"
+
+
+def clause_text(clause: Clause) -> str:
+    """One comparison in words.
+
+    >>> clause_text({"of": "train loss", "value": 0.012, "relation": "<=", "limit": 0.05, "holds": True})
+    'train loss 0.012, at most 0.05'
+    >>> clause_text({"of": "train accuracy", "value": 0.875, "relation": ">=", "limit": 0.99, "holds": False,
+    ...              "limit_is": "what counts as fitted"})
+    'train accuracy 0.875, under 0.99 (what counts as fitted)'
+    """
+    words = {(">=", True): "at least", (">=", False): "under", ("<=", True): "at most", ("<=", False): "over"}
+    side = words[clause["relation"], bool(clause.get("holds", True))]
+    means = f" ({clause['limit_is']})" if clause.get("limit_is") else ""
+    return f"{clause['of']} {_number(clause['value'])}{_sample(clause)}, {side} {_number(clause['limit'])}{means}"
+
+
+def because_text(because: Sequence[Clause]) -> str:
+    """Several comparisons in words; empty if there is none."""
+    return "; ".join(clause_text(clause) for clause in because)
+
+
+def _sample(clause: Clause) -> str:
+    if not clause.get("examples"):
+        return ""
+    low, high = clause["interval"]
+    return f" (n = {clause['examples']:,}: {_number(low)} to {_number(high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
+def _estimated(evidence: Evidence) -> str:
+    """What to give if the verdict rests on a level that is only estimated."""
+    loss = evidence.get("null", {}).get("loss")
+    if loss is None or loss["known"] or evidence["judged_by"] == "accuracy":
+        return ""
+    return (
+        f" The loss of a constant predictor is not known; {loss['source']} ({_number(loss['value'])}) stands for it. Give "
+        "the number of classes or the null loss to be sure."
+    )
+
+
+class _Parts(dict[str, str]):
+    """Parts of sentences by name: the comparisons of a rule, or a number of the evidence."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        super().__init__()
+        self._evidence = evidence
+
+    def __missing__(self, key: str) -> str:
+        made = getattr(self, f"_{key}", None)
+        if made is not None:
+            return str(made())
+        if key in self._evidence:
+            value = self._evidence[key]
+            return "?" if value is None else _number(value)
+        return because_text([clause for clause in self._evidence["because"] if clause["rule"] == key])
+
+    def _clause(self, rule: str) -> Clause | None:
+        return next((clause for clause in self._evidence["because"] if clause["rule"] == rule), None)
+
+    def _ratio(self) -> str:
+        late = self._clause("late")
+        return "?" if late is None else _number(float(late["value"]))
+
+    def _at_fit(self) -> str:
+        seen = self._clause("unknown_at_fit")
+        return "held-out data then not logged" if seen is None else f"{seen['of']} {_number(seen['value'])}"
+
+    def _null(self) -> str:
+        kind = "error" if self._evidence["judged_by"] == "accuracy" else "loss"
+        level = self._evidence["null"][kind]
+        value = 1 - level["value"] if kind == "error" else level["value"]
+        return f"a constant answer gets {_number(value)}"
+
+    def _least(self) -> str:
+        return _number(self._evidence["least_heldout_loss"]["value"])
+
+    def _least_step(self) -> str:
+        return _number(self._evidence["least_heldout_loss"]["step"])
+
+    def _times(self) -> str:
+        risen = self._clause("risen")
+        return "?" if risen is None else _number(risen["value"] / max(self._evidence["least_heldout_loss"]["value"], 1e-300))
+
+    def _learned_too(self) -> str:
+        learned = self._clause("learned")
+        return "" if learned is None else f" Still {clause_text(learned)}."
+
+    def _now(self) -> str:
+        parts = [f"{name} {_number(value)}" for name, value in self._evidence["heldout_now"].items()]
+        return f"{', '.join(parts).capitalize()}; {self._null()}." if parts else ""
+
+    def _solved_once(self) -> str:
+        step = self._evidence["t_gen"]
+        return "" if step is None else f" It was solved at step {step:,} and is not any more."
