@@ -35,8 +35,16 @@ class NullPredictor:
         return cls(loss, error, source if isinstance(source, str) else None, n_classes, examples)
 
     def for_detector(self) -> dict[str, Any]:
-        """What a `PhaseDetector` is told of it, as keywords."""
-        return {"n_classes": self.n_classes}
+        """What a `PhaseDetector` is told of it, as keywords.
+
+        Nothing can be a share of what a single class gives, a loss and an error of 0: such a null counts as not known.
+        """
+        loss = {"null_loss": self.loss} if self.loss else {}
+        error = {"null_error": self.error} if self.error else {}
+        source = {"null_source": self.source} if self.source and (loss or error) else {}
+        classes = {"n_classes": self.n_classes} if self.n_classes and self.n_classes > 1 else {}
+        examples = {"heldout_examples": self.heldout_examples} if self.heldout_examples else {}
+        return {**loss, **error, **source, **classes, **examples}
 
 
 def _number(value: object) -> float | None:

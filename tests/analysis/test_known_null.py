@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_interp.analysis import outputs
+from lightning_interp.analysis import outputs, record_history
 from lightning_interp.analysis.module_loss import validation_loss
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.core.records import Probe, ProbeOutputs, ProbeSplit
+from lightning_interp.phases import PhaseDetector
 from lightning_interp.store import open_run, write_probe
 from lightning_interp.store.analysis_state import read_state
 
@@ -253,6 +254,14 @@ def test_a_loss_with_exchanged_answers_costs_one_pass_over_the_heldout_examples(
     seen.clear()
     analyze(OwnLoss(1, seven_errors), probe, measures=measures, steps=4, name="shorter")
     assert sum(first) - sum(seen) == 90 + 60 * passes
+
+
+def test_the_timeline_of_a_run_is_judged_by_what_was_found(analyze, monkeypatch):
+    told = []
+    monkeypatch.setattr(record_history, "PhaseDetector", lambda **facts: told.append(facts) or PhaseDetector(**facts))
+    _, state = analyze(Lit(2), CLASSES)
+    assert told[-1] == state.null.for_detector()
+    assert told[-1].keys() == {"n_classes", "null_loss", "null_error", "null_source", "heldout_examples"}
 
 
 def test_what_was_found_first_holds_for_a_run_that_goes_on(prepare):

@@ -2,6 +2,7 @@
 import pytest
 
 from lightning_interp.core.null_predictor import NullPredictor
+from lightning_interp.phases import PhaseDetector
 
 PLAIN = {"null_loss": 0.5, "null_error": 0.25, "null_source": "given", "n_classes": 4, "heldout_examples": 9}
 
@@ -12,6 +13,18 @@ def test_what_the_file_says_is_read():
 
 def test_a_file_that_says_nothing_is_read_as_nothing_known():
     assert NullPredictor.read({}) == NullPredictor()
+
+
+def test_a_detector_is_told_all_of_it():
+    told = NullPredictor.read(PLAIN).for_detector()
+    assert told == PLAIN
+    PhaseDetector(**told)
+
+
+@pytest.mark.parametrize("known", [NullPredictor(), NullPredictor(0.0, 0.0, "entropy", 1, 0)], ids=["nothing", "one class"])
+def test_a_detector_takes_a_null_of_nothing_for_unknown(known):
+    assert known.for_detector() == {}
+    PhaseDetector(**known.for_detector())
 
 
 @pytest.mark.parametrize("name", PLAIN)
