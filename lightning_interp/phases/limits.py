@@ -7,9 +7,8 @@ so no verdict depends on the scale of a loss or of a target.
 
 FITTED_ERROR, FITTED_ERROR_OF_NULL = 0.01, 0.1
 """Train error at which a training set is fitted: 1 %, and no more than a tenth of the null's, which 99:1 has at 1 %."""
-FITTED_LOSS, FITTED_LOSS_ESTIMATED = 0.05, 0.02
-"""The same as a share of the null's loss, if no accuracy is logged: an R² of .95. Less if the null is only estimated by the
-first record, which initial weights can put at 1.3 to 30 times the null."""
+FITTED_LOSS = 0.05
+"""The same as a share of the null's loss, if no accuracy is logged: an R² of .95."""
 DATED_LOSS, DATED_FROM = 0.1, 0.2
 """Shares of the null's loss at which such a fit is dated, and from which on it can have come about."""
 SOLVED_ERROR, SOLVED_ERROR_OF_NULL, SOLVED_LOSS = 0.05, 0.5, 0.1

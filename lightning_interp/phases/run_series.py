@@ -143,7 +143,7 @@ class RunSeries:
         null = self.null(series)
         if self.is_error(series):
             return min(limits.FITTED_ERROR + ROUNDING, limits.FITTED_ERROR_OF_NULL * null.value)
-        return (limits.FITTED_LOSS if null.known else limits.FITTED_LOSS_ESTIMATED) * null.value
+        return limits.FITTED_LOSS * null.value
 
     def solved_limit(self, series: LogSeries) -> float:
         """Level at or under which a held-out curve is solved."""

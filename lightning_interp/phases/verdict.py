@@ -53,7 +53,7 @@ def _verdicts(state: RunState) -> Iterator[Verdict]:
             yield from _begins_late(state)
         yield _not_fitted(state)
     if state["learned"].at_the_end:
-        yield Verdict("partial_generalization", state.clauses("fitted", "learned"))
+        yield Verdict("partial_generalization", state.clauses("fitted", "learned", "generalized"))
     yield from _begins_late(state)
     yield Verdict("memorization_only", state.clauses("fitted", "learned"))
 
@@ -73,7 +73,9 @@ def _untold(state: RunState) -> Iterator[Verdict]:
 
 
 def _not_fitted(state: RunState) -> Verdict:
-    return Verdict("not_fitted", state.clauses("fitted"), "fit_lost" if state.was_fitted else "")
+    """Not fitted: never, not any more, or not for three evaluations yet."""
+    why = "fit_lost" if state.was_fitted else "fit_just_begun" if state["fitted"].hits else ""
+    return Verdict("not_fitted", state.clauses("fitted"), why)
 
 
 def _solved(state: RunState) -> Iterator[Verdict]:

@@ -46,11 +46,14 @@ SENTENCES = {
         "on: overfitting.{learned_too} The weights of step {least_step} had the best held-out loss."
     ),
     "not_fitted": "The training set is not fitted: {fitted}. {now}",
+    "not_fitted/fit_just_begun": (
+        "The training set has only just come to be fitted ({fitted}), which takes three evaluations in a row. {now}"
+    ),
     "not_fitted/fit_lost": (
         "The training set is not fitted any more: {fitted}. It was, at steps {fit_from} to {fit_to}. {now}"
     ),
     "partial_generalization": (
-        "Fitted the training set ({fitted}); {learned}, so held-out data is learned in part.{solved_once}"
+        "Fitted the training set ({fitted}); held-out data is learned in part: {learned}; {generalized}.{solved_once}"
     ),
     "memorization_only": (
         "Fitted the training set ({fitted}); {learned}, so held-out data is no better known than by a constant answer, so "
