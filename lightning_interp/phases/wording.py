@@ -148,10 +148,11 @@ class _Parts(dict[str, str]):
         made = getattr(self, f"_{key}", None)
         if made is not None:
             return str(made())
-        if key in self._evidence:
-            value = self._evidence[key]
-            return "?" if value is None else _number(value)
-        return because_text([clause for clause in self._evidence["because"] if clause["rule"] == key])
+        told = [clause for clause in self._evidence["because"] if clause["rule"] == key]
+        if told or key not in self._evidence:
+            return because_text(told)
+        value = self._evidence[key]
+        return "?" if value is None else _number(value)
 
     def _clause(self, rule: str) -> Clause | None:
         return next((clause for clause in self._evidence["because"] if clause["rule"] == rule), None)
