@@ -75,8 +75,10 @@ class RunSummary:
 
     Attributes:
         run: Its name.
-        verdict: One of the detector's verdicts, and the same as a sentence.
-        sentence: The verdict in words.
+        verdict: One of the detector's verdicts.
+        state: Whether it can still change: ``provisional``, ``pending`` or ``final``.
+        analyzed: Snapshots that were analyzed, and those there are; None where that is not known.
+        sentence: The verdict in its state, in words.
         training: Where the training stands, a sentence.
         analyzer: Where the analyzer stands, a sentence.
         warnings: What seems to have died.
@@ -91,6 +93,8 @@ class RunSummary:
 
     run: str
     verdict: str
+    state: str
+    analyzed: tuple[int, int] | None
     sentence: str
     training: str
     analyzer: str
@@ -116,6 +120,8 @@ def summary_of(run: RunView, *, now: float) -> RunSummary:
     return RunSummary(
         run=run.name,
         verdict=run.timeline.verdict,
+        state=run.timeline.state,
+        analyzed=run.timeline.analyzed,
         sentence=verdict_sentence(run),
         training=state.training,
         analyzer=state.analyzer,
