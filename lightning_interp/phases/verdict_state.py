@@ -6,6 +6,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from lightning_interp.core.timeline import State, Timeline
 from lightning_interp.phases.wording import SENTENCES
@@ -114,7 +115,7 @@ def _still_fitting(sentence: str, timeline: Timeline) -> str:
     plain = SENTENCES["not_fitted"].partition("{")[0]
     if not sentence.startswith(plain):
         return sentence
-    decided = next(iter(timeline.evidence.get("because", ())), {})  # a stranger's file may hold anything here
+    decided: Any = next(iter(timeline.evidence.get("because", ())), {})  # a stranger's file may hold anything here
     step = decided.get("step") if isinstance(decided, Mapping) else None
     at = f" at step {step:,}" if isinstance(step, int) else ""
     return f"still fitting{at}: {sentence.removeprefix(plain)}"
