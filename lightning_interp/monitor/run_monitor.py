@@ -7,7 +7,7 @@
 import atexit
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from os import PathLike
@@ -56,7 +56,8 @@ class RunMonitor:
     Args:
         dirpath: As for `InterpMonitor`.
         config: All options in one, in place of the others.
-        listeners: Called when a phase begins or an alarm is raised; `on_phase` and `on_alarm` add to them.
+        listeners: Called when a phase begins or an alarm is raised; the methods `on_phase` and `on_alarm` add to them.
+        on_phase: Callbacks by phase name, as the method adds them.
         **options: As for `InterpMonitor`.
     """
 
@@ -69,10 +70,14 @@ class RunMonitor:
         *,
         config: MonitorConfig | None = None,
         listeners: Listeners | None = None,
+        on_phase: Mapping[str, Sequence[PhaseCallback]] | None = None,
         **options: Any,
     ) -> None:
         self.config = config or MonitorConfig.of(dirpath=dirpath, **options)
         self._listeners = listeners or Listeners()
+        for name, calls in (on_phase or {}).items():
+            for call in calls:
+                self.on_phase(name, call)
         self._open = ExitStack()  # what must be let go, in reverse order of opening
         self._closed = True
         self._analysis_failed = False
