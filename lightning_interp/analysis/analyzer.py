@@ -7,7 +7,7 @@ and replaces the timeline. Everything it decides is on disk, so another analyzer
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -39,11 +39,15 @@ from lightning_interp.store.layout import (
     step_file,
     sweep_temporary,
 )
-from lightning_interp.store.manifest import read_manifest
+from lightning_interp.store.manifest import Status, read_manifest
 from lightning_interp.store.probe_file import read_probe
 from lightning_interp.store.recordlog import append_record, read_records
 from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
+from lightning_interp.store.standing import Standing, measured_steps
 from lightning_interp.store.tensor_file import write_tensors
+
+_MEANS: dict[AnalysisStage, Status] = {"finished": "finished", "stopped": "interrupted"}
+"""How the training ended that told its analyzer to finish, or that is gone without a word; it may say so itself later."""
 
 
 class Analyzer:
@@ -61,10 +65,14 @@ class Analyzer:
         manifest: What run.json said when last looked at.
         watched: Layers and parameters of the run.
         observer: Measures snapshots.
+        training: Where the training stands, if whoever starts this knows better than run.json.
+        to_come: Steps that are still to be measured and lie elsewhere, as those of checkpoints do.
     """
 
     def __init__(self, run_dir: Path, plan: AnalysisPlan, order: StartOrder, *, watch: Watch | None = None) -> None:
         self.run_dir = run_dir
+        self.training: Status | None = None
+        self.to_come: Collection[int] = ()
         self.state = read_state(run_dir)
         self._plan = plan
         self._waits_for_probe = True
@@ -199,6 +207,8 @@ class Analyzer:
 
         Finished work ends with a last fit of the components.
         """
+        if self.training is None and read_manifest(self.run_dir).status == "training":
+            self.training = _MEANS.get(stage)
         self.write_timeline(finished=True)
         if self._components is not None and stage == "finished" and not self.superseded:
             with self._under_way.fitting():
@@ -339,8 +349,20 @@ class Analyzer:
         return latest
 
     def write_timeline(self, *, finished: bool = False) -> None:
-        """Replace the timeline on disk where records have come since."""
+        """Replace the timeline on disk where records have come since, or where the history is whole now."""
         if (self._timeline_is_behind or (finished and self._folded.records)) and not self.superseded:
             timeline = self._folded.finished_timeline if finished else self._folded.timeline
-            replace_text(self.run_dir / PHASES, json.dumps(timeline.to_dict(), allow_nan=False))
+            judged = self._standing().judge(timeline)
+            replace_text(self.run_dir / PHASES, json.dumps(judged.to_dict(), allow_nan=False))
             self._timeline_is_behind = False
+
+    def _standing(self) -> Standing:
+        """Where the run stands, of the records in memory."""
+        recorded, committed = measured_steps(self._folded.records), set(snapshot_steps(self.run_dir))
+        again = (self._incomplete or set()) & {*committed, *self.to_come}
+        waiting = {step for step in (*committed, *self.to_come) if step not in recorded} | again
+        done = sum(measured for step, measured in recorded.items() if step not in again)
+        status = self.training or read_manifest(self.run_dir).status
+        last = max([*committed, *recorded], default=0)
+        broken_off_at = last if status in ("failed", "interrupted") else None
+        return Standing((done, done + len(waiting)), over=status != "training", broken_off_at=broken_off_at)

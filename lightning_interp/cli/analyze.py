@@ -91,7 +91,9 @@ def _print_timeline(run: Any, *, as_json: bool) -> None:
     if timeline is None:
         print("no record yet: nothing to say about phases")
         return
-    print(one_line(f"verdict: {timeline.verdict}"))
+    from lightning_interp.phases.verdict_state import verdict_words
+
+    print(one_line(f"verdict: {verdict_words(timeline)}"))
     for phase in timeline.phases:
         end = "open" if phase.end is None else f"{phase.end:,}"
         print(one_line(f"  {phase.name:<18} {phase.start:>10,} to {end:>10}   confidence {phase.confidence:.2f}"))

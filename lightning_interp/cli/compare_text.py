@@ -58,7 +58,7 @@ def runs_table(comparison: Comparison) -> Table:
     table = _table("run", "verdict", title="Runs, with values at the last step", numbers=numbers)
     for run in comparison.runs:
         values = [NONE if name not in run.final else f"{run.final[name]:.3g}" for name in FINAL]
-        verdict = NONE if run.verdict is None else one_line(run.verdict.replace("_", " "))
+        verdict = NONE if run.verdict_words is None else one_line(run.verdict_words)
         _add_row(table, one_line(run.name), verdict, step_text(run.last_step), *values)
     return table
 

@@ -51,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(_summary(result))
     if not result.grokked:
-        print(f"The network did not grok: the verdict is {result.timeline.verdict}.", file=sys.stderr)
+        from lightning_interp.phases.verdict_state import verdict_words
+
+        print(f"The network did not grok: the verdict is {verdict_words(result.timeline)}.", file=sys.stderr)
     return DONE if result.grokked else FAILED
 
 
@@ -72,7 +74,9 @@ def _train(out: Path, args: argparse.Namespace, console: "PlainConsole") -> "Dem
 def _show(result: "DemoResult", console: "PlainConsole") -> None:
     from rich.table import Table
 
-    table = Table("phase", "from step", "to step", "confidence", title=f"Verdict: {result.timeline.verdict}")
+    from lightning_interp.phases.verdict_state import verdict_words
+
+    table = Table("phase", "from step", "to step", "confidence", title=f"Verdict: {verdict_words(result.timeline)}")
     for phase in result.timeline.phases:
         end = "end" if phase.end is None else str(phase.end)
         table.add_row(phase.name.replace("_", " "), str(phase.start), end, f"{phase.confidence:.2f}")

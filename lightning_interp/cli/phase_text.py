@@ -6,9 +6,11 @@ from typing import Any
 from rich.table import Table
 
 from lightning_interp.core.terminal import PlainConsole
-from lightning_interp.core.timeline import Alarm, LossStage, Phase, Timeline
+from lightning_interp.core.timeline import LossStage, Phase, Timeline
 from lightning_interp.phases import because_text
+from lightning_interp.phases.alarm_words import alarm_sentence
 from lightning_interp.phases.latent_states import LatentStates
+from lightning_interp.phases.verdict_state import verdict_words
 from lightning_interp.sources.metrics.history import MetricsHistory
 
 
@@ -16,7 +18,7 @@ def show(history: MetricsHistory, timeline: Timeline, console: PlainConsole | No
     """Print everything, on standard output if no console is given."""
     console = console or PlainConsole()
     _show_columns(history, console)
-    console.say(f"Verdict: {timeline.verdict.replace('_', ' ')}", "bold")
+    console.say(f"Verdict: {verdict_words(timeline)}", "bold")
     console.say(str(timeline.evidence["reason"]))
     console.say(_milestones(timeline.evidence))
     if timeline.phases:
@@ -35,8 +37,7 @@ def show(history: MetricsHistory, timeline: Timeline, console: PlainConsole | No
             )
     for alarm in timeline.alarms:
         if alarm.name != "phase_began":
-            why = f", because {because_text(alarm.because)}" if alarm.because else ""
-            console.say(f"Alarm at step {alarm.step:,}: {alarm.name.replace('_', ' ')}{why}{_measured(alarm, timeline)}")
+            console.say(alarm_sentence(alarm, timeline))
     for sentence in timeline.evidence["unknown"]:
         console.say(f"Not known: {sentence}", "yellow")
 
@@ -49,12 +50,6 @@ def phase_table(timeline: Timeline) -> Table:
     for phase in timeline.phases:
         table.add_row(*_cells(phase))
     return table
-
-
-def _measured(alarm: Alarm, timeline: Timeline) -> str:
-    """How far an early warning can be trusted, where that is known."""
-    measured = timeline.evidence["early_warning"]["measured"] if alarm.name == "early_warning" else None
-    return f" (on unseen small networks: {measured})" if measured else ""
 
 
 def _stage(stage: LossStage) -> str:

@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from lightning_interp.phases import detect_phases
 
     timeline = detect_phases(history.series, n_classes=classes)
+    if _is_run(args.file):
+        timeline = _in_its_state(args.file, timeline)
     if args.figure:
         _draw(args.figure, history, timeline)
     if args.json:
@@ -94,7 +96,7 @@ def _classes(text: str) -> int:
 def _read(path: Path, classes: int | None) -> "tuple[MetricsHistory, int | None]":
     from lightning_interp.sources.metrics.history import read_metrics
 
-    if not (path / "run.json").is_file():
+    if not _is_run(path):
         return read_metrics(path), classes
     content = _read_json(path / "run.json")
     found = content.get("n_classes", _read_json(path / "analysis.json").get("n_classes"))
@@ -103,6 +105,21 @@ def _read(path: Path, classes: int | None) -> "tuple[MetricsHistory, int | None]
     }
     known = classes if classes is not None else found if isinstance(found, int) and found > 1 else None
     return read_metrics(path / "records.jsonl", resumed=resumed), known
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "run.json").is_file()
+
+
+def _in_its_state(run_dir: Path, timeline: "Timeline") -> "Timeline":
+    """The timeline of a run as far as the run is analyzed and trained; of a file it is always of the whole file."""
+    from lightning_interp.core.errors import RunError
+    from lightning_interp.store.run import open_run
+
+    try:
+        return open_run(run_dir).standing().judge(timeline)
+    except RunError:  # a run.json of which only what the history needs is there
+        return timeline
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

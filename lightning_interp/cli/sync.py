@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Sends what the W&B run of a training has not got: rows of an analysis that finished after the training, each at its own
-`interp/step`, and with them summary, figures and the report as they are now. What was sent is noted in the run directory,
-so that a second call sends nothing twice.
+`interp/step`, and with them summary, figures and the report as they are now; while snapshots are not analyzed, no summary.
+What was sent is noted in the run directory, so that a second call sends nothing twice.
 """
 
 EPILOG = """examples:
@@ -118,10 +118,14 @@ def mode_of(target: "WandbTarget", *, offline: bool) -> str:
 def _show(sent: list["Sent"], targets: tuple["WandbTarget", ...]) -> None:
     from lightning_interp.cli.programs import as_typed
     from lightning_interp.core.console import one_line
+    from lightning_interp.phases.verdict_state import verdict_words
 
     for each in sent:
         rows = f"{len(each.steps):,} rows (steps {each.steps[0]:,} to {each.steps[-1]:,})" if each.steps else "no row"
-        print(one_line(f"Sent {rows}, summary, {each.figures} figures and files to {each.target.place} ({each.mode})."))
+        summary = "summary, " if each.timeline.state == "final" else ""
+        print(one_line(f"Sent {rows}, {summary}{each.figures} figures and files to {each.target.place} ({each.mode})."))
+        if not summary:
+            print(one_line(f"The verdict is {verdict_words(each.timeline)}; the summary goes with a final one."))
         if each.directory is not None:
             print(one_line(f"Offline run {each.directory}; to upload it: {as_typed('wandb')} sync {each.directory}"))
         elif each.target.url:
@@ -137,6 +141,7 @@ def _plain(sent: "Sent") -> dict[str, Any]:
         "rows": len(sent.steps),
         "steps": list(sent.steps),
         "figures": sent.figures,
+        "state": sent.timeline.state,
         "entity": target.entity,
         "project": target.project,
         "id": target.run_id,

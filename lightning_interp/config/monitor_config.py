@@ -30,6 +30,9 @@ from lightning_interp.store.retention import parse_retention, parse_size
 SWITCH = "LIGHTNING_INTERP"
 """Environment variable; "0" switches every monitor off."""
 
+FOREVER_S = 1e9
+"""Thirty years: threads refuse to wait for an infinite time."""
+
 _WRITTEN_AFTER = {"background": "device", "report": "strict"}
 """Options of the request that stand behind others in run.json, by the option they follow."""
 
@@ -46,9 +49,14 @@ class MonitorConfig:
     max_overhead: float = 0.02
     max_disk: str | int | None = "5GB"
     retention: str = "log"
-    close_timeout: float = 60.0
+    close_timeout: float | None = 60.0
     save_probe: bool = True
     report: bool = True
+
+    @property
+    def close_within_s(self) -> float:
+        """Seconds the end of the training waits; a number that every clock takes where it waits for all."""
+        return FOREVER_S if self.close_timeout is None else min(self.close_timeout, FOREVER_S)
 
     @classmethod
     def of(cls, **options: Any) -> "MonitorConfig":
@@ -197,8 +205,9 @@ def check_arguments(config: MonitorConfig) -> None:
     asked = config.request
     if asked.task is not None and not isinstance(asked.task, CyclicGroupTask):
         raise ConfigError(f"task: expected a CyclicGroupTask(p, op), got a {type(asked.task).__name__}.")
-    if not config.close_timeout >= 0:
-        raise ConfigError(f"close_timeout: expected seconds, 0 or more, got {config.close_timeout!r}.")
+    if config.close_timeout is not None and not config.close_timeout >= 0:
+        waits = "or nothing (None) to wait for the whole analysis"
+        raise ConfigError(f"close_timeout: expected seconds, 0 or more, {waits}, got {config.close_timeout!r}.")
     share = config.max_overhead
     if isinstance(share, bool) or not isinstance(share, int | float) or not share > 0:
         raise ConfigError(f"max_overhead: expected a share of wall time over 0, such as 0.02 for 2 %, got {share!r}.")

@@ -34,6 +34,7 @@ class Progress:
         dropped: Steps known to be neither written nor waiting when the checkpoint was made.
         delivered_step: Latest step whose results loggers got, -1 for none.
         announced: Phases told so far, each (name, start, end or None).
+        alarmed: Alarms raised so far, each (name, optimizer step).
     """
 
     run_dir: str
@@ -43,20 +44,22 @@ class Progress:
     dropped: tuple[int, ...] = ()
     delivered_step: int = -1
     announced: tuple[tuple[str, int, int | None], ...] = ()
+    alarmed: tuple[tuple[str, int], ...] = ()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain Python values."""
-        lists = {"dropped": list(self.dropped), "announced": [list(phase) for phase in self.announced]}
-        return {**vars(self), **lists, "version": STATE_VERSION}
+        told = {name: [list(each) for each in getattr(self, name)] for name in ("announced", "alarmed")}
+        return {**vars(self), "dropped": list(self.dropped), **told, "version": STATE_VERSION}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Progress | None":
         """What a checkpoint remembers, None where it holds nothing of ours."""
         if state.get("version") != STATE_VERSION:
             return None
-        fields = {name: state[name] for name in cls.__dataclass_fields__}
+        fields = {name: state[name] for name in cls.__dataclass_fields__ if name != "alarmed"}
         announced = tuple((name, start, end) for name, start, end in state["announced"])
-        return cls(**fields | {"dropped": tuple(state["dropped"]), "announced": announced})
+        alarmed = tuple((name, step) for name, step in state.get("alarmed", ()))  # of an earlier version there are none
+        return cls(**fields | {"dropped": tuple(state["dropped"]), "announced": announced, "alarmed": alarmed})
 
 
 @dataclass(frozen=True)

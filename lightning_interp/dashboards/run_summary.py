@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning_interp.dashboards.figures.labels import drawn_in, label_for, loss_unit
 from lightning_interp.dashboards.live.run_state import heartbeat_age_s, state_of
-from lightning_interp.dashboards.report import verdict_sentence
+from lightning_interp.dashboards.report import snapshots_to_go, verdict_sentence
 from lightning_interp.dashboards.run_view import LOGGED_PREFIX, RunView
 from lightning_interp.measures.label import NATS, Labels
 from lightning_interp.measures.logged_names import is_component
@@ -53,7 +53,7 @@ class Health:
         costs: Latest shares of the wall time by name: in hooks, in the writer, in all; and how much slower steps are while
             the analyzer works.
         seconds_per_snapshot: What one observation takes, None where it is not known.
-        pending: Snapshots still to be observed, as the analyzer last said.
+        pending: Snapshots still to be observed, None where nobody knows.
         heartbeat_age_s: Seconds since the analyzer gave a sign of life, None where it never did.
         notices: What analyzer and monitor had to say.
     """
@@ -75,8 +75,10 @@ class RunSummary:
 
     Attributes:
         run: Its name.
-        verdict: One of the detector's verdicts, and the same as a sentence.
-        sentence: The verdict in words.
+        verdict: One of the detector's verdicts.
+        state: Whether it can still change: ``provisional``, ``pending`` or ``final``.
+        analyzed: Snapshots that were analyzed, and those there are; None where that is not known.
+        sentence: The verdict in its state, in words.
         training: Where the training stands, a sentence.
         analyzer: Where the analyzer stands, a sentence.
         warnings: What seems to have died.
@@ -91,6 +93,8 @@ class RunSummary:
 
     run: str
     verdict: str
+    state: str
+    analyzed: tuple[int, int] | None
     sentence: str
     training: str
     analyzer: str
@@ -116,6 +120,8 @@ def summary_of(run: RunView, *, now: float) -> RunSummary:
     return RunSummary(
         run=run.name,
         verdict=run.timeline.verdict,
+        state=run.timeline.state,
+        analyzed=run.timeline.analyzed,
         sentence=verdict_sentence(run),
         training=state.training,
         analyzer=state.analyzer,
@@ -180,7 +186,7 @@ def _health(run: RunView, now: float) -> Health:
     told = [str(notice) for notice in run.analysis.get("notices", ())]
     said = events(run.health, "analyzer", "analyzer_failed")
     told += [str(row[key]) for row in said for key in ("text", "reason") if key in row]
-    pace, pending = run.analysis.get("seconds_per_snapshot"), run.analysis.get("pending")
+    pace, known = run.analysis.get("seconds_per_snapshot"), run.timeline.analyzed or run.analysis.get("pending")
     return Health(
         snapshots=counts["snapshot"],
         removed=counts["removed"],
@@ -188,7 +194,7 @@ def _health(run: RunView, now: float) -> Health:
         thinned=counts["thinned"],
         costs=costs,
         seconds_per_snapshot=float(pace) if isinstance(pace, int | float) else None,
-        pending=pending if isinstance(pending, int) else None,
+        pending=None if known is None else snapshots_to_go(run),
         heartbeat_age_s=None if run.path is None else heartbeat_age_s(run.path, now=now),
         notices=tuple(dict.fromkeys(told)),
     )

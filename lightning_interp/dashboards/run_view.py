@@ -5,6 +5,7 @@
 """
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -29,6 +30,7 @@ from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import ANALYSIS, COMPONENTS, HEALTH, MANIFEST, PHASES, RECORDS
 from lightning_interp.store.manifest import Manifest, read_manifest
 from lightning_interp.store.recordlog import surviving_records
+from lightning_interp.store.standing import Standing, measured_steps, standing_of
 
 Vectors = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Optimizer steps [step], and what was recorded at each [step, entry]."""
@@ -114,6 +116,8 @@ class RunFollower:
         self._offset, self._last_step = 0, -1
         self._health_offset, self._training_step = 0, -1
         self._view = self._unread
+        self._stored: Timeline | None = None
+        self._judged_as: tuple[Timeline | None, Standing | None] = (None, None)
         self._forget()
 
     def look(self) -> RunView:
@@ -125,6 +129,7 @@ class RunFollower:
         try:
             changes = {**self._look_at_manifest(), **self._look_at_records(), **self._look_at_health()}
             changes |= {**self._look_at_results(), **self._look_at_components()}
+            changes |= self._judged()
         except RunError:
             self._forget()
             raise
@@ -190,10 +195,21 @@ class RunFollower:
     def _look_at_results(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         if self._files.changed(PHASES):
-            found["timeline"] = Timeline.from_dict(self._json(PHASES))
+            self._stored = Timeline.from_dict(self._json(PHASES))
         if self._files.changed(ANALYSIS):
             found["analysis"] = self._json(ANALYSIS)
         return found
+
+    def _judged(self) -> dict[str, Any]:
+        """The timeline in the state that what is on disk now puts it in; nothing where it was in that one before."""
+        assert self._view.manifest is not None, "was looked at first"
+        standing = standing_of(
+            self.path, self._view.manifest, self._recorded, stored=self._stored, now=time.time(), health=self._health
+        )
+        if (self._stored, standing) == self._judged_as:
+            return {}
+        self._judged_as = self._stored, standing
+        return {"timeline": standing.judge(self._stored or Timeline("unknown"))}
 
     def _look_at_components(self) -> dict[str, Any]:
         paths = sorted((self.path / COMPONENTS).glob("*.safetensors"))
@@ -216,18 +232,21 @@ class RunFollower:
         """Begin anew: the next look reads everything."""
         self._files = ChangedFiles(self.path)
         self._view = self._unread
+        self._stored, self._judged_as = None, (None, None)
         self._forget_records()
         self._health: list[dict[str, Any]] = []
         self._health_offset, self._training_step = 0, -1
 
     def _forget_records(self) -> None:
         self._offset, self._last_step = 0, -1
+        self._recorded: dict[int, bool] = {}
         self._series: GrowingSeries = {}
         self._grids: dict[str, GrowingGrid] = {}
         self._vectors: dict[str, GrowingGrid] = {}
 
     def _take(self, record: Record, layers: tuple[str, ...]) -> None:
         self._last_step = record.step
+        self._recorded |= measured_steps([record])
         add_values(self._series, record.step, _numbers(record.values))
         for name, row in record.layers.items():
             if len(row) == len(layers):

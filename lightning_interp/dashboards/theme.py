@@ -19,6 +19,7 @@ PHASE_COLORS = {
     "cleanup": "#009E73",
     "converged": "#C8B400",
     "collapse": "#D55E00",
+    "overfitting": "#CC79A7",
 }
 """Phase colors, from the palette of Okabe and Ito, which color-blind readers can tell apart; its yellow darkened."""
 

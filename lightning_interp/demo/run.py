@@ -82,7 +82,7 @@ def run_demo(out: Path, *, max_steps: int = MAX_STEPS, seed: int = SEED, console
     """
     _check(out, max_steps)
     out.mkdir(parents=True, exist_ok=True)
-    monitor = InterpMonitor(out / "run", task=CyclicGroupTask(P, "add"), tca=True)
+    monitor = InterpMonitor(out / "run", task=CyclicGroupTask(P, "add"), tca=True, close_timeout=None)
     with _quiet_lightning(), _restored_environment(), _one_thread(), torch.random.fork_rng(devices=[]):
         wandb_dir = _train(monitor, out, max_steps=max_steps, seed=seed, console=console or Console())
     run = open_run(out / "run")

@@ -40,7 +40,7 @@ def finish_words(run_dir: Path) -> str:
 
 def left_words(run_dir: Path, *, to_sync: bool) -> str:
     """How an analysis that outlives its training is followed, and sent to W&B if there is a run for it."""
-    sync = f"; `lightning-interp sync {run_dir}` sends its late rows to W&B" if to_sync else ""
+    sync = f"; `lightning-interp sync {run_dir}` sends its late rows and the verdict to W&B" if to_sync else ""
     return f"the analysis goes on in the background; `lightning-interp status {run_dir}` shows it{sync}"
 
 

@@ -19,14 +19,14 @@ from lightning_interp.config.monitor_config import MonitorConfig, check_argument
 from lightning_interp.config.run_directory import Progress, choose_directory, state_of_run
 from lightning_interp.core.batches import to_cpu
 from lightning_interp.core.console import warn
-from lightning_interp.core.errors import ConfigError, InterpError
+from lightning_interp.core.errors import InterpError
 from lightning_interp.core.records import Batch, Probe, ProbeStep, Split
 from lightning_interp.core.request import AnalysisRequest
 from lightning_interp.core.tca_settings import TCA
-from lightning_interp.core.timeline import PHASE_NAMES, Timeline
+from lightning_interp.core.timeline import Timeline
 from lightning_interp.measures import CyclicGroupTask, MeasureSpec
-from lightning_interp.monitor.delivery import PhaseCallback
 from lightning_interp.monitor.failure_shield import shielded
+from lightning_interp.monitor.listeners import AlarmCallback, Listeners, PhaseCallback
 from lightning_interp.monitor.run_monitor import RunMonitor
 from lightning_interp.monitor.trainer_adapter import (
     SANITY_BATCHES,
@@ -85,7 +85,8 @@ class InterpMonitor(Callback):
         max_disk: Most that snapshots and stored activations may take on disk: ``"5GB"``, bytes, None for no limit.
         retention: Which observed snapshots stay: ``"log"`` as many as `max_disk` allows, evenly in log(step); ``"all"``;
             ``"last:20"``. The first and the latest stay in any case, as do all records.
-        close_timeout: Seconds the end of training waits for the analysis.
+        close_timeout: Seconds the end of training waits for the analysis, None until it is complete. Without all of it
+            there is no final verdict, and loggers get none.
         save_probe: Whether the probe is written into the run directory.
         report: Whether the end of training writes ``report.html`` into the run directory.
         strict: Let a failed analysis stop the training.
@@ -113,7 +114,7 @@ class InterpMonitor(Callback):
         max_overhead: float = 0.02,
         max_disk: str | int | None = "5GB",
         retention: str = "log",
-        close_timeout: float = 60.0,
+        close_timeout: float | None = 60.0,
         save_probe: bool = True,
         report: bool = True,
         strict: bool = False,
@@ -143,7 +144,7 @@ class InterpMonitor(Callback):
             save_probe=save_probe,
             report=report,
         )
-        self._on_phase: dict[str, list[PhaseCallback]] = {}
+        self._listeners = Listeners()
         self._monitor: RunMonitor | None = None
         self._left: RunMonitor | None = None  # of a training that broke off: it may still learn more
         self._progress: Progress | None = None
@@ -173,9 +174,19 @@ class InterpMonitor(Callback):
         Raises:
             ConfigError: There is no such phase.
         """
-        if name not in PHASE_NAMES:
-            raise ConfigError(f"on_phase: no phase {name!r}; there are {', '.join(PHASE_NAMES)}.")
-        self._on_phase.setdefault(name, []).append(fn)
+        self._listeners.on_phase(name, fn)
+
+    def on_alarm(self, name: str, fn: AlarmCallback) -> None:
+        """Call `fn` on the training thread when an alarm is raised; an early warning is one once in a run.
+
+        Args:
+            name: One of the alarm names.
+            fn: Gets the `Alarm`: its name and the optimizer step at which it was known.
+
+        Raises:
+            ConfigError: There is no such alarm.
+        """
+        self._listeners.on_alarm(name, fn)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the whole configuration; nothing is written yet."""
@@ -319,7 +330,7 @@ class InterpMonitor(Callback):
     ) -> Exception | None:
         """Start the monitor; returns what must stop the training: bad configuration, under `strict` anything."""
         self._directory = directory
-        monitor = RunMonitor(config=self.config, on_phase=self._on_phase)
+        monitor = RunMonitor(config=self.config, listeners=self._listeners)
         try:
             with shielded("could not start", strict=self.config.request.strict, give_up=lambda: "it", spares=(InterpError,)):
                 monitor.start(module, training_of(trainer, module), directory=directory, progress=progress)

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finished results on their way to people: rows to loggers, phase changes to alerts, console and callbacks."""
+"""Finished results on their way to people: rows to loggers, phases and alarms to alerts, console and callbacks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from lightning_interp.config.run_directory import Progress
 from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import RunError
-from lightning_interp.core.timeline import Phase, Timeline
+from lightning_interp.core.timeline import Alarm, Phase, Timeline
 from lightning_interp.dashboards.loggers.logger_set import LightningLogger, LoggerSet
 from lightning_interp.dashboards.loggers.outcome import Outcome
 from lightning_interp.dashboards.loggers.result_tailer import ResultTailer
 from lightning_interp.dashboards.loggers.rows import row_keys
 from lightning_interp.measures.label import NO_LABELS, Labels
+from lightning_interp.monitor.listeners import Listeners
 from lightning_interp.phases import PhaseChange, describe, phase_changes
+from lightning_interp.phases.alarm_words import TOLD_AS_PHASES, alarm_sentence
 from lightning_interp.store.delivered import Delivered, WandbTarget, read_delivered, write_delivered
-from lightning_interp.store.manifest import read_manifest
-
-PhaseCallback = Callable[[PhaseChange], None]
+from lightning_interp.store.manifest import Status, read_manifest
 
 
 class Delivery:
@@ -29,7 +29,7 @@ class Delivery:
         names: Scalar names loggers get.
         loggers: Lightning loggers.
         own: Labels of measures that are not built in.
-        on_phase: Callbacks by phase name.
+        listeners: Called when a phase begins or an alarm is raised.
         strict: Pass on what a callback raises.
         progress: What an earlier start delivered and announced; it is not told again.
     """
@@ -41,7 +41,7 @@ class Delivery:
         loggers: Sequence[LightningLogger],
         own: Labels = NO_LABELS,
         *,
-        on_phase: Mapping[str, Sequence[PhaseCallback]],
+        listeners: Listeners,
         strict: bool,
         progress: Progress | None = None,
     ) -> None:
@@ -49,7 +49,8 @@ class Delivery:
         self.latest: dict[str, float] = {}
         self._step = progress.delivered_step if progress is not None else -1
         self._announced = _announced(progress)
-        self._on_phase, self._strict = on_phase, strict
+        self._alarmed = set(() if progress is None else progress.alarmed)
+        self._listeners, self._strict = listeners, strict
         self._run_dir, self._names, self._before = run_dir, names, self._step
         self._noted: Delivered | None = None
         self._notes_fail = False
@@ -92,26 +93,38 @@ class Delivery:
             for change in phase_changes(self._announced, update.timeline):
                 self._tell(change)
             self._announced = update.timeline
+            for alarm in update.timeline.alarms:
+                self._raise(alarm, update.timeline)
 
     @property
     def announced(self) -> tuple[tuple[str, int, int | None], ...]:
         """Phases told so far: (name, start, end or None)."""
         return tuple((phase.name, phase.start, phase.end) for phase in self._announced.phases) if self._announced else ()
 
-    def finish(self) -> None:
-        """Read what the analyzer committed last, deliver it, and put the outcome into summaries."""
+    @property
+    def alarmed(self) -> tuple[tuple[str, int], ...]:
+        """Alarms raised so far: (name, optimizer step)."""
+        return tuple(sorted(self._alarmed))
+
+    def finish(self, status: Status) -> None:
+        """Read what the analyzer committed last, deliver it, and put the outcome into summaries if it is final.
+
+        Args:
+            status: How the training ended.
+        """
         self.stop()
         self._tailer.read_now()
         self.deliver()
+        self.timeline = self._tailer.settle(status)
         if self.timeline is not None:
             self._loggers.summarize(self.timeline, self._step)
         self._note(self._tailer.read_bytes)
 
-    def leave(self, timeout_s: float) -> None:
+    def leave(self, timeout_s: float, status: Status) -> None:
         """The training broke off: read what there is, for `timeout_s` at most, and give loggers nothing more."""
         self._tailer.stop(timeout_s)
         self._tailer.read_now()
-        self.timeline = self._tailer.poll().timeline or self.timeline
+        self.timeline = self._tailer.settle(status) or self.timeline
         self.end()
 
     def publish(self, run_id: str, report: Path | None, *, figures: bool) -> None:
@@ -155,17 +168,19 @@ class Delivery:
         say(text)
         self._loggers.alert(f"{change.name} {change.kind}", text)
         if change.kind == "began":
-            for call in self._on_phase.get(change.name, ()):
-                self._call(call, change)
+            self._listeners.phase_began(change, strict=self._strict)
 
-    def _call(self, call: PhaseCallback, change: PhaseChange) -> None:
-        """Run a user's callback; what it raises is reported, not passed on."""
-        try:
-            call(change)
-        except Exception as err:
-            if self._strict:
-                raise
-            warn(f"on_phase callback for {change.name} failed ({type(err).__name__}: {err})")
+    def _raise(self, alarm: Alarm, timeline: Timeline) -> None:
+        """Pass an alarm on, once a run: an early warning stays one, also where better records move its step."""
+        told = {name for name, _ in self._alarmed} if alarm.name == "early_warning" else ()
+        if (alarm.name, alarm.step) in self._alarmed or alarm.name in told:
+            return
+        self._alarmed.add((alarm.name, alarm.step))
+        if alarm.name not in TOLD_AS_PHASES:
+            text = alarm_sentence(alarm, timeline)
+            say(text)
+            self._loggers.alert(alarm.name.replace("_", " "), text)
+        self._listeners.alarm_raised(alarm, strict=self._strict)
 
 
 def _supplied_before(run_dir: Path) -> tuple[WandbTarget, ...]:

@@ -25,6 +25,7 @@ from lightning_interp.monitor.closing import Closing, HurryError
 from lightning_interp.monitor.delivery import Delivery
 from lightning_interp.monitor.probe_collection import ProbeCollection
 from lightning_interp.monitor.run_report import REPORT_SWITCH, write_run_report
+from lightning_interp.phases.verdict_state import verdict_words
 from lightning_interp.store import write_manifest
 from lightning_interp.store.health_log import HealthLog
 from lightning_interp.store.manifest import Status
@@ -88,7 +89,7 @@ class RunEnd:
 
     def leave(self, status: Status, closing: Closing) -> None:
         """End a run whose training broke off: the disk first, then as much of the analysis as there is time for."""
-        stages, timeout, began = self._stages, self._config.close_timeout, time.monotonic()
+        stages, timeout, began = self._stages, self._config.close_within_s, time.monotonic()
         with stages.opened:
             try:
                 stages.throttle.stop()
@@ -103,7 +104,7 @@ class RunEnd:
                 ended = stages.engine.wait(timeout, tick=closing.tick)
             except HurryError:
                 ended = False
-            stages.delivery.leave(closing.time_left(_FIRST_WORD_S))
+            stages.delivery.leave(closing.time_left(_FIRST_WORD_S), status)
             self._tell(closing, status, after_s=time.monotonic() - began if ended else None)
             stages.recorder.close(closing.time_left(_FIRST_WORD_S))
 
@@ -111,7 +112,7 @@ class RunEnd:
         self._stages.engine.finish()
         self._note_closed(status, finished=False)
         self._write_status(status)
-        self._stages.delivery.leave(0.0)
+        self._stages.delivery.leave(0.0, status)
         self._say_left()
 
     def abandon(self) -> None:
@@ -133,7 +134,7 @@ class RunEnd:
                 stages.recorder.flush(max(0.0, deadline - time.monotonic()))
                 stages.engine.finish()
                 ended = stages.engine.wait(max(0.0, deadline - time.monotonic()), tick=self._waiting(last_step))
-                stages.delivery.finish()
+                stages.delivery.finish(status)
             except KeyboardInterrupt:  # not waited for any longer, and all the same a run that is closed
                 self._leave_now(status)
                 raise
@@ -215,7 +216,7 @@ class RunEnd:
 
     def _say_unfinished(self) -> None:
         if self._stages.engine.goes_on():
-            say("the analysis goes on in the background and writes to the run directory; its late rows stay there")
+            say(left_words(self._run_dir, to_sync=self._stages.delivery.has_wandb))
         else:
             say(f"the analysis is unfinished: {finish_words(self._run_dir)}")
 
@@ -225,5 +226,5 @@ class RunEnd:
 
     def _say_result(self, after_s: float | None) -> None:
         timeline = self._stages.delivery.timeline
-        say(f"verdict {timeline.verdict if timeline is not None else 'unknown'}; everything is in {self._run_dir}")
+        say(f"verdict {verdict_words(timeline) if timeline is not None else 'unknown'}; everything is in {self._run_dir}")
         say(result_line(self._stages.recorder, cost=self._stages.throttle.summary(), after_s=after_s))

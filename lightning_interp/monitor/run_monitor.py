@@ -29,7 +29,8 @@ from lightning_interp.measures.registry import own_labels
 from lightning_interp.monitor.announcements import finish_words, plan_lines
 from lightning_interp.monitor.budget import Contention, SnapshotThrottle
 from lightning_interp.monitor.closing import close_at_exit, close_beside, wait_until_closed
-from lightning_interp.monitor.delivery import Delivery, PhaseCallback
+from lightning_interp.monitor.delivery import Delivery
+from lightning_interp.monitor.listeners import AlarmCallback, Listeners, PhaseCallback
 from lightning_interp.monitor.probe_collection import ProbeCollection
 from lightning_interp.monitor.run_end import OpenStages, RunEnd
 from lightning_interp.monitor.start_order import start_order
@@ -55,7 +56,8 @@ class RunMonitor:
     Args:
         dirpath: As for `InterpMonitor`.
         config: All options in one, in place of the others.
-        on_phase: Callbacks for phase changes by phase name.
+        listeners: Called when a phase begins or an alarm is raised; the methods `on_phase` and `on_alarm` add to them.
+        on_phase: Callbacks by phase name, as the method adds them.
         **options: As for `InterpMonitor`.
     """
 
@@ -67,11 +69,15 @@ class RunMonitor:
         dirpath: str | PathLike[str] | None = None,
         *,
         config: MonitorConfig | None = None,
+        listeners: Listeners | None = None,
         on_phase: Mapping[str, Sequence[PhaseCallback]] | None = None,
         **options: Any,
     ) -> None:
         self.config = config or MonitorConfig.of(dirpath=dirpath, **options)
-        self._on_phase = on_phase or {}
+        self._listeners = listeners or Listeners()
+        for name, calls in (on_phase or {}).items():
+            for call in calls:
+                self.on_phase(name, call)
         self._open = ExitStack()  # what must be let go, in reverse order of opening
         self._closed = True
         self._analysis_failed = False
@@ -87,6 +93,14 @@ class RunMonitor:
     def timeline(self) -> Timeline | None:
         """Phases found so far."""
         return self._delivery.timeline
+
+    def on_phase(self, name: str, fn: PhaseCallback) -> None:
+        """Call `fn` with the `PhaseChange` when a phase begins, as for `InterpMonitor`."""
+        self._listeners.on_phase(name, fn)
+
+    def on_alarm(self, name: str, fn: AlarmCallback) -> None:
+        """Call `fn` with the `Alarm` when one is raised, as for `InterpMonitor`."""
+        self._listeners.on_alarm(name, fn)
 
     def take_latest(self) -> dict[str, float]:
         """Metrics of the latest row delivered since the last call; empty where there is none."""
@@ -198,6 +212,7 @@ class RunMonitor:
             dropped=tuple(lost),
             delivered_step=self._delivery.step,
             announced=self._delivery.announced,
+            alarmed=self._delivery.alarmed,
         )
 
     def close(
@@ -206,7 +221,7 @@ class RunMonitor:
         """Write what is queued, let the analyzer finish within the timeout, deliver its results, report. Idempotent.
 
         Args:
-            timeout: Seconds to wait, None for the configured `close_timeout`.
+            timeout: Seconds to wait; None for what `close_timeout` says.
             status: How the training ended.
             module: The module, to check for tensors outside its state_dict that changed.
 
@@ -216,7 +231,7 @@ class RunMonitor:
         if self._closed:
             return
         self._mark_closed()
-        timeout = self.config.close_timeout if timeout is None else timeout
+        timeout = self.config.close_within_s if timeout is None else timeout
         self._end.close(timeout, status, module, last_step=self._last_step, watch=self._watch_engine)
 
     def leave(self, status: Status) -> None:
@@ -283,7 +298,7 @@ class RunMonitor:
             resolved.names,
             training.loggers,
             own_labels(resolved.request.measures),
-            on_phase=self._on_phase,
+            listeners=self._listeners,
             strict=self.config.request.strict,
             progress=progress,
         )

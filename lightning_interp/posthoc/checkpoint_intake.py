@@ -38,6 +38,7 @@ class CheckpointIntake:
         self._digests = {line["digest"]: (step, line["where"]) for step, line in lines.items() if line.get("digest")}
         self._waiting: dict[int, Mapped] = {}
         self._order: deque[int] = deque()
+        analyzer.to_come = self._order
         self._last: deque[tuple[int, Any, str]] = deque(maxlen=3)
         self._observed: list[int] = []
         self._written_at = 0.0

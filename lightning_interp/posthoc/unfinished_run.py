@@ -24,6 +24,7 @@ from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec, res
 from lightning_interp.measures.registry import FOURIER, GROUPS, STANDARD
 from lightning_interp.store import Manifest, Run, analyzer_lock, open_run
 from lightning_interp.store.analysis_state import WEIGHTS_ONLY
+from lightning_interp.store.manifest import Status
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def analyze_run(
     if used.module is not None:
         _check_factory(imported(used.module, "module"), run)
     with analyzer_lock(run.path, wait_s=1.0):
+        training = _training_now(run)
         analyzer = analyzer_for(run.path, order)
+        analyzer.training = training
         if analyzer.probe_missing:
             analyzer.without_probe()
         observed = _observe_all(analyzer, on_progress)
@@ -89,6 +92,14 @@ def analyze_run(
         notices = tuple(analyzer.state.notices)
     pending = () if used.module is not None else tuple(m.name for m in used.measures if needs_outputs(m))
     return FinishedAnalysis(run, observed, pending, notices, to_pass)
+
+
+def _training_now(run: Run) -> Status:
+    """Where the training stands: one that fell silent, or whose analyzer saw it go, could not say so itself."""
+    status, standing = run.manifest.status, run.standing()
+    if status != "training" or not standing.over:
+        return status
+    return "finished" if standing.broken_off_at is None else "interrupted"
 
 
 def _observe_all(analyzer: Analyzer, on_progress: Callable[[int, int], None]) -> tuple[int, ...]:

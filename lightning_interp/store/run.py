@@ -2,6 +2,7 @@
 """Reading a run directory: the one object behind reports, notebooks, the command line and other tools."""
 
 import json
+import time
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -19,10 +20,11 @@ from lightning_interp.store.components_file import StoredComponents, component_l
 from lightning_interp.store.export import export_records, labelled_records
 from lightning_interp.store.health_log import read_health
 from lightning_interp.store.layout import ANALYSIS, OBSERVATIONS, PHASES, committed_steps, step_file
-from lightning_interp.store.manifest import Manifest, read_manifest
+from lightning_interp.store.manifest import Manifest, Status, read_manifest
 from lightning_interp.store.probe_file import read_probe
 from lightning_interp.store.recordlog import read_records
 from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
+from lightning_interp.store.standing import Standing, measured_steps, standing_of
 from lightning_interp.store.tensor_file import read_tensors
 
 if TYPE_CHECKING:
@@ -138,7 +140,26 @@ class Run:
 
     @property
     def timeline(self) -> Timeline | None:
-        """The current timeline, None before the first record."""
+        """The current timeline in the state it is in now; None before there is a snapshot, or one still to be judged."""
+        return self.timeline_at(time.time())
+
+    def timeline_at(self, now: float, *, status: Status | None = None) -> Timeline | None:
+        """The same at a time in seconds since 1970; `status` is how the training stands if run.json cannot know."""
+        stored = self._stored_timeline
+        return self._standing(stored, now, status).judge_if_any(stored)
+
+    def standing(self) -> Standing:
+        """How much of the run is analyzed now, and whether more is to come."""
+        return self._standing(self._stored_timeline, time.time(), None)
+
+    def _standing(self, stored: Timeline | None, now: float, status: Status | None) -> Standing:
+        manifest = self.manifest
+        recorded = measured_steps(read_records(self.path, manifest))
+        return standing_of(self.path, manifest, recorded, stored=stored, now=now, status=status)
+
+    @property
+    def _stored_timeline(self) -> Timeline | None:
+        """The timeline as the analyzer wrote it."""
         content = self._json(PHASES)
         return None if content is None else Timeline.from_dict(content)
 

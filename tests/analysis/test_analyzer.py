@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from lightning_interp.analysis.device import GpuMemory
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.core.records import ProbeOutputs
+from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.run_view import view_run
 from lightning_interp.measures import CyclicGroupTask, Label, Measure, WeightNorm
 from lightning_interp.store import open_run, write_manifest
@@ -101,6 +102,73 @@ def test_analyzer_measures_what_the_live_module_had(prepare):
     expected = F.cross_entropy(fresh(x).double(), y).item()
     # The same float32 logits; the mean of six float64 losses of order 1 rounds at 1e-16 a term.
     assert analyzed(run).records("train_loss")[1].tolist() == pytest.approx([expected], abs=1e-14)
+
+
+def stored(run):
+    """State, counts and reason as they are on disk."""
+    timeline = Timeline.from_dict(json.loads((run.path / PHASES).read_text()))
+    return timeline.state, timeline.analyzed, timeline.evidence["reason"]
+
+
+def training(run):
+    """The same run while its training goes on."""
+    write_manifest(run.path, replace(run.manifest, status="training"))
+    return run
+
+
+def test_while_training_goes_on_the_verdict_on_disk_is_provisional(prepare):
+    run = training(prepare())
+    analyzer = analyzer_for(run.path, run.order())
+    analyzer.run_pending()
+    state, counts, reason = stored(run)
+    assert (state, counts) == ("provisional", (4, 4)) and reason.startswith("So far: ")
+    analyzer.finish("finished")
+    state, counts, reason = stored(run)
+    assert (state, counts) == ("final", (4, 4)) and "So far" not in reason
+
+
+@pytest.mark.parametrize("stage", ["finished", "stopped", "failed"])
+def test_however_the_analysis_ends_snapshots_that_are_left_make_the_verdict_pending(prepare, stage):
+    run = prepare()
+    analyzer, done = analyzer_for(run.path, run.order()), []
+    analyzer.run_pending(stop=lambda: len(done) == 3, on_step=done.append)
+    analyzer.finish(stage)
+    state, counts, reason = stored(run)
+    assert (state, counts) == ("pending", (3, 4)) and reason.startswith("So far, 3 of 4 snapshots analyzed: ")
+
+
+def test_the_analyzer_of_a_training_that_is_gone_says_so(prepare):
+    run = training(prepare())
+    analyzer = analyzer_for(run.path, run.order())
+    analyzer.run_pending()
+    analyzer.finish("stopped")
+    state, _, reason = stored(run)
+    assert state == "final" and reason.endswith("Training was broken off after step 5.")
+
+
+def test_an_analyzer_that_fails_says_nothing_of_the_training(prepare):
+    run = training(prepare())
+    analyzer = analyzer_for(run.path, run.order())
+    analyzer.run_pending()
+    analyzer.finish("failed")
+    assert stored(run)[0] == "provisional"
+
+
+def test_a_damaged_snapshot_leaves_no_verdict_pending(prepare):
+    run = prepare()
+    step_file(run.path / SNAPSHOTS, 2).write_bytes(b"torn")
+    assert analyzed(run).timeline.state == "final"
+    assert stored(run)[:2] == ("final", (3, 3))
+
+
+def test_snapshots_to_be_measured_once_more_are_pending(prepare):
+    """Weights alone were measured; now there is a module, and the analysis is stopped half way."""
+    run = prepare()
+    analyzer_for(run.path, run.order(packed_module=None, without_replica="no module")).run_pending()
+    analyzer, done = analyzer_for(run.path, run.order()), []
+    analyzer.run_pending(stop=lambda: len(done) == 2, on_step=done.append)
+    analyzer.finish("stopped")
+    assert stored(run)[:2] == ("pending", (2, 4))
 
 
 def test_analyzer_observes_what_is_committed_later(prepare):

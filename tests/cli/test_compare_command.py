@@ -45,7 +45,7 @@ def test_compare_prints_every_table(runs, capsys, monkeypatch):
     assert compare(*runs) == 0
     text = printed(capsys)
     for part in (
-        "seed_0 grokking 8,000 0.0005 0.5 1 9",
+        "seed_0 grokking (so far, training goes on) 8,000 0.0005 0.5 1 9",
         "cleanup 3,000 4,500 2,700 – 3,300 4,050 – 4,950",
         "cleanup 2 of 2 3,750 3,000 – 4,500 3,375 – 4,125 3,000 – 4,500 0.18 no",
         "held-out solved 1 of 2 4,000",

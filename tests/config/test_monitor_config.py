@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_resolve_changes_nothing_in_the_module():
         ({"parameters": "decoder.*"}, "parameters: 'decoder.\\*' matches none"),
         ({"layers": "decoder"}, "layers: 'decoder' matches none"),
         ({"measures": "no_such"}, "'no_such' is unknown"),
-        ({"close_timeout": -1.0}, "close_timeout: expected seconds"),
+        ({"close_timeout": -1.0}, r"close_timeout: expected seconds, 0 or more, or nothing \(None\) to wait for the whole"),
         ({"close_timeout": float("nan")}, "close_timeout: expected seconds"),
         ({"max_overhead": 0.0}, "max_overhead: expected a share of wall time over 0"),
         ({"max_overhead": "2%"}, "max_overhead: expected a share of wall time over 0"),
@@ -100,6 +101,17 @@ def test_resolve_changes_nothing_in_the_module():
 def test_resolve_names_the_argument_it_cannot_honour(arguments, message):
     with pytest.raises(ConfigError, match=message):
         resolve(MonitorConfig.of(**arguments), NET)
+
+
+@pytest.mark.parametrize("given", [None, float("inf")])
+def test_the_end_of_a_training_can_wait_for_ever(given):
+    """In a number that every clock takes: a thread cannot be joined for an infinite time."""
+    config = MonitorConfig(close_timeout=given)
+    resolve(config, NET)
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join(config.close_within_s)
+    assert config.close_within_s > 1e8
 
 
 def test_resolve_refuses_tensors_that_cannot_be_captured():

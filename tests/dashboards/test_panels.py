@@ -88,7 +88,7 @@ def test_absent_names_what_a_run_lacks_and_nothing_else(reference, rich):
 
 def test_standalone_has_title_buttons_and_key(reference):
     figure = standalone(panels(reference)[0], reference)
-    assert figure.layout.title.text == "Losses and phases · reference<br><sub>verdict: grokking</sub>"
+    assert figure.layout.title.text == "Losses and phases · reference<br><sub>verdict: grokking (final)</sub>"
     assert [[button.label for button in menu.buttons] for menu in figure.layout.updatemenus] == [
         ["y log", "y linear"],
         ["x log", "x linear"],

@@ -20,6 +20,7 @@ from lightning_interp import TCA, InterpMonitor, Run, open_run
 from lightning_interp.core.records import Observation
 from lightning_interp.dashboards.run_view import view_run
 from lightning_interp.measures import Label, Measure
+from lightning_interp.phases.verdict_state import verdict_words
 
 
 class Events:
@@ -107,7 +108,7 @@ def test_a_measure_of_the_users_own_is_laid_out_and_kept_with_its_label(logged: 
 
 def test_text_has_verdict_and_phases(logged: Logged) -> None:
     text, timeline = logged.found.text("interp/verdict"), logged.run.timeline
-    assert timeline is not None and f"**Verdict: {timeline.verdict.replace('_', ' ')}**" in text
+    assert timeline is not None and f"**Verdict: {verdict_words(timeline)}**" in text
     for phase in timeline.phases:
         assert f"| {phase.name.replace('_', ' ')} | {phase.start:,} |" in text
 

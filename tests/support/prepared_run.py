@@ -2,7 +2,7 @@
 """A prepared run directory: a classifier that takes a few steps of descent, its snapshots and its probe."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def prepare_run(
     torch.manual_seed(0)
     module = classifier() if module is None else module
     config = MonitorConfig.of(measures=measures)
-    manifest = new_manifest(config, resolve(config, module), module)
+    manifest = replace(new_manifest(config, resolve(config, module), module), status="finished")
     path = folder / name
     (path / SNAPSHOTS).mkdir(parents=True)
     write_manifest(path, manifest)

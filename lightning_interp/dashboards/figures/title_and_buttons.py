@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.figures.escaping import as_text
 from lightning_interp.dashboards.figures.time_axis import add_buttons, phase_key
+from lightning_interp.phases.verdict_state import verdict_words
 
 _ABOVE, _BELOW = 66, 66
 _LINE_PX, _LETTERS = 18, 150
@@ -20,7 +21,7 @@ def stand_alone(figure: go.Figure, *, title: str, timeline: Timeline | None = No
         timeline: Its verdict stands under the title, its phases under the picture; None for neither.
         note: Plain text under the picture.
     """
-    verdict = "" if timeline is None else f"<br><sub>verdict: {as_text(timeline.verdict.replace('_', ' '))}</sub>"
+    verdict = "" if timeline is None else f"<br><sub>verdict: {as_text(verdict_words(timeline))}</sub>"
     has_bars = bool((figure.layout.meta or {}).get("intervals"))
     lines = _key(timeline, note, has_bars=has_bars)
     top, bottom = figure.layout.margin.t + _ABOVE, figure.layout.margin.b + (_BELOW - 30) + _LINE_PX * len(lines)

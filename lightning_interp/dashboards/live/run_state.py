@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_interp.dashboards.report import snapshots_to_go
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.store.health_log import events, times
 from lightning_interp.store.heartbeat import read_heartbeat
+from lightning_interp.store.standing import SILENT_S
 
 STALE_S = 90.0
 """An analyzer process gives a sign of life every 5 s, and is halted for 50 s at most."""
-SILENT_S = 300.0
-"""A training writes into its health log every 30 s while it takes steps; a validation may take its time."""
 
 _TRAINING = {
     "training": "Training",
@@ -49,7 +49,7 @@ def state_of(run: RunView, *, now: float) -> RunState:
     stage = str(run.analysis.get("stage", ""))
     ended = status != "training" and stage in ("finished", "stopped", "failed", "")
     warnings = () if ended else _signs_of_death(run, status, stage, now)
-    return RunState(sentence, _analyzer(run.analysis, stage, taken), warnings, ended)
+    return RunState(sentence, _analyzer(run.analysis, stage, taken, waiting=snapshots_to_go(run)), warnings, ended)
 
 
 def last_snapshot(run: RunView) -> int | None:
@@ -75,9 +75,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _analyzer(analysis: Mapping[str, Any], stage: str, taken: int | None) -> str:
-    pending = analysis.get("pending")
-    waiting = pending if isinstance(pending, int) and pending > 0 else 0
+def _analyzer(analysis: Mapping[str, Any], stage: str, taken: int | None, *, waiting: int) -> str:
     waits = f"; {waiting:,} snapshot{'s' if waiting > 1 else ''} to go" if waiting else ""
     if stage == "running":
         return f"{_doing(analysis, taken)}{waits}."

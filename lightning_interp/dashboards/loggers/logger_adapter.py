@@ -51,7 +51,7 @@ class LoggerAdapter:
         """Take the figure of the timeline so far, as `draw` made it, at an optimizer step."""
 
     def summarize(self, timeline: Timeline, last_step: int) -> None:
-        """Take the outcome in a few numbers and words."""
+        """Take the outcome in a few numbers and words, if it is final."""
 
     def publish_figures(self, outcome: Outcome) -> None:
         """Take figures at the end."""

@@ -95,7 +95,7 @@ class LoggerSet:
             self._send(board.logger, "a figure", board.show, figure, step)
 
     def summarize(self, timeline: Timeline, last_step: int) -> None:
-        """Put the outcome where the dashboard has a summary."""
+        """Put the outcome where the dashboard has a summary, if it is final."""
         for board in self._boards:
             self._send(board.logger, "the summary", board.summarize, timeline, last_step)
 
@@ -104,7 +104,7 @@ class LoggerSet:
         for board in self._boards:
             shown = figures and self._send(board.logger, "a figure", board.publish_figures, outcome)
             kept = self._send(board.logger, "a file", board.publish_files, outcome)
-            if shown and kept:
+            if shown and kept and outcome.is_final:
                 self._outcome_steps[id(board)] = outcome.last_step
         self._look_up_targets()  # a run may have got another name
 

@@ -24,7 +24,7 @@ class MLflowAdapter(LoggerAdapter):
         self.logger.log_metrics(metrics, row.step)
 
     def summarize(self, timeline: Timeline, last_step: int) -> None:
-        """Verdict, boundaries and grokking step as tags ``interp.<name>``."""
+        """Verdict, boundaries, steps of early warning and grokking as tags ``interp.<name>``, once final."""
         for name, value in summary_fields(timeline, last_step).items():
             self.logger.experiment.set_tag(self.logger.run_id, name.replace("/", "."), value)
 

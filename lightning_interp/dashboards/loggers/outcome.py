@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from lightning_interp.dashboards.run_view import RunView
 
 VERDICT_KEY, GROKKING_KEY = logged_name("verdict"), logged_name("grokking_step")
+EARLY_WARNING_KEY = logged_name("early_warning_step")
 FIGURE_PREFIX = logged_name("figures/")
 MOST_FIGURES = 24
 """Figures a run sends at its end at most."""
 BOUND_KEY = logged_name("grokking_step_bound")
-"""What a sweep minimizes: always a number, so that a run that has not grokked counts as one that would take longer."""
+"""What a sweep minimizes: a number of every final verdict, so that a run that has not grokked counts as one that would take
+longer. Of any other it would be least for the slowest analyzer."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,18 @@ class Outcome:
     _drawn: dict[str, DrawnFigure | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def verdict(self) -> str:
-        """The verdict so far."""
-        return "unknown" if self.timeline is None else self.timeline.verdict
+    def facts(self) -> dict[str, Any]:
+        """What goes with files: how far the run got, and its verdict once that is final."""
+        known = {"last_step": self.last_step}
+        if self.timeline is None:
+            return {**known, "verdict": "unknown"}
+        final = {"verdict": self.timeline.verdict} if self.is_final else {}
+        return {**known, "state": self.timeline.state, **final}
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can change the verdict any more."""
+        return self.timeline is not None and self.timeline.state == "final"
 
     def figures(self, most: int = MOST_FIGURES) -> tuple[DrawnFigure, ...]:
         """The first figures that can be drawn of the run, in reading order; each is drawn once, whoever asks for it.
@@ -110,12 +121,24 @@ class Outcome:
 
 
 def summary_fields(timeline: Timeline, last_step: int) -> dict[str, Any]:
-    """Flat summary: verdict, start and end of each phase, step it generalized at; `last_step` is -1 without records."""
+    """Flat summary of a final timeline: verdict, start and end of each phase, steps of early warning and generalization.
+
+    Empty while the verdict can change: a dashboard that compares runs would take what is missing for what was found.
+
+    Args:
+        timeline: Phases.
+        last_step: Optimizer step of the last record, -1 without records.
+    """
+    if timeline.state != "final":
+        return {}
     fields: dict[str, Any] = {VERDICT_KEY: timeline.verdict}
     for phase in timeline.phases:
         fields[logged_name(f"{phase.name}_start")] = phase.start
         if phase.end is not None:
             fields[logged_name(f"{phase.name}_end")] = phase.end
+    warned = next((alarm.step for alarm in timeline.alarms if alarm.name == "early_warning"), None)
+    if warned is not None:
+        fields[EARLY_WARNING_KEY] = warned
     if timeline.grokking_step is not None:
         fields[GROKKING_KEY] = timeline.grokking_step
     fields[BOUND_KEY] = max(last_step, 0) if timeline.grokking_step is None else timeline.grokking_step

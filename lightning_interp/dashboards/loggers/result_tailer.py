@@ -19,8 +19,9 @@ from lightning_interp.dashboards.loggers.rows import Row, covered_step, row_of
 from lightning_interp.store.file_identity import ChangedFiles
 from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import ANALYSIS, PHASES, RECORDS
-from lightning_interp.store.manifest import read_manifest
+from lightning_interp.store.manifest import Status, read_manifest
 from lightning_interp.store.recordlog import surviving_records
+from lightning_interp.store.standing import measured_steps, standing_of
 
 POLL_S = 0.5
 SHARE = 0.002
@@ -66,6 +67,7 @@ class ResultTailer:
         self._on_read = on_read
         self.read_bytes = 0
         self._waiting: list[Record] = []
+        self._recorded: dict[int, bool] = {}
         self._rows: deque[Row] = deque()
         self._timeline: Timeline | None = None
         self._notices: list[str] = []
@@ -95,6 +97,19 @@ class ResultTailer:
                     self._failed = True
                     warn(f"results in {self._run_dir} cannot be read ({type(err).__name__}: {err}); they are tried again")
 
+    def settle(self, status: Status) -> Timeline | None:
+        """The timeline in the state that the end of the training puts it in, after `read_now`; reads no large file.
+
+        Args:
+            status: How the training ended.
+        """
+        with self._reading:
+            standing = standing_of(
+                self._run_dir, self._manifest, self._recorded, stored=self._timeline, now=time.time(), status=status
+            )
+            self._timeline = standing.judge_if_any(self._timeline)
+            return self._timeline
+
     def stop(self, timeout_s: float = 5.0) -> None:
         """End the helper thread; a second call does not wait for it again.
 
@@ -117,7 +132,9 @@ class ResultTailer:
 
     def _read(self) -> None:
         lines, self.read_bytes = read_lines(self._run_dir / RECORDS, self.read_bytes)
-        for record in surviving_records(lines, self._manifest):
+        new = surviving_records(lines, self._manifest)
+        self._recorded |= measured_steps(new)
+        for record in new:
             if self._is_new(record):
                 self._waiting.append(record)
             elif self._figure is not None:

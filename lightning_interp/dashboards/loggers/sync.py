@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results that came after training, to the W&B run of the training: rows it has not got, and the outcome as it is now."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from lightning_interp.dashboards.loggers.wandb import opened
 from lightning_interp.store.delivered import Delivered, WandbTarget, late_steps, read_delivered, write_delivered
 from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import RECORDS
+from lightning_interp.store.manifest import Status
 from lightning_interp.store.recordlog import surviving_records
 from lightning_interp.store.run import Run
 
@@ -47,6 +49,7 @@ class Sent:
         target: The W&B run, as it is supplied now.
         steps: Optimizer steps of the rows.
         figures: Number of figures.
+        timeline: Phases as they were sent; the summary goes with final ones only.
         mode: W&B's mode.
         directory: Folder of the offline run that has them, None where they went to the server.
     """
@@ -54,6 +57,7 @@ class Sent:
     target: WandbTarget
     steps: tuple[int, ...]
     figures: int
+    timeline: Timeline
     mode: str
     directory: str | None
 
@@ -95,14 +99,14 @@ def _fits(target: WandbTarget, named: WandbTarget) -> bool:
 def find_late(run: Run, target: WandbTarget) -> Late | None:
     """What a W&B run has not got, None where it has everything."""
     lines, read_bytes = read_lines(run.path / RECORDS)
-    timeline = run.timeline
+    timeline = run.timeline_at(time.time(), status=_status(run))
     if timeline is None:
         return None
     covered = covered_step(timeline)
     records = [each for each in surviving_records(lines, run.manifest) if each.values and each.step <= covered]
     wanted = set(late_steps(run.path, target, records))
     last_step = max((record.step for record in records), default=-1)
-    if not wanted and last_step <= target.outcome_step:
+    if not wanted and (timeline.state != "final" or last_step <= target.outcome_step):
         return None
     delivered = read_delivered(run.path)
     names = names_of(records) if delivered is None else delivered.names
@@ -110,8 +114,13 @@ def find_late(run: Run, target: WandbTarget) -> Late | None:
     return Late(target, late, last_step, timeline, names, read_bytes)
 
 
+def _status(run: Run) -> Status | None:
+    """The training delivers no more (`sync` asks first): one that did not say how it ended was broken off."""
+    return "interrupted" if run.manifest.status == "training" else None
+
+
 def send_late(run: Run, late: Late, report: Path | None, *, mode: str) -> Sent:
-    """Send what a W&B run has not got, with summary, figures and files, and note it.
+    """Send what a W&B run has not got, with figures, files and, once final, the summary, and note it.
 
     Raises:
         InterpError: W&B did not take it; nothing is noted, so that the next call sends it again.
@@ -132,7 +141,7 @@ def send_late(run: Run, late: Late, report: Path | None, *, mode: str) -> Sent:
     delivered = read_delivered(run.path) or Delivered(-1, late.names)
     write_delivered(run.path, delivered.with_target(supplied))
     steps = tuple(record.step for record in late.records)
-    return Sent(supplied, steps, len(outcome.figures()), mode, directory if mode == "offline" else None)
+    return Sent(supplied, steps, len(outcome.figures()), late.timeline, mode, directory if mode == "offline" else None)
 
 
 def _supplied(late: Late, found: WandbTarget) -> WandbTarget:
@@ -145,7 +154,7 @@ def _supplied(late: Late, found: WandbTarget) -> WandbTarget:
         url=before.url or found.url,
         step=max(before.step, late.last_step),
         read_bytes=late.read_bytes,
-        outcome_step=late.last_step,
+        outcome_step=late.last_step if late.timeline.state == "final" else before.outcome_step,
     )
 
 

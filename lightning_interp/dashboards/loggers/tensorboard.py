@@ -15,6 +15,7 @@ from lightning_interp.dashboards.loggers.outcome import FIGURE_PREFIX, GROKKING_
 from lightning_interp.dashboards.loggers.sections import sections_of
 from lightning_interp.measures.label import NO_LABELS, Labels
 from lightning_interp.measures.logged_names import STEP_KEY, logged_name, record_name
+from lightning_interp.phases.verdict_state import verdict_words
 
 MOST_IMAGES = 4
 """Figures sent as images; each takes about a second."""
@@ -29,7 +30,9 @@ class TensorBoardAdapter(LoggerAdapter):
         self.logger.experiment.add_custom_scalars(scalar_layout(names, own, prefix=_prefix(self.logger)))
 
     def summarize(self, timeline: Timeline, last_step: int) -> None:
-        """Verdict and phases as text."""
+        """Verdict and phases as text, once final."""
+        if timeline.state != "final":
+            return
         self.logger.experiment.add_text(VERDICT_KEY, outcome_text(timeline, last_step), max(last_step, 0))
 
     def publish_figures(self, outcome: Outcome) -> None:
@@ -72,7 +75,7 @@ def scalar_layout(names: Sequence[str], own: Labels = NO_LABELS, *, prefix: str 
 def outcome_text(timeline: Timeline, last_step: int) -> str:
     """Verdict and phases in Markdown."""
     fields: Mapping[str, Any] = summary_fields(timeline, last_step)
-    lines = [f"**Verdict: {_plain(timeline.verdict)}**", ""]
+    lines = [f"**Verdict: {_plain(verdict_words(timeline))}**", ""]
     lines += ["| phase | from step | to step | confidence |", "|---|---|---|---|"]
     for phase in timeline.phases:
         end = "open" if phase.end is None else f"{phase.end:,}"

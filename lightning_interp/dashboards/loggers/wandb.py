@@ -55,7 +55,7 @@ class WandbAdapter(LoggerAdapter):
         self.run.log(row.metrics)
 
     def alert(self, title: str, text: str) -> None:
-        """Send an alert about a phase change."""
+        """Send an alert about a phase or an alarm."""
         self.run.alert(title=title, text=text, wait_duration=_ALERT_WAIT_S)
 
     def draw(self, figure: "go.Figure") -> object:
@@ -69,7 +69,7 @@ class WandbAdapter(LoggerAdapter):
         self.run.log({TIMELINE_KEY: drawn, STEP_KEY: float(step)})
 
     def summarize(self, timeline: Timeline, last_step: int) -> None:
-        """Put verdict, boundaries, the grokking step and its bound into the run summary."""
+        """Put verdict, boundaries, steps of early warning and grokking, and its bound into the summary, once final."""
         for name, value in summary_fields(timeline, last_step).items():
             self.run.summary[name] = value
 
@@ -92,7 +92,7 @@ class WandbAdapter(LoggerAdapter):
             outcome.artifact_name,
             type=ARTIFACT_TYPE,
             description="Report and results of lightning-interp; report.html opens without network.",
-            metadata={"verdict": outcome.verdict, "last_step": outcome.last_step},
+            metadata=outcome.facts,
         )
         for name, path in outcome.files():
             artifact.add_file(str(path), name=name)

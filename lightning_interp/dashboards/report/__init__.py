@@ -3,12 +3,13 @@
 
 from lightning_interp.dashboards.report.boundaries import boundary_changes
 from lightning_interp.dashboards.report.page import REPORT, report_html, write_report
-from lightning_interp.dashboards.report.sentences import status_words, verdict_sentence
+from lightning_interp.dashboards.report.sentences import snapshots_to_go, status_words, verdict_sentence
 
 __all__ = [
     "REPORT",
     "boundary_changes",
     "report_html",
+    "snapshots_to_go",
     "status_words",
     "verdict_sentence",
     "write_report",

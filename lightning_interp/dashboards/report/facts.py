@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.phases import MEANINGS, because_text
+from lightning_interp.phases.alarm_words import because_words, measured_words
 from lightning_interp.store.health_log import HealthRow, events
 from lightning_interp.store.layout import (
     ANALYSIS,
@@ -57,14 +58,11 @@ def phase_rows(run: RunView) -> list[dict[str, str]]:
 
 def alarm_rows(run: RunView) -> list[Row]:
     """Alarms other than the beginnings of phases, which the table of phases has."""
-    warned = run.timeline.evidence.get("early_warning") or {}
-    measured = warned.get("measured") if isinstance(warned, Mapping) else None
     rows = []
     for alarm in run.timeline.alarms:
         if alarm.name != "phase_began":
-            note = f" (on unseen small networks: {measured})" if alarm.name == "early_warning" and measured else ""
-            why = f": {because_text(alarm.because)}" if alarm.because else ""
-            rows.append((alarm.name.replace("_", " "), f"known at step {alarm.step:,}{why}{note}"))
+            why = f"{because_words(alarm)}{measured_words(alarm, run.timeline)}"
+            rows.append((alarm.name.replace("_", " "), f"known at step {alarm.step:,}{why}"))
     return rows
 
 

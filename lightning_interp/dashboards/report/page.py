@@ -20,6 +20,7 @@ from lightning_interp.dashboards.report.boundaries import boundary_changes
 from lightning_interp.dashboards.report.sentences import status_words, verdict_sentence
 from lightning_interp.dashboards.run_view import RunView, view_run
 from lightning_interp.dashboards.theme import PHASE_COLORS, THEMES, contrast
+from lightning_interp.phases.verdict_state import verdict_words
 from lightning_interp.store.layout import replace_text
 
 REPORT = "report.html"
@@ -124,7 +125,7 @@ def _run(run: RunView, place: int, folder: Path | None) -> dict[str, Any]:
     return {
         "anchor": anchor,
         "name": run.name,
-        "verdict": run.timeline.verdict.replace("_", " "),
+        "verdict": verdict_words(run.timeline),
         "sentence": verdict_sentence(run),
         "status": status_words(run),
         "strip": _strip(run),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from lightning_interp.core.timeline import LossStage
 from lightning_interp.dashboards.run_view import RunView
+from lightning_interp.phases.verdict_state import PLAIN_REASON, said_in_state
 
 _STATUS = {
     "training": "in training",
@@ -15,11 +16,16 @@ _STATUS = {
 
 
 def verdict_sentence(run: RunView) -> str:
-    """Why the verdict is what it is; without any, the shape of the loss."""
+    """Why the verdict is what it is, in the state it is in; without any, the shape of the loss."""
+    return said_in_state(_plain_sentence(run), run.timeline)
+
+
+def _plain_sentence(run: RunView) -> str:
     if not run.series:
         return "Nothing has been recorded yet."
     timeline = run.timeline
-    reason = str(timeline.evidence.get("reason", f"Verdict: {timeline.verdict.replace('_', ' ')}."))
+    told = timeline.evidence.get(PLAIN_REASON) or timeline.evidence.get("reason")
+    reason = str(told or f"Verdict: {timeline.verdict.replace('_', ' ')}.")
     return f"{reason} {_shape(timeline.stages)}" if timeline.verdict == "unknown" and timeline.stages else reason
 
 
@@ -28,12 +34,18 @@ def _shape(stages: Sequence[LossStage]) -> str:
     return f"Shape of the curve: {', then '.join(parts)}."
 
 
+def snapshots_to_go(run: RunView) -> int:
+    """Snapshots without a record, and those that the analyzer wants to measure once more."""
+    pending, (done, of) = run.analysis.get("pending"), run.timeline.analyzed or (0, 0)
+    return max(pending if isinstance(pending, int) else 0, of - done)
+
+
 def status_words(run: RunView) -> str:
     """Where training and analysis stand."""
     words = [] if run.manifest is None else [_STATUS.get(run.manifest.status, run.manifest.status)]
-    pending, stage = run.analysis.get("pending"), run.analysis.get("stage")
-    if isinstance(pending, int) and pending > 0:
-        words.append(f"{pending:,} snapshots not analyzed yet")
+    waiting, stage = snapshots_to_go(run), run.analysis.get("stage")
+    if waiting:
+        words.append(f"{waiting:,} snapshots not analyzed yet")
     elif stage in ("failed", "stopped"):
         words.append(f"analysis {stage}")
     if run.series:

@@ -10,9 +10,10 @@ from typing import Any
 from lightning_interp.core.errors import ConfigError, MetricsError, RunError
 from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.series import Series
-from lightning_interp.core.timeline import Phase, Timeline
+from lightning_interp.core.timeline import Phase, State, Timeline
 from lightning_interp.phases import detect_phases
 from lightning_interp.phases.alignment import Alignment, align
+from lightning_interp.phases.verdict_state import verdict_words
 from lightning_interp.posthoc.comparison.boundaries import Boundary, boundary_table
 from lightning_interp.posthoc.comparison.representations import Observed, PhaseSimilarity, compare_representations
 from lightning_interp.store import Run, open_run
@@ -47,6 +48,8 @@ class ComparedRun:
         name: Name of its folder, with as many folders above it as make it unique.
         path: Run directory.
         verdict: Verdict of the detector, None without a timeline.
+        state: Whether it can still change (``provisional``, ``pending``, ``final``), None without a timeline.
+        verdict_words: Verdict and state for people, None without a timeline.
         phases: Phases, empty without a timeline.
         grokking_step: Step of generalization, None where there is none.
         last_step: Last recorded step, None where nothing is recorded.
@@ -59,6 +62,8 @@ class ComparedRun:
     name: str
     path: str
     verdict: str | None
+    state: State | None
+    verdict_words: str | None
     phases: tuple[Phase, ...]
     grokking_step: int | None
     last_step: int | None
@@ -181,6 +186,8 @@ def _compared(name: str, run: Run, timeline: Timeline | None, reason: str | None
         name,
         str(run.path),
         None if timeline is None else timeline.verdict,
+        None if timeline is None else timeline.state,
+        None if timeline is None else verdict_words(timeline),
         _phases(timeline),
         None if timeline is None else timeline.grokking_step,
         _last_step(series, _phases(timeline)),

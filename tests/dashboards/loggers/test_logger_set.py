@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from compared_runs import timeline
 
 from lightning_interp.core.records import Record
-from lightning_interp.core.timeline import Phase, Timeline
+from lightning_interp.core.timeline import Alarm, Phase, State, Timeline
 from lightning_interp.dashboards.loggers.logger_adapter import LoggerAdapter
 from lightning_interp.dashboards.loggers.logger_set import LoggerSet, board_of
 from lightning_interp.dashboards.loggers.mlflow import MLflowAdapter, metric_name
@@ -19,6 +20,7 @@ from lightning_interp.dashboards.loggers.rows import Row, names_of, row_keys, ro
 from lightning_interp.dashboards.loggers.sections import sections_of
 from lightning_interp.dashboards.loggers.tensorboard import TensorBoardAdapter, outcome_text, scalar_layout
 from lightning_interp.measures.registry import MAX_SCALARS
+from lightning_interp.phases.verdict_state import in_state
 
 
 class Rows:
@@ -128,6 +130,21 @@ def test_summary_fields_always_have_what_a_sweep_minimizes(grokking_step: int | 
     assert "interp/converged_end" not in fields
 
 
+@pytest.mark.parametrize(("state", "analyzed"), [("provisional", (9, 9)), ("pending", (10, 64))])
+def test_a_verdict_that_can_change_is_in_no_summary(tmp_path: Path, state: State, analyzed: tuple[int, int]) -> None:
+    """A bound that grows with what is analyzed would be least for the slowest analyzer."""
+    unfinished = in_state(timeline(grokking_step=None), state, analyzed)
+    assert summary_fields(unfinished, 8000) == {}
+    assert Outcome(tmp_path, "id", unfinished, 8000).facts == {"last_step": 8000, "state": state}
+
+
+def test_summary_fields_have_the_step_of_the_early_warning() -> None:
+    alarms = (Alarm("phase_began", 300), Alarm("early_warning", 2500))
+    warned = replace(timeline(grokking_step=4000), alarms=alarms)
+    assert summary_fields(warned, 8000)["interp/early_warning_step"] == 2500
+    assert "interp/early_warning_step" not in summary_fields(timeline(grokking_step=4000), 8000)
+
+
 def test_outcome_text_is_a_table_whatever_a_run_is_named() -> None:
     text = outcome_text(Timeline("<b>|", (Phase("a|<script>", 0, None, 0.5, (0, 0)),)), 1200)
     assert "&lt;script&gt;" in text and "<script>" not in text and text.count("|") == 15
@@ -136,7 +153,7 @@ def test_outcome_text_is_a_table_whatever_a_run_is_named() -> None:
 
 def test_outcome_names_its_files_for_any_dashboard(tmp_path: Path) -> None:
     outcome = Outcome(tmp_path, "../<id>", None, 5)
-    assert outcome.artifact_name == "interp-____id_" and outcome.verdict == "unknown"
+    assert outcome.artifact_name == "interp-____id_" and outcome.facts == {"last_step": 5, "verdict": "unknown"}
     assert list(outcome.files()) == []
 
 
