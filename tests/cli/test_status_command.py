@@ -34,7 +34,7 @@ def test_status_shows_verdict_phases_measures_and_settings(tmp_path, capsys, wid
     shown = " ".join(capsys.readouterr().out.split())
     assert "grokking" in shown
     assert "Training finished, latest snapshot at step 16,000. The analysis is complete." in shown
-    assert "circuit formation │ 1,400 │ 1,300–1,700 │ 9,800 │ 0.75" in shown
+    assert "circuit formation │ 1,400 │ 1,300–1,700 │ 9,800 │ 0.90" in shown
     assert "held-out accuracy (share) │ 16,000 │ 1 │ +0" in shown
     assert "learning rate │ 0.001" in shown
     assert "snapshots written │ 161" in shown
@@ -45,7 +45,7 @@ def test_status_as_json_holds_the_change_since_the_phase_began(tmp_path, capsys)
     found = as_json(capsys, make_reference_run(tmp_path, last_step=9000))
     loss = next(each for each in found["measures"] if each["name"] == "heldout_loss")
     assert (found["verdict"], found["ended"], found["phases"][-1]["name"]) == (
-        "partial_generalization",
+        "memorization_only",
         False,
         "circuit_formation",
     )

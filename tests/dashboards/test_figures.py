@@ -37,6 +37,7 @@ def test_phase_timeline_figure_draws_losses_and_intensities(figure):
         "memorization",
         "circuit formation",
         "cleanup",
+        "early warning",
     ]
 
 
