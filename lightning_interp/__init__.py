@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lightning_interp.core.errors import ProbeError as ProbeError
     from lightning_interp.core.errors import RunError as RunError
     from lightning_interp.core.errors import ShapeError as ShapeError
+    from lightning_interp.core.outcome import Outcome as Outcome
     from lightning_interp.core.records import Observation as Observation
     from lightning_interp.core.records import Probe as Probe
     from lightning_interp.core.records import ProbeOutputs as ProbeOutputs
@@ -61,6 +62,7 @@ _NAMES = {
         "RunError",
         "ShapeError",
     ),
+    "core.outcome": ("Outcome",),
     "core.records": ("Observation", "Probe", "ProbeOutputs", "ProbeSplit", "Record", "Snapshot"),
     "core.tca_settings": ("TCA",),
     "core.timeline": ("Alarm", "LossStage", "Phase", "Timeline"),

@@ -23,6 +23,7 @@ from lightning_interp.analysis.record_history import RecordHistory
 from lightning_interp.analysis.watchdog import Watch, Watchdog
 from lightning_interp.analysis.worker.pipe import StartOrder
 from lightning_interp.core.errors import CorruptSnapshotError
+from lightning_interp.core.outcome import OUTCOME
 from lightning_interp.core.records import Probe, Record, Snapshot
 from lightning_interp.measures.label import plain_label
 from lightning_interp.measures.logged_names import is_component
@@ -84,7 +85,9 @@ class Analyzer:
         self._attempt = self.manifest.attempt
         self._superseded = False
         self._manifest_read: Identity | None = None
-        self._folded = RecordHistory(read_records(run_dir, self.manifest), null=self.state.null)
+        self._folded = RecordHistory(
+            read_records(run_dir, self.manifest), null=self.state.null, outcome=plan.request.outcome
+        )
         self._incomplete: set[int] | None = None
         self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it
         self.state.device, self.state.threads = plan.request.device, torch.get_num_threads()
@@ -210,12 +213,22 @@ class Analyzer:
         if self.training is None and read_manifest(self.run_dir).status == "training":
             self.training = _MEANS.get(stage)
         self.write_timeline(finished=True)
+        self._miss_outcome()
         if self._components is not None and stage == "finished" and not self.superseded:
             with self._under_way.fitting():
                 self._components.finish()
         self.state.stage = "stopped" if stage == "finished" and self.superseded else stage
         self.state.pending = len(self.pending())
         self.state.write(self.run_dir)
+
+    def _miss_outcome(self) -> None:
+        """Say if the number that was to decide never came, with what was logged instead."""
+        records = self._folded.records
+        if self._plan.request.outcome is None or any(OUTCOME in record.values for record in records):
+            return
+        reasons = [record.skipped[OUTCOME] for record in records if OUTCOME in record.skipped]
+        why = reasons[-1] if reasons else "no snapshot was analyzed"
+        self.state.notice(f"outcome: the verdict is without it: {why}")
 
     def limit_memory(self) -> None:
         """Leave most of a shared GPU to the training. For a process of its own: the limit is one of the whole process."""

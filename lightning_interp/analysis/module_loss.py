@@ -2,6 +2,9 @@
 """The loss a Lightning module's own `validation_step` gives or logs, taken from a replica without a Trainer."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +14,8 @@ from torch import Tensor, nn
 from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.records import Batch
 
+_loader: ContextVar[int] = ContextVar("loader", default=0)
+_LOADER_INDEX = "dataloader_idx"
 _LOSS_NAMES = ("loss", "val_loss", "val/loss", "valid_loss", "validation_loss", "test_loss")
 
 
@@ -67,6 +72,16 @@ def validation_loss(replica: nn.Module, batch: Batch) -> Tensor:
     return loss.reshape(())
 
 
+@contextmanager
+def batches_of_loader(index: int) -> Iterator[None]:
+    """Inside, batches are those of a validation loader, by its place among them: a `validation_step` may ask."""
+    token = _loader.set(index)
+    try:
+        yield
+    finally:
+        _loader.reset(token)
+
+
 def _capture_logging(replica: nn.Module, logged: dict[str, Any]) -> None:
     """Replace `log` and `log_dict` on this replica (an instance attribute, the class is untouched)."""
 
@@ -81,13 +96,16 @@ def _capture_logging(replica: nn.Module, logged: dict[str, Any]) -> None:
 
 def _call_step(replica: nn.Module, batch: Batch) -> Any:
     step = replica.validation_step
+    parameters = inspect.signature(step).parameters  # type: ignore[arg-type]
     required = [
         parameter
-        for parameter in inspect.signature(step).parameters.values()  # type: ignore[arg-type]
+        for parameter in parameters.values()
         if parameter.default is parameter.empty
         and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.name != _LOADER_INDEX
     ]
-    return step(batch, *(0 for _ in required[1:]))  # type: ignore[operator]  # batch and loader indices
+    named = {_LOADER_INDEX: _loader.get()} if _LOADER_INDEX in parameters else {}
+    return step(batch, *(0 for _ in required[1:]), **named)  # type: ignore[operator]  # the batch's index
 
 
 def _logged_loss(logged: dict[str, Any]) -> Tensor:

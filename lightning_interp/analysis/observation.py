@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_interp.analysis.activations import KeptOutput, gather_stimuli, recorded_outputs, stimuli_of_batches
 from lightning_interp.analysis.exchanged_answers import exchange_answers
+from lightning_interp.analysis.module_loss import batches_of_loader
 from lightning_interp.analysis.outputs import LossSource
 from lightning_interp.analysis.replica import eager, swapped_weights, to_replica
 from lightning_interp.core.batches import example_count, tensors_of
@@ -18,7 +19,7 @@ from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.randomness import untouched_randomness
-from lightning_interp.core.records import SPLITS, Batch, Probe, ProbeOutputs, ProbeSplit, Snapshot, Split
+from lightning_interp.core.records import SPLITS, Batch, Part, Probe, ProbeOutputs, ProbeSplit, Snapshot, Split
 from lightning_interp.core.series import Series
 from lightning_interp.core.shapes import Float, Float64
 from lightning_interp.measures.null_loss import exchanged_cross_entropy
@@ -81,7 +82,7 @@ class SnapshotObservation:
         self.null = NullPredictor()
         self._replica = replica
         self._route = route
-        self._evaluated: dict[Split, _Evaluated] = {}
+        self._evaluated: dict[Part, _Evaluated] = {}
 
     @property
     def has_outputs(self) -> bool:
@@ -92,8 +93,8 @@ class SnapshotObservation:
         """One state_dict tensor of the snapshot."""
         return self.snapshot.weights[name]
 
-    def has_split(self, split: Split) -> bool:
-        """Whether the probe has this split."""
+    def has_split(self, split: Part) -> bool:
+        """Whether the probe has this part."""
         return self.probe is not None and self.probe.split(split) is not None
 
     def inputs(self, split: Split) -> Tensor:
@@ -104,11 +105,11 @@ class SnapshotObservation:
             raise MeasureSkipped("the probe's batches hold no tensor")
         return torch.cat(present)
 
-    def outputs(self, split: Split) -> ProbeOutputs:
+    def outputs(self, split: Part) -> ProbeOutputs:
         """Losses, logits and targets of the split."""
         return self._evaluate(split).outputs
 
-    def losses(self, split: Split) -> Float64[Tensor, " example"] | Float64[Tensor, ""]:
+    def losses(self, split: Part) -> Float64[Tensor, " example"] | Float64[Tensor, ""]:
         """Loss per example, or one mean, in float64."""
         return self._evaluate(split).losses
 
@@ -175,18 +176,20 @@ class SnapshotObservation:
             raise MeasureSkipped("needs a replica of the module and a way to its outputs; this run has weights only")
         return self._replica, self._route
 
-    def _examples(self, split: Split) -> ProbeSplit:
+    def _examples(self, split: Part) -> ProbeSplit:
         examples = self.probe.split(split) if self.probe is not None else None
         if examples is None:
-            raise MeasureSkipped("no held-out data" if split == "heldout" else "no probe")
+            raise MeasureSkipped("no probe" if split == "train" else "no held-out data")
         return examples
 
-    def _evaluate(self, split: Split) -> _Evaluated:
+    def _evaluate(self, split: Part) -> _Evaluated:
         if split not in self._evaluated:
             replica, route = self._able()
             examples = self._examples(split)
             splits = 2 if self.has_split("heldout") else 1
-            self._evaluated[split] = _run(replica, route, examples, self.layers, splits=splits)
+            layers = self.layers if split in SPLITS else ()  # activations are those of the splits
+            with batches_of_loader(examples.loader):
+                self._evaluated[split] = _run(replica, route, examples, layers, splits=splits)
         return self._evaluated[split]
 
 

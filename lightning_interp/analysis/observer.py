@@ -24,12 +24,12 @@ from lightning_interp.analysis.module_loss import attach_stand_in
 from lightning_interp.analysis.observation import PastObservation, SnapshotObservation, Watched
 from lightning_interp.analysis.outputs import LossSource, find_loss_source, route_by_name
 from lightning_interp.analysis.plan import AnalysisPlan
-from lightning_interp.analysis.probe_budget import cut_probe, cut_sizes
+from lightning_interp.analysis.probe_budget import cut_loaders, cut_probe, cut_sizes
 from lightning_interp.analysis.replica import make_replica
 from lightning_interp.analysis.watchdog import PassTimer
 from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.null_predictor import NullPredictor
-from lightning_interp.core.records import SPLITS, Probe, Snapshot
+from lightning_interp.core.records import SPLITS, Part, Probe, Snapshot
 from lightning_interp.core.series import Series
 from lightning_interp.measures import Measure
 from lightning_interp.store.analysis_state import WEIGHTS_ONLY, AnalysisState
@@ -180,25 +180,46 @@ class Observer:
             if self.state.probe_cut:
                 kept = ", ".join(f"{count} {name}" for name, count in self.state.probe_cut.items())
                 self.state.notice(f"one pass over the probe took {seconds:.1f} s; it is cut to {kept} examples")
+            self.state.probe_cut |= cut_loaders(self.probe, self._time_loaders(trial))
         self.probe = cut_probe(self.probe, self.state.probe_cut)
         self._probe_is_cut = True
 
+    @property
+    def _clock(self) -> Callable[[], float]:
+        """A process that is halted meanwhile to spare its training, or waits for a core, has not become slower."""
+        return time.thread_time if self.device.type == "cpu" else time.perf_counter
+
     def _time_one_pass(self, trial: SnapshotObservation) -> float:
-        """Seconds of work for the outputs of the whole probe; learns the number of classes on the way."""
-        # A process that is halted meanwhile to spare its training, or waits for a core, has not become slower.
-        clock: Callable[[], float] = time.thread_time if self.device.type == "cpu" else time.perf_counter
-        started = clock()
+        """Seconds of work for the outputs of both splits; learns the number of classes on the way."""
+        started = self._clock()
         for split in SPLITS:
-            try:
-                logits = trial.outputs(split).logits if trial.has_split(split) else None
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as err:  # a probe_step of the user's own may raise anything on a batch it does not know
-                self.state.notice(f"no outputs on the {split} examples: {type(err).__name__}: {err}")
+            if not trial.has_split(split) or not self._has_outputs(trial, split):
                 continue
+            logits = trial.outputs(split).logits
             if logits is not None and self.state.n_classes is None:
                 self.state.n_classes = logits.shape[1]
-        return clock() - started
+        return self._clock() - started
+
+    def _time_loaders(self, trial: SnapshotObservation) -> dict[Part, float]:
+        """Seconds of work for the outputs of each further validation loader that gives some."""
+        assert self.probe is not None
+        found = {}
+        for part in (f"heldout/{loader}" for loader in self.probe.loaders):
+            started = self._clock()
+            if self._has_outputs(trial, part):
+                found[part] = self._clock() - started
+        return found
+
+    def _has_outputs(self, trial: SnapshotObservation, part: Part) -> bool:
+        """Whether there are outputs on some examples; if not, why is noted."""
+        try:
+            trial.outputs(part)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as err:  # a probe_step of the user's own may raise anything on a batch it does not know
+            self.state.notice(f"no outputs on the {part} examples: {type(err).__name__}: {err}")
+            return False
+        return True
 
     def _learn_null(self, observation: SnapshotObservation, replica: nn.Module, route: LossSource) -> None:
         """Find out what a constant prediction gets, once for the run."""

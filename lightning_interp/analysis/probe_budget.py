@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_interp.core.batches import example_count, map_tensors
-from lightning_interp.core.records import Probe, ProbeSplit
+from lightning_interp.core.records import Part, Probe, ProbeSplit
 
 PROBE_SECONDS = 5.0
 """Most seconds one pass over the whole probe may take; beyond it the probe is cut in proportion."""
@@ -24,10 +24,34 @@ def cut_sizes(probe: Probe, seconds: float) -> dict[str, int]:
     return {name: max(1, int(_size(split) * share)) for name, split in splits.items() if split is not None}
 
 
+def cut_loaders(probe: Probe, seconds: Mapping[Part, float]) -> dict[str, int]:
+    """Examples to keep of further validation loaders so that a pass over all of them takes `PROBE_SECONDS`.
+
+    Args:
+        probe: The probe.
+        seconds: What a pass over each took; of one without a number nothing is kept.
+    """
+    total = sum(seconds.values())
+    sizes = {}
+    for loader, split in probe.loaders.items():
+        part = f"heldout/{loader}"
+        if part not in seconds:
+            sizes[part] = 0
+        elif total > PROBE_SECONDS:
+            sizes[part] = max(1, int(_size(split) * PROBE_SECONDS / total))
+    return sizes
+
+
 def cut_probe(probe: Probe, sizes: Mapping[str, int]) -> Probe:
-    """As many examples of each split as `sizes` says, spread evenly over it: data sorted by class keeps its classes."""
+    """As many examples of each part as `sizes` says, spread evenly over it: data sorted by class keeps its classes.
+
+    A further validation loader of which no example is kept is left out.
+    """
     train = _cut(probe.train, sizes.get("train"))
-    return replace(probe, train=train, heldout=_cut(probe.heldout, sizes.get("heldout")) if probe.heldout else None)
+    kept = {name: split for name, split in probe.loaders.items() if sizes.get(f"heldout/{name}") != 0}
+    loaders = {name: _cut(split, sizes.get(f"heldout/{name}")) for name, split in kept.items()}
+    heldout = _cut(probe.heldout, sizes.get("heldout")) if probe.heldout else None
+    return replace(probe, train=train, heldout=heldout, loaders=loaders)
 
 
 def _size(split: ProbeSplit) -> int:
@@ -47,7 +71,7 @@ def _cut(split: ProbeSplit, keep: int | None) -> ProbeSplit:
         if len(rows):
             batches.append(map_tensors(batch, lambda t, n=count, r=rows: t[r] if t.ndim and t.shape[0] == n else t))  # type: ignore[misc]
             numbers.append(number)
-    return ProbeSplit(tuple(batches), _indices(split, total, chosen.tolist(), numbers))
+    return ProbeSplit(tuple(batches), _indices(split, total, chosen.tolist(), numbers), split.loader)
 
 
 def _spread(total: int, keep: int) -> Tensor:

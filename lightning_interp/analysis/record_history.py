@@ -3,8 +3,11 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from lightning_interp.core.judged import OutcomeRows, facts_for, facts_of_loader, loader_names, of_loader
 from lightning_interp.core.null_predictor import NullPredictor
+from lightning_interp.core.outcome import Outcome
 from lightning_interp.core.records import Record
 from lightning_interp.core.series import GrowingSeries, Series, add_values
 from lightning_interp.core.timeline import Timeline
@@ -13,11 +16,17 @@ from lightning_interp.store.surviving_records import with_non_finite
 
 
 class RecordHistory:
-    """Standing records and what follows from them; a better row of an earlier step folds everything again."""
+    """Standing records and what follows from them; a better row of an earlier step folds everything again.
 
-    def __init__(self, records: Iterable[Record], *, null: NullPredictor) -> None:
+    Args:
+        records: Records so far.
+        null: What is known of the null predictor.
+        outcome: Logged number that decides in place of the probe's held-out curves, or None.
+    """
+
+    def __init__(self, records: Iterable[Record], *, null: NullPredictor, outcome: Outcome | None = None) -> None:
         self._records = {record.step: record for record in records}
-        self._null = null
+        self._null, self._outcome = null, outcome
         self._fold()
 
     def __contains__(self, step: int) -> bool:
@@ -36,13 +45,15 @@ class RecordHistory:
     def timeline(self) -> Timeline:
         """The detector's account of all records."""
         self._refold()
-        return self._detector.timeline
+        loaders = {name: detector.timeline for name, detector in self._loaders.items()}
+        return replace(self._detector.timeline, loaders=loaders)
 
     @property
     def finished_timeline(self) -> Timeline:
         """The same, taken for the whole history."""
         self._refold()
-        return self._detector.finished_timeline
+        loaders = {name: detector.finished_timeline for name, detector in self._loaders.items()}
+        return replace(self._detector.finished_timeline, loaders=loaders)
 
     def know_null(self, null: NullPredictor) -> None:
         """All thresholds are shares of what the null predictor gets: fold again if that was learned."""
@@ -67,7 +78,10 @@ class RecordHistory:
         self._records[record.step] = record
         if latest:
             self._refold()
-            self._remember(record)
+            if self._loaders.keys() >= set(loader_names(record.values)):
+                self._remember(record)
+            else:  # of a new loader the train curves count from their start, as they do afterwards
+                self._fold()
         else:
             self._stale = True
         return latest
@@ -80,7 +94,11 @@ class RecordHistory:
         self._stale = False
         self._last = -1
         self._history: GrowingSeries = {}
-        self._detector = PhaseDetector(**self._null.for_detector())
+        facts = self._null.for_detector()
+        self._rows = OutcomeRows(self._outcome)
+        self._detector = PhaseDetector(**facts_for(self._outcome, facts))
+        named = dict.fromkeys(name for record in self.records for name in loader_names(record.values))
+        self._loaders = {name: PhaseDetector(**facts_of_loader(facts)) for name in named}
         for record in self.records:
             self._remember(record)
 
@@ -90,5 +108,8 @@ class RecordHistory:
         self._last = record.step
         add_values(self._history, record.step, record.values)
         values_seen = with_non_finite(record.values, record.skipped)
-        if values_seen:
-            self._detector.update(record.step, values_seen)
+        for step, values in self._rows.rows(record.step, values_seen):
+            self._detector.update(step, values)
+        for loader, detector in self._loaders.items():
+            if seen := of_loader(values_seen, loader):
+                detector.update(record.step, seen)

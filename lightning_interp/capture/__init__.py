@@ -3,8 +3,9 @@
 
 from lightning_interp.capture.buffers import CopySet, SnapshotBuffers
 from lightning_interp.capture.clone import RawSnapshot, check_capturable, take_snapshot
+from lightning_interp.capture.further_loaders import MOST_LOADERS, FurtherLoader, further_loaders
 from lightning_interp.capture.plain_tensors import changed_since, mark_plain_tensors
-from lightning_interp.capture.probe import Transfer, as_loaded, build_probe, is_map_style
+from lightning_interp.capture.probe import Transfer, as_loaded, build_probe, is_map_style, read_further, room_beside
 from lightning_interp.capture.recorder import Recorder
 from lightning_interp.capture.sampled_indices import shared_examples
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
@@ -12,8 +13,10 @@ from lightning_interp.capture.selection import select_layers, select_parameters
 from lightning_interp.capture.streamed_probe import StreamedProbe
 
 __all__ = [
+    "MOST_LOADERS",
     "CopySet",
     "EveryNSteps",
+    "FurtherLoader",
     "LogSpaced",
     "RawSnapshot",
     "Recorder",
@@ -25,8 +28,11 @@ __all__ = [
     "build_probe",
     "changed_since",
     "check_capturable",
+    "further_loaders",
     "is_map_style",
     "mark_plain_tensors",
+    "read_further",
+    "room_beside",
     "select_layers",
     "select_parameters",
     "shared_examples",

@@ -2,12 +2,14 @@
 """The probe: fixed examples chosen once, read from the data sets without disturbing loaders or random streams."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
+from lightning_interp.capture.further_loaders import FurtherLoader, Room
 from lightning_interp.capture.sampled_indices import batch_size_of, sampled_indices
 from lightning_interp.core.batches import to_cpu
 from lightning_interp.core.randomness import untouched_randomness
@@ -22,13 +24,14 @@ SAMPLED_EXAMPLES = 512
 _SEED = 0
 _MOST_TOKENS = 1024
 
-Transfer = Callable[[Batch, Split], Batch]
-"""What the training does to a batch of a split between loader and step (``on_before/after_batch_transfer``).
+Transfer = Callable[..., Batch]
+"""What the training does to a batch of a split between loader and step (``on_before/after_batch_transfer``): called with the
+batch, the `Split`, and of a further validation loader its index.
 
 May have an attribute `owners`: objects whose generators it draws from."""
 
 
-def as_loaded(batch: Batch, split: Split) -> Batch:  # noqa: ARG001 - a `Transfer` is told the split
+def as_loaded(batch: Batch, split: Split, dataloader_idx: int = 0) -> Batch:  # noqa: ARG001 - a `Transfer` is told where from
     """The transfer of a training that has none: batches stay as the loader gives them."""
     return batch
 
@@ -72,8 +75,38 @@ def build_probe(
         return Probe(train_split, heldout_split, _cooccurrence(train.dataset, drawn, train_split, heldout_split))
 
 
+def room_beside(first: ProbeSplit | None) -> Room:
+    """What further loaders may take beside the examples of the first, all of them together."""
+    return replace(Room(WHOLE_SPLIT_EXAMPLES, WHOLE_SPLIT_BYTES, 1).after(first), examples=WHOLE_SPLIT_EXAMPLES)
+
+
+def read_further(loader: FurtherLoader, room: Room, *, transfer: Transfer = as_loaded) -> ProbeSplit | None:
+    """Choose and read examples of a further validation loader, of map-style data.
+
+    Args:
+        loader: The loader; neither it nor its sampler's iterator is advanced.
+        room: What is left for it and those after it.
+        transfer: Applied to every batch, as the training would.
+
+    Returns:
+        The examples, None if not one of them has room.
+    """
+    data = loader.data
+    with untouched_randomness(data.dataset, data.collate_fn, transfer, *getattr(transfer, "owners", ())), torch.no_grad():
+        drawn = sampled_indices(data, most_batches=loader.most_batches)
+        most, most_bytes = room.share
+        indices = choose_indices(data.dataset, drawn, most=most, most_bytes=most_bytes)
+        if not indices:
+            return None
+        split = _read_indices(data, indices, lambda batch: transfer(batch, "heldout", loader.index))
+        return replace(split, loader=loader.index)
+
+
 def _read_split(loader: DataLoader[Any], drawn: Sequence[int] | None, transfer: Callable[[Batch], Batch]) -> ProbeSplit:
-    indices = choose_indices(loader.dataset, drawn)
+    return _read_indices(loader, choose_indices(loader.dataset, drawn), transfer)
+
+
+def _read_indices(loader: DataLoader[Any], indices: list[int], transfer: Callable[[Batch], Batch]) -> ProbeSplit:
     size = batch_size_of(loader)
     if loader.batch_size is None and loader.batch_sampler is None:  # each item is a batch already
         batches = [loader.collate_fn(loader.dataset[index]) for index in indices]
@@ -90,7 +123,13 @@ def _fetch(dataset: Any, indices: list[int]) -> Any:
     return [dataset[index] for index in indices]
 
 
-def choose_indices(dataset: Any, drawn: Sequence[int] | None = None) -> list[int]:
+def choose_indices(
+    dataset: Any,
+    drawn: Sequence[int] | None = None,
+    *,
+    most: int = WHOLE_SPLIT_EXAMPLES,
+    most_bytes: int = WHOLE_SPLIT_BYTES,
+) -> list[int]:
     """Indices of the probe's examples, ascending: all of a small split, else 512, stratified where labels are readable.
 
     The choice depends on the data set and the indices alone; a generator of its own draws the sample.
@@ -98,24 +137,29 @@ def choose_indices(dataset: Any, drawn: Sequence[int] | None = None) -> list[int
     Args:
         dataset: Map-style data set.
         drawn: Indices the training or validation draws from, ascending; None for all.
+        most: Examples of a split that is taken whole.
+        most_bytes: Bytes of one.
     """
     drawn = range(len(dataset)) if drawn is None else drawn
-    count = len(drawn)
-    if count <= WHOLE_SPLIT_EXAMPLES and count * _bytes_of(dataset[drawn[0]] if count else ()) <= WHOLE_SPLIT_BYTES:
+    count, size = len(drawn), _bytes_of(dataset[drawn[0]] if len(drawn) else ())
+    if count <= most and count * size <= most_bytes:
         return list(drawn)
-    if count <= SAMPLED_EXAMPLES:
+    sampled = SAMPLED_EXAMPLES
+    if most_bytes < WHOLE_SPLIT_BYTES or most < WHOLE_SPLIT_EXAMPLES:  # a sample has less room too
+        sampled = min(sampled, most, most_bytes // max(1, size))
+    if count <= sampled:
         return list(drawn)
     order = torch.as_tensor(drawn)[torch.randperm(count, generator=torch.Generator().manual_seed(_SEED))]
     labels = readable_labels(dataset)
     if labels is None:
-        return sorted(order[:SAMPLED_EXAMPLES].tolist())
+        return sorted(order[:sampled].tolist())
     # Round-robin over the classes: every class gets its turn, in the order of the shuffle, until 512 are taken.
     by_class = torch.argsort(labels[order], stable=True)
     sizes = torch.unique_consecutive(labels[order][by_class], return_counts=True)[1]
     first_of_class = torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
     turn = torch.zeros(count, dtype=torch.long)
     turn[by_class] = torch.arange(count) - first_of_class
-    return sorted(order[torch.argsort(turn, stable=True)[:SAMPLED_EXAMPLES]].tolist())
+    return sorted(order[torch.argsort(turn, stable=True)[:sampled]].tolist())
 
 
 def readable_labels(dataset: Any) -> Tensor | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from lightning_interp.core.loader_lines import loader_lines
 from lightning_interp.core.terminal import PlainConsole
 from lightning_interp.core.timeline import LossStage, Phase, Timeline
 from lightning_interp.phases import because_text
@@ -21,6 +22,8 @@ def show(history: MetricsHistory, timeline: Timeline, console: PlainConsole | No
     console.say(f"Verdict: {verdict_words(timeline)}", "bold")
     console.say(str(timeline.evidence["reason"]))
     console.say(_milestones(timeline.evidence))
+    for line in loader_lines(timeline):
+        console.say(line)
     if timeline.phases:
         console.print(phase_table(timeline))
         console.print(

@@ -2,25 +2,29 @@
 """``lightning-interp phases``: the phases of learning in a metrics history, as a table, as JSON or as a picture."""
 
 import argparse
-import json
-from collections.abc import Mapping
+import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_interp.cli.exit_codes import DONE
+from lightning_interp.cli.phases_input import PhasesInput, estimate_line, read_input
 from lightning_interp.cli.plain_json import print_json
-from lightning_interp.core.errors import MetricsError
 from lightning_interp.sources.metrics import registry
 
 if TYPE_CHECKING:
     from lightning_interp.core.timeline import Timeline
     from lightning_interp.sources.metrics.history import MetricsHistory
 
-
 EPILOG = """examples:
   lightning-interp phases lightning_logs/version_0/metrics.csv --classes 10
   lightning-interp phases wandb/offline-run-20260102_030405-a1b2c3d4
   lightning-interp phases lightning_logs/version_0
+  lightning-interp phases regression/metrics.csv --null-loss 1.83
+      1.83 is the variance of the validation targets: the mean squared error of always answering their mean.
+  lightning-interp phases tagger/metrics.csv --classes 9 --outcome val/f1 --outcome-null 0.11
+      What counts is the F1 score of the validation, not accuracy; always answering one class would get .11.
   lightning-interp phases interp_runs/20260102T030405Z-1a2b3c --figure phases.html
 """
 
@@ -39,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes", type=_classes, metavar="C", help="number of classes, so that chance is ln C (default: first record)"
     )
+    _add_nulls(parser)
+    _add_outcome(parser)
     parser.add_argument("--figure", type=Path, metavar="FILE", help="also write a picture: .html (needs no network) or .png")
     parser.add_argument(
         "--states",
@@ -48,18 +54,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _add_nulls(parser: argparse.ArgumentParser) -> None:
+    null = parser.add_argument_group(
+        "what a constant predictor gets",
+        "Every threshold is a share of what a predictor gets that always gives the same answer. With --classes it is taken "
+        "for ln C and 1 - 1/C. A run directory of the monitor knows it. Otherwise the first record stands for it, which "
+        "initial weights can put at 1.3 to 30 times that, and a line on standard error says so.",
+    )
+    null.add_argument(
+        "--null-loss",
+        type=_number("a loss over 0", lambda value: value > 0),
+        metavar="X",
+        help="held-out loss of the best constant prediction: of a mean squared error the variance of the validation "
+        "targets, of a cross-entropy the entropy of the classes' shares, -(p1 ln p1 + p2 ln p2 + ...)",
+    )
+    null.add_argument(
+        "--null-error",
+        type=_number("a share over 0, up to 1", lambda value: 0 < value <= 1),
+        metavar="X",
+        help="held-out error of the best constant answer: 1 minus the share of the commonest class, .01 at 99:1",
+    )
+
+
+def _add_outcome(parser: argparse.ArgumentParser) -> None:
+    outcome = parser.add_argument_group(
+        "what counts", "Where success is another number than accuracy, it can decide in its place."
+    )
+    outcome.add_argument(
+        "--outcome",
+        metavar="NAME",
+        help="column, or logged name, that decides in place of held-out accuracy (if more is better) or of held-out loss "
+        "(if less is), such as val/f1; max:NAME and min:NAME say which if the name does not",
+    )
+    outcome.add_argument("--outcome-direction", choices=("max", "min"), help="whether more or less of it is better")
+    outcome.add_argument(
+        "--outcome-null",
+        type=_number("a number from 0 on", lambda value: value >= 0),
+        metavar="X",
+        help="what a constant answer gets: measure it with a model that ignores its input; .5 of an AUC is known",
+    )
+    outcome.add_argument(
+        "--outcome-best",
+        type=_number("a number over 0", lambda value: value > 0),
+        metavar="X",
+        help="what a perfect predictor gets, 100 of a percentage (default: 1)",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Read, detect, print; returns the exit code."""
     if args.figure:
         from lightning_interp.cli.picture import check_figure
 
         check_figure(args.figure)
-    history, classes = _read(args.file, args.classes)
-    from lightning_interp.phases import detect_phases
-
-    timeline = detect_phases(history.series, n_classes=classes)
-    if _is_run(args.file):
+    read = read_input(args.file, args)
+    history, timeline = read.history, detect(read)
+    line = estimate_line(timeline, read.outcome)
+    if (args.file / "run.json").is_file():
         timeline = _in_its_state(args.file, timeline)
+    if line is not None:
+        print(line, file=sys.stderr)
     if args.figure:
         _draw(args.figure, history, timeline)
     if args.json:
@@ -71,6 +125,22 @@ def run(args: argparse.Namespace) -> int:
         if args.states:
             _show_states(history)
     return DONE
+
+
+def detect(read: PhasesInput) -> "Timeline":
+    """The timeline of a history, with one of each further validation loader."""
+    from dataclasses import replace
+
+    from lightning_interp.core.judged import facts_for, facts_of_loader, judged_series, loader_names, of_loader
+    from lightning_interp.phases import detect_phases
+
+    series = read.history.series
+    timeline = detect_phases(judged_series(series, read.outcome), **facts_for(read.outcome, read.facts))
+    loaders = {
+        name: replace(detect_phases(of_loader(series, name), **facts_of_loader(read.facts)), intensities={})
+        for name in loader_names(series)
+    }
+    return replace(timeline, loaders=loaders)
 
 
 def _show_states(history: "MetricsHistory") -> None:
@@ -93,22 +163,19 @@ def _classes(text: str) -> int:
     return count
 
 
-def _read(path: Path, classes: int | None) -> "tuple[MetricsHistory, int | None]":
-    from lightning_interp.sources.metrics.history import read_metrics
+def _number(expected: str, holds: Callable[[float], bool]) -> Callable[[str], float]:
+    """A reader of one number, for argparse."""
 
-    if not _is_run(path):
-        return read_metrics(path), classes
-    content = _read_json(path / "run.json")
-    found = content.get("n_classes", _read_json(path / "analysis.json").get("n_classes"))
-    resumed = {
-        entry["attempt"]: entry["resumed_at"] for entry in content.get("attempts", ()) if entry.get("resumed_at") is not None
-    }
-    known = classes if classes is not None else found if isinstance(found, int) and found > 1 else None
-    return read_metrics(path / "records.jsonl", resumed=resumed), known
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and holds(value)):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return value
 
-
-def _is_run(path: Path) -> bool:
-    return (path / "run.json").is_file()
+    return read
 
 
 def _in_its_state(run_dir: Path, timeline: "Timeline") -> "Timeline":
@@ -120,19 +187,6 @@ def _in_its_state(run_dir: Path, timeline: "Timeline") -> "Timeline":
         return open_run(run_dir).standing().judge(timeline)
     except RunError:  # a run.json of which only what the history needs is there
         return timeline
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    """An object of a run directory, empty where it is not there yet."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as err:
-        raise MetricsError(f"{path}: cannot be read ({err}). Copy the run directory again.") from err
-    if not isinstance(content, dict):
-        raise MetricsError(f"{path}: expected a JSON object, got {type(content).__name__}. Copy the run directory again.")
-    return content
 
 
 def _draw(target: Path, history: "MetricsHistory", timeline: "Timeline") -> None:

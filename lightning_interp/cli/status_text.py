@@ -31,6 +31,7 @@ def page(summary: RunSummary, problem: str = "") -> Group:
         *([cell(problem, "bold red")] if problem else []),
         cell(summary.run, "bold"),
         cell(summary.sentence),
+        *map(cell, summary.loaders),
         cell(f"{summary.training} {summary.analyzer}", "dim"),
         *(cell(warning, "yellow") for warning in summary.warnings),
         _phases(summary),

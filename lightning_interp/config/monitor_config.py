@@ -17,12 +17,14 @@ from lightning_interp.core.device import check_device
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.imports import import_object
 from lightning_interp.core.names import strip_wrappers
+from lightning_interp.core.outcome import Outcome, outcome_of
 from lightning_interp.core.records import Probe, ProbeStep
 from lightning_interp.core.request import AnalysisRequest, with_options
 from lightning_interp.core.tca_settings import PREFIX, TCA, checked_ranks, logged_components
 from lightning_interp.dashboards.loggers.rows import ROOM
 from lightning_interp.measures import CyclicGroupTask, Measure, resolve_measures, scalar_names
 from lightning_interp.measures.logged_names import logged_name
+from lightning_interp.measures.logged_outcome import LoggedOutcome
 from lightning_interp.measures.registry import check_causal
 from lightning_interp.store import read_probe
 from lightning_interp.store.retention import parse_retention, parse_size
@@ -71,10 +73,11 @@ class MonitorConfig:
         for name, value in own.items():
             values |= asked if name == "request" else {name: value}
             values |= later.get(name, {})
-        task, settings = self.request.task, tca_settings(self.request.tca)
+        task, settings, outcome = self.request.task, tca_settings(self.request.tca), outcome_of(self.request.outcome)
         return {name: _plain(value) for name, value in values.items()} | {
             "task": None if task is None else {**vars(task), "operands": list(task.operands)},
             "tca": None if settings is None else settings.plain(),
+            "outcome": None if outcome is None else outcome.plain(),
         }
 
 
@@ -119,7 +122,8 @@ def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> R
     parameters = select_parameters(asked.parameters, [name for name in shapes if name in trainable])
     layers = select_layers(asked.layers, module)
     task = None if asked.task is None else asked.task.resolve(shapes)
-    measures = resolve_measures(asked.measures, task=task)
+    outcome = outcome_of(asked.outcome)
+    measures = with_outcome(resolve_measures(asked.measures, task=task), outcome)
     if live:
         check_causal(measures)
     names = scalar_names(measures)
@@ -135,6 +139,7 @@ def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> R
         measures=measures,
         task=task,
         tca=tca,
+        outcome=outcome,
         probe=users_probe(asked.probe),
         probe_step=_users_probe_step(asked.probe_step),
     )
@@ -142,7 +147,9 @@ def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> R
         request,
         matrices=tuple(name for name in parameters if len(shapes[name]) > 1 and name not in layers),
         names=names + components,
-        notes=notes + (() if tca is None else (_describe(tca, components),)),
+        notes=notes
+        + (() if tca is None else (_describe(tca, components),))
+        + (() if outcome is None else (_describe_outcome(outcome),)),
     )
 
 
@@ -182,6 +189,18 @@ def _describe(tca: TCA, logged: tuple[str, ...]) -> str:
     )
 
 
+def with_outcome(measures: tuple[Measure, ...], outcome: Outcome | None) -> tuple[Measure, ...]:
+    """The measures, and the one that takes the outcome from what is logged."""
+    return measures if outcome is None else (*measures, LoggedOutcome(outcome))
+
+
+def _describe_outcome(outcome: Outcome) -> str:
+    known = outcome.known_null
+    null = "is not told: Outcome(name, null_value=...)" if known is None else f"{known[0]:g}, {known[1]}"
+    better, curve = ("more", "accuracy") if outcome.direction == "max" else ("less", "loss")
+    return f"outcome {outcome.name} ({better} is better) decides in place of held-out {curve}; of a constant answer {null}"
+
+
 def make_schedule(config: MonitorConfig, max_steps: int | None) -> Schedule:
     """The schedule asked for, or the default for a run of this length."""
     if config.schedule is not None:
@@ -214,6 +233,7 @@ def check_arguments(config: MonitorConfig) -> None:
     parse_size(config.max_disk, argument="max_disk")
     parse_retention(config.retention)
     tca_settings(asked.tca)
+    outcome_of(asked.outcome)
     check_device(asked.device)
     if isinstance(asked.module, str):
         import_object(asked.module, argument="module")

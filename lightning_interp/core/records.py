@@ -15,6 +15,9 @@ Split = Literal["train", "heldout"]
 
 SPLITS: tuple[Split, ...] = ("train", "heldout")
 
+Part = str
+"""A split, or the examples of a further validation loader: ``heldout/<loader>``."""
+
 Batch = Any
 """One batch as the user's loader yields it after transfer hooks: a tensor, or nested tuples, lists and dicts of them."""
 
@@ -43,10 +46,12 @@ class ProbeSplit:
     Attributes:
         batches: Batches as the training step would receive them.
         indices: Index of each example in the source data set, in order; empty for iterable data.
+        loader: Place of their loader among the validation loaders, 0 for the first and for training data.
     """
 
     batches: tuple[Batch, ...]
     indices: tuple[int, ...] = ()
+    loader: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,26 @@ class Probe:
         heldout: Examples from the first validation loader, or None where there is none.
         cooccurrence: For token-pair data, True at [token, class] where the whole training set shows the class
             with that token in any slot; None elsewhere.
+        loaders: Examples from further validation loaders, by loader.
     """
 
     train: ProbeSplit
     heldout: ProbeSplit | None = None
     cooccurrence: Shaped[Tensor, "token class"] | None = None
+    loaders: Mapping[str, ProbeSplit] = field(default_factory=dict)
 
-    def split(self, name: Split) -> ProbeSplit | None:
-        """The examples of one split, or None where there are none."""
-        return self.train if name == "train" else self.heldout
+    def split(self, name: Part) -> ProbeSplit | None:
+        """The examples of one part, or None where there are none."""
+        kind, _, loader = name.partition("/")
+        if loader:
+            return self.loaders.get(loader)
+        return self.train if kind == "train" else self.heldout
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Everything there are examples of: the splits, then further validation loaders."""
+        present = [name for name in SPLITS if self.split(name) is not None]
+        return (*present, *(f"heldout/{loader}" for loader in self.loaders))
 
 
 @dataclass(frozen=True)
@@ -147,19 +163,19 @@ class Observation(Protocol):
         """One state_dict tensor, in its own dtype, on the CPU."""
         ...
 
-    def has_split(self, split: Split) -> bool:
-        """Whether the probe has this split."""
+    def has_split(self, split: Part) -> bool:
+        """Whether the probe has this part."""
         ...
 
     def inputs(self, split: Split) -> Tensor:
         """First tensor of every batch of the split, concatenated: [example, ...], on the CPU."""
         ...
 
-    def outputs(self, split: Split) -> ProbeOutputs:
+    def outputs(self, split: Part) -> ProbeOutputs:
         """Losses, logits and targets of the split, detached, on the CPU."""
         ...
 
-    def losses(self, split: Split) -> Float64[Tensor, " example"] | Float64[Tensor, ""]:
+    def losses(self, split: Part) -> Float64[Tensor, " example"] | Float64[Tensor, ""]:
         """Loss per example in float64 (cross-entropy recomputed from the logits where there are logits)."""
         ...
 

@@ -23,6 +23,7 @@ class AnalysisRequest:
         measures: Names, measures or classes; resolved: a tuple of `Measure`.
         task: `CyclicGroupTask` of the training, or None. With one, the probe is never cut.
         tca: `TCA`, a bool, or None; resolved: `TCA` with its layers named, or None.
+        outcome: `Outcome`, its name, or None; resolved: an `Outcome` with its direction, or None.
         probe: `Probe`, run directory, function or ``pkg.mod:fn``, or None to build one; resolved: the `Probe`, or None.
             In an order for an analyzer process, only a probe that is kept out of the run directory.
         probe_step: Function (module, batch) -> ProbeOutputs or ``pkg.mod:fn``, or None; resolved: the function, or None.
@@ -36,6 +37,7 @@ class AnalysisRequest:
     measures: Any = "standard"
     task: Any = None
     tca: Any = None
+    outcome: Any = None
     probe: Any = None
     probe_step: Any = None
     module: Any = None

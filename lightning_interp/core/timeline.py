@@ -4,7 +4,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from lightning_interp.core.errors import MetricsError
@@ -134,6 +134,8 @@ class Timeline:
             held-out data. Found in the whole curve at once: empty until the history is finished.
         state: Whether the verdict can still change.
         analyzed: Snapshots that were analyzed, and those there are; None of a file of metrics.
+        loaders: By the name of a further validation loader, the same account with its held-out curves in place of the first
+            one's, without intensities.
     """
 
     verdict: str
@@ -144,6 +146,7 @@ class Timeline:
     stages: tuple[LossStage, ...] = ()
     state: State = "final"
     analyzed: tuple[int, int] | None = None
+    loaders: Mapping[str, "Timeline"] = field(default_factory=dict)
 
     @property
     def current(self) -> str | None:
@@ -168,7 +171,7 @@ class Timeline:
 
     def to_dict(self) -> dict[str, Any]:
         """The timeline as plain JSON values: what phases.json holds."""
-        return {
+        written = {
             "schema": SCHEMA,
             "verdict": self.verdict,
             "state": self.state,
@@ -179,6 +182,18 @@ class Timeline:
             "evidence": dict(self.evidence),
             "stages": [asdict(stage) for stage in self.stages],
         }
+        if self.loaders:
+            written["loaders"] = {name: self._of_loader(other) for name, other in self.loaders.items()}
+        return written
+
+    @classmethod
+    def _loader_from(cls, data: Mapping[str, Any]) -> "Timeline":
+        """One of a loader has none of its own, however deep a stranger's file may go."""
+        return cls.from_dict({"intensities": {}, **data, "loaders": {}})
+
+    def _of_loader(self, other: "Timeline") -> dict[str, Any]:
+        whole = replace(other, state=self.state, analyzed=self.analyzed).to_dict()
+        return {name: value for name, value in whole.items() if name not in ("intensities", "loaders")}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Timeline":
@@ -205,6 +220,7 @@ class Timeline:
                 stages=tuple(LossStage(**stage) for stage in data.get("stages", ())),
                 state=data.get("state", "final"),
                 analyzed=None if data.get("analyzed") is None else (data["analyzed"][0], data["analyzed"][1]),
+                loaders={name: cls._loader_from(each) for name, each in data.get("loaders", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise MetricsError(f"Timeline: not a phases.json ({err!r}). Detect the phases again.") from err

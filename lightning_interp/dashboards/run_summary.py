@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_interp.core.loader_lines import loader_lines
 from lightning_interp.dashboards.figures.labels import drawn_in, label_for, loss_unit
 from lightning_interp.dashboards.live.run_state import heartbeat_age_s, state_of
 from lightning_interp.dashboards.report import snapshots_to_go, verdict_sentence
@@ -89,6 +90,7 @@ class RunSummary:
         health: What the monitor did.
         disk: Bytes by part of the run directory.
         labels: Labels of the run's own measures, for people.
+        loaders: Name and verdict of each further validation loader, in a line.
     """
 
     run: str
@@ -106,6 +108,7 @@ class RunSummary:
     health: Health
     disk: Mapping[str, int]
     labels: Labels
+    loaders: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without labels."""
@@ -133,6 +136,7 @@ def summary_of(run: RunView, *, now: float) -> RunSummary:
         health=_health(run, now),
         disk=sizes_by_part(run.path) if run.path is not None else {},
         labels=run.labels,
+        loaders=tuple(loader_lines(run.timeline)),
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_interp.core.errors import CorruptSnapshotError, MetricsError, RunError
+from lightning_interp.core.outcome import OUTCOME_STEP
 from lightning_interp.core.records import Record
 from lightning_interp.core.series import GrowingSeries, Series, add_values
 from lightning_interp.core.timeline import Timeline
@@ -247,7 +248,9 @@ class RunFollower:
     def _take(self, record: Record, layers: tuple[str, ...]) -> None:
         self._last_step = record.step
         self._recorded |= measured_steps([record])
-        add_values(self._series, record.step, _numbers(record.values))
+        values = _numbers(record.values)
+        values.pop(OUTCOME_STEP, None)  # a place, no measure of the network
+        add_values(self._series, record.step, values)
         for name, row in record.layers.items():
             if len(row) == len(layers):
                 self._grids.setdefault(name, GrowingGrid(len(layers))).append(record.step, row)
@@ -277,6 +280,8 @@ def training_series(
     found = {} if known is None else known
     for step, row in valid_events((row for row in health if row.get("scalars")), "snapshot", resumed).items():
         for name, value in _numbers(row["scalars"]).items():
+            if name == logged_name(OUTCOME_STEP):
+                continue
             add_values(found, step, {_training_name(name, row["scalars"]): float(value)})
     return found
 

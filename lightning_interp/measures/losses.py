@@ -2,14 +2,15 @@
 """Losses and accuracies on the fixed probe, and the gap between held-out and training loss."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import ClassVar
 
 import torch
 
 from lightning_interp.core.errors import MeasureSkipped, ShapeError
-from lightning_interp.core.records import Observation, Split
+from lightning_interp.core.records import Observation, Part
 from lightning_interp.core.shapes import Float, Float64, Int, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.label import NATS, Chart, Label, Labels
@@ -80,8 +81,8 @@ def check_targets(logits: Tensor, targets: Tensor, *, caller: str) -> None:
         )
 
 
-def mean_loss(observation: Observation, split: Split) -> float:
-    """Mean loss of one split of the probe; nats where it is a cross-entropy.
+def mean_loss(observation: Observation, split: Part) -> float:
+    """Mean loss of one part of the probe; nats where it is a cross-entropy.
 
     Raises:
         MeasureSkipped: The split is missing, no loss can be found, or it is not finite.
@@ -112,7 +113,10 @@ class TrainLoss(Measure):
 
 
 class HeldoutLoss(Measure):
-    """``heldout_loss``: mean loss on the held-out examples of the probe, nats, float64."""
+    """``heldout_loss``: mean loss on the held-out examples of the probe, nats, float64.
+
+    Of further validation loaders ``heldout_loss/<loader>``.
+    """
 
     name: ClassVar[str] = "heldout_loss"
     names: ClassVar[Labels] = {
@@ -122,8 +126,8 @@ class HeldoutLoss(Measure):
     cost: ClassVar[Cost] = "forward"
 
     def __call__(self, observation: Observation) -> Mapping[str, float]:
-        """Compute the value; see `mean_loss`."""
-        return {self.name: mean_loss(observation, "heldout")}
+        """Compute the values; see `mean_loss`."""
+        return {self.name: mean_loss(observation, "heldout"), **_by_loader(self.name, observation, mean_loss)}
 
 
 class LossGap(Measure):
@@ -161,7 +165,10 @@ class TrainAccuracy(Measure):
 
 
 class HeldoutAccuracy(Measure):
-    """``heldout_accuracy``: share of the held-out examples of the probe classified correctly, in [0, 1]."""
+    """``heldout_accuracy``: share of the held-out examples of the probe classified correctly, in [0, 1].
+
+    Of further validation loaders ``heldout_accuracy/<loader>``.
+    """
 
     name: ClassVar[str] = "heldout_accuracy"
     names: ClassVar[Labels] = {"heldout_accuracy": _accuracy("held-out accuracy", about="the same of the held-out examples")}
@@ -169,5 +176,18 @@ class HeldoutAccuracy(Measure):
     cost: ClassVar[Cost] = "forward"
 
     def __call__(self, observation: Observation) -> Mapping[str, float]:
-        """Compute the value; see `accuracy`."""
-        return {self.name: accuracy(*require_classes(observation, "heldout")).item()}
+        """Compute the values; see `accuracy`."""
+        return {self.name: _share_right(observation, "heldout"), **_by_loader(self.name, observation, _share_right)}
+
+
+def _share_right(observation: Observation, part: Part) -> float:
+    return accuracy(*require_classes(observation, part)).item()
+
+
+def _by_loader(name: str, observation: Observation, value: Callable[[Observation, Part], float]) -> dict[str, float]:
+    """The value of each further validation loader that has one, under ``name/<loader>``."""
+    found = {}
+    for loader in observation.probe.loaders if observation.probe is not None else ():
+        with suppress(MeasureSkipped):
+            found[f"{name}/{loader}"] = value(observation, f"heldout/{loader}")
+    return found

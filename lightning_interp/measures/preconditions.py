@@ -8,10 +8,10 @@ from torch import Tensor
 
 from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.core.finite import all_finite
-from lightning_interp.core.records import Observation, Split
+from lightning_interp.core.records import Observation, Part, Split
 
 
-def require_split(observation: Observation, split: Split) -> None:
+def require_split(observation: Observation, split: Part) -> None:
     """Demand that the probe has examples of one split.
 
     Raises:
@@ -34,7 +34,7 @@ def require_finite(value: float, what: str) -> float:
     return value
 
 
-def require_scores(observation: Observation, split: Split) -> Tensor:
+def require_scores(observation: Observation, split: Part) -> Tensor:
     """Class scores [example, class] of one split, whether or not its classes are known.
 
     Raises:
@@ -51,7 +51,7 @@ def require_scores(observation: Observation, split: Split) -> Tensor:
     return logits
 
 
-def require_classes(observation: Observation, split: Split) -> tuple[Tensor, Tensor]:
+def require_classes(observation: Observation, split: Part) -> tuple[Tensor, Tensor]:
     """Class scores [example, class] and class indices [example] of one split.
 
     Raises:

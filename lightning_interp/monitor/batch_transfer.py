@@ -51,7 +51,7 @@ class BatchTransfer:
         self._hooks = [name for name in (_BEFORE, _MOVE, _AFTER) if name in hooks or (name == _MOVE and _AFTER in hooks)]
         self._copies: dict[Split, tuple[LightningDataModule | None, LightningModule]] = {}
 
-    def __call__(self, batch: Batch, split: Split) -> Batch:
+    def __call__(self, batch: Batch, split: Split, dataloader_idx: int = 0) -> Batch:
         """The batch as the step would get it.
 
         Raises:
@@ -60,14 +60,16 @@ class BatchTransfer:
         try:
             if split not in self._copies:
                 self._copies[split] = self._copy(split)
-            return self._apply(batch, *self._copies[split])
+            return self._apply(batch, *self._copies[split], dataloader_idx)
         except Exception as err:
             raise ProbeError(f"the batch transfer hooks cannot be applied ({type(err).__name__}: {err})") from err
 
-    def _apply(self, batch: Batch, datamodule: LightningDataModule | None, module: LightningModule) -> Batch:
+    def _apply(
+        self, batch: Batch, datamodule: LightningDataModule | None, module: LightningModule, dataloader_idx: int
+    ) -> Batch:
         for name in self._hooks:
             hook = getattr(_owner(name, datamodule, module) or module, name)
-            batch = hook(batch, self._module.device, 0) if name == _MOVE else hook(batch, 0)
+            batch = hook(batch, self._module.device, dataloader_idx) if name == _MOVE else hook(batch, dataloader_idx)
         return batch
 
     def _copy(self, split: Split) -> tuple[LightningDataModule | None, LightningModule]:

@@ -20,6 +20,7 @@ from lightning_interp.config.run_directory import Progress, choose_directory, st
 from lightning_interp.core.batches import to_cpu
 from lightning_interp.core.console import warn
 from lightning_interp.core.errors import InterpError
+from lightning_interp.core.outcome import Outcome
 from lightning_interp.core.records import Batch, Probe, ProbeStep, Split
 from lightning_interp.core.request import AnalysisRequest
 from lightning_interp.core.tca_settings import TCA
@@ -74,6 +75,9 @@ class InterpMonitor(Callback):
         measures: ``"standard"``, names, measure objects, ``pkg.mod:Name``, or a list of these.
         task: Declares modular arithmetic, which adds the Fourier measures and takes the whole data set as probe.
         tca: Tensor component analysis of stored activations: `TCA(...)`, or true for its defaults.
+        outcome: Name of a number the training logs that says how good a network is, such as ``"val/f1"``, in place of the
+            probe's held-out accuracy (if more is better) or loss (if less is); ``"min:name"``, ``"max:name"`` or
+            `Outcome(...)` where the name does not tell.
         probe: A `Probe`, a run directory to take one from, or a function that makes one; built from the data where None.
         probe_step: ``fn(module, batch) -> ProbeOutputs`` where the loss cannot be found by itself, or ``pkg.mod:fn``.
         module: Factory of the module, or ``pkg.mod:fn``, used where the module cannot be pickled.
@@ -95,6 +99,11 @@ class InterpMonitor(Callback):
         ConfigError: In `setup`, before anything changes, where an argument cannot be honoured.
     """
 
+    _validated: int | None = None
+    """Optimizer step of the latest validation: until the next, what it logged is only carried on."""
+    _waits_at: int | None = None
+    """Last optimizer step, if its snapshot waits for the outcome of the validation that ends the training."""
+
     def __init__(  # noqa: PLR0913 - one argument for each thing a user may set; all but the first by keyword
         self,
         dirpath: str | PathLike[str] | None = None,
@@ -106,6 +115,7 @@ class InterpMonitor(Callback):
         measures: MeasureSpec | Sequence[MeasureSpec] = "standard",
         task: CyclicGroupTask | None = None,
         tca: TCA | bool | None = None,
+        outcome: Outcome | str | None = None,
         probe: Probe | str | Callable[[], Probe] | None = None,
         probe_step: ProbeStep | str | None = None,
         module: Callable[[], nn.Module] | str | None = None,
@@ -130,6 +140,7 @@ class InterpMonitor(Callback):
                 measures=measures,
                 task=task,
                 tca=tca,
+                outcome=outcome,
                 probe=probe,
                 probe_step=probe_step,
                 module=module,
@@ -232,13 +243,13 @@ class InterpMonitor(Callback):
             return
         entered = time.perf_counter()
         step = trainer.global_step
-        if monitor.is_due(step, entered):
+        if step != self._waits_at and monitor.is_due(step, entered):
             self._after_step(trainer, pl_module, step, entered, batch)
 
     @_shielded
     def _after_step(self, trainer: Trainer, pl_module: LightningModule, step: int, entered: float, batch: Batch) -> None:
         assert self._monitor is not None, "the hook looked"
-        scalars = functools.partial(snapshot_scalars, trainer, batch)
+        scalars = functools.partial(snapshot_scalars, trainer, batch, validated=self._validated)
         self._monitor.after_step(pl_module, step=step, epoch=trainer.current_epoch, scalars=scalars, entered=entered)
         self._publish(trainer, self._monitor)
 
@@ -264,6 +275,7 @@ class InterpMonitor(Callback):
         """Note that all validation batches have passed."""
         if self._monitor is not None:
             self._monitor.probe.ended("heldout")
+            self._validated = trainer.global_step
 
     @_shielded
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -275,9 +287,8 @@ class InterpMonitor(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the last snapshot."""
         if self._monitor is not None:
-            self._monitor.last_snapshot(
-                pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=snapshot_scalars(trainer, None)
-            )
+            scalars = snapshot_scalars(trainer, None, validated=self._validated)
+            self._monitor.last_snapshot(pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=scalars)
 
     @_shielded
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -333,8 +344,10 @@ class InterpMonitor(Callback):
         monitor = RunMonitor(config=self.config, listeners=self._listeners)
         try:
             with shielded("could not start", strict=self.config.request.strict, give_up=lambda: "it", spares=(InterpError,)):
-                monitor.start(module, training_of(trainer, module), directory=directory, progress=progress)
-                self._monitor, self._left = monitor, None
+                training = training_of(trainer, module)
+                monitor.start(module, training, directory=directory, progress=progress)
+                self._monitor, self._left, self._validated = monitor, None, None
+                self._waits_at = None if self.config.request.outcome is None else training.max_steps
         except Exception as err:
             return err
         if self._monitor is not None:

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from lightning_interp.capture import further_loaders
 from lightning_interp.config.monitor_config import switched_off
 from lightning_interp.config.run_directory import Progress
 from lightning_interp.core.errors import InterpError
+from lightning_interp.core.outcome import OUTCOME_STEP, Outcome, outcome_of
 from lightning_interp.dashboards.loggers.logger_set import LightningLogger
+from lightning_interp.measures.logged_names import logged_name
 from lightning_interp.monitor.failure_shield import shielded
 from lightning_interp.monitor.run_monitor import RunMonitor
+from lightning_interp.monitor.trainer_adapter import first_loader
 from lightning_interp.monitor.training_context import TrainingContext, unwrapped
 from lightning_interp.store.manifest import Status
 
@@ -33,6 +38,8 @@ class Monitor(RunMonitor):
     _module: nn.Module
     _step = 0
     _left_at: Progress | None = None
+    _outcome: Outcome | None = None
+    _carried: Mapping[str, Tensor | float] = {}
 
     @contextmanager
     def watch(
@@ -53,7 +60,8 @@ class Monitor(RunMonitor):
         Args:
             module: The module in training, also as Fabric, DDP or `torch.compile` wrapped it; only read.
             train_data: Training loader, for the probe.
-            heldout_data: Validation loader, for the probe; without it phases end at memorization.
+            heldout_data: Validation loader, for the probe; without it phases end at memorization. Of several, in a list or
+                by name, the first is judged as if it were alone, and each of the others gets a timeline of its own.
             max_steps: Length of the training in optimizer steps, where it is known.
             loggers: Lightning or Fabric loggers that get the results.
             step: Optimizer step the training goes on from.
@@ -63,7 +71,11 @@ class Monitor(RunMonitor):
             ConfigError: The configuration does not fit; nothing was changed.
         """
         self._module, self._step, self._left_at = unwrapped(module), step, None
+        self._outcome, self._carried = outcome_of(self.config.request.outcome), {}
         if not switched_off():
+            several = isinstance(heldout_data, Mapping) or (
+                isinstance(heldout_data, list | tuple) and all(isinstance(each, DataLoader) for each in heldout_data)
+            )
             device = next((str(parameter.device) for parameter in self._module.parameters()), "cpu")
             training = TrainingContext(
                 root=Path.cwd(),
@@ -71,7 +83,8 @@ class Monitor(RunMonitor):
                 max_steps=max_steps,
                 device=device,
                 train_data=train_data,
-                heldout_data=heldout_data,
+                heldout_data=first_loader(heldout_data) if several else heldout_data,
+                further_heldout=further_loaders(heldout_data) if several else (),
                 loggers=loggers,
             )
             progress = Progress.from_state(resume) if resume else None
@@ -96,13 +109,23 @@ class Monitor(RunMonitor):
         Args:
             step: Optimizer step, counted from 1; the next one where None.
             epoch: Epoch it belongs to.
-            **scalars: What to keep with a snapshot, e.g. the loss; tensors are copied, not read.
+            **scalars: What to keep with a snapshot, e.g. the loss; tensors are copied, not read. The outcome (option
+                `outcome`) is given at the steps of a validation, ``**{"val/f1": value}``.
         """
         entered = time.perf_counter()
         self._step = self._step + 1 if step is None else step
+        self._carry(scalars)
         if not self._closed and self.is_due(self._step, entered):
             with shielded("failed in step", strict=self.config.request.strict, give_up=self._give_up):
-                self.after_step(self._module, step=self._step, epoch=epoch, scalars=lambda: scalars, entered=entered)
+                kept = {**self._carried, **scalars}
+                self.after_step(self._module, step=self._step, epoch=epoch, scalars=lambda: kept, entered=entered)
+
+    def _carry(self, scalars: Mapping[str, Tensor | float]) -> None:
+        """Remember the outcome until a snapshot is due: a loop of one's own passes it at the step of its validation."""
+        if self._outcome is not None and self._outcome.name in scalars:
+            value = scalars[self._outcome.name]
+            value = value.detach() if isinstance(value, Tensor) else value
+            self._carried = {self._outcome.name: value, logged_name(OUTCOME_STEP): float(self._step)}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold for `watch(resume=...)`, in plain values; empty where nothing runs.
@@ -117,7 +140,7 @@ class Monitor(RunMonitor):
         if self._closed:
             return
         if status == "finished":
-            self.last_snapshot(self._module, step=self._step, epoch=0, scalars={})
+            self.last_snapshot(self._module, step=self._step, epoch=0, scalars=self._carried)
             self.close(status=status, module=self._module)
         else:
             self._left_at = self.progress(wait_s=0.0)

@@ -10,11 +10,22 @@ from typing import Any
 
 import torch
 
-from lightning_interp.capture import StreamedProbe, as_loaded, build_probe, is_map_style, shared_examples
+from lightning_interp.capture import (
+    MOST_LOADERS,
+    FurtherLoader,
+    StreamedProbe,
+    as_loaded,
+    build_probe,
+    is_map_style,
+    read_further,
+    room_beside,
+    shared_examples,
+)
+from lightning_interp.capture.further_loaders import Room, name_by_place
 from lightning_interp.core.batches import example_count
 from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import ProbeError
-from lightning_interp.core.records import Batch, Probe, ProbeSplit, Split
+from lightning_interp.core.records import SPLITS, Batch, Probe, ProbeSplit, Split
 from lightning_interp.monitor.training_context import TrainingContext
 from lightning_interp.store import Manifest, write_manifest, write_probe
 
@@ -48,8 +59,10 @@ class ProbeCollection:
         elif training.train_data is not None and not all(is_map_style(loader) for loader in data):
             self._passing = StreamedProbe(heldout=training.heldout_data is not None)
             say("which examples the loaders draw cannot be told: the probe is made of the first batches that pass")
+            if training.further_heldout:
+                say("of several validation loaders only the first is followed then")
         else:
-            self.travels = self._keep(_built(training) if data else None)
+            self.travels = self._keep(_built(training, self.manifest.layers) if data else None)
 
     @property
     def collects(self) -> bool:
@@ -118,7 +131,7 @@ class ProbeCollection:
         entry: dict[str, Any] = {"status": "none"}
         travels = None
         if probe is not None:
-            entry = {"examples": {"train": _examples(probe.train), "heldout": _examples(probe.heldout)}}
+            entry = {"examples": {part: _examples(probe.split(part)) for part in dict.fromkeys((*SPLITS, *probe.parts))}}
             try:
                 if not self._save:
                     raise ProbeError("save_probe=False")
@@ -139,7 +152,7 @@ class ProbeCollection:
             return not self._too_late
 
 
-def _built(training: TrainingContext) -> Probe | None:
+def _built(training: TrainingContext, layers: Sequence[str]) -> Probe | None:
     try:
         probe = _read(training)
         if training.heldout_data is not None and probe.heldout is not None:
@@ -147,7 +160,42 @@ def _built(training: TrainingContext) -> Probe | None:
     except Exception as err:  # the user's data set or collate function; training must not depend on it
         warn(f"no probe could be read from the training data ({type(err).__name__}: {err}); pass probe=")
         return None
-    return probe
+    return replace(probe, loaders=_of_further_loaders(training, probe.heldout, layers))
+
+
+def _of_further_loaders(training: TrainingContext, first: ProbeSplit | None, layers: Sequence[str]) -> dict[str, ProbeSplit]:
+    """Examples of the validation loaders beside the first, all of them together in the room that it leaves."""
+    followed = training.further_heldout[: MOST_LOADERS - 1]
+    left_out = len(training.further_heldout) - len(followed)
+    if left_out:
+        say(f"the first {MOST_LOADERS} validation loaders are followed, {left_out} more are not")
+    room = replace(room_beside(first), loaders=len(followed))
+    found: dict[str, ProbeSplit] = {}
+    for loader in followed:
+        # Beside a layer of that name its records would be taken for those of the layer.
+        name = loader.name if loader.name not in (*layers, *found) else name_by_place(loader.index)
+        split = _of_further_loader(training, loader, room)
+        room = room.after(split)
+        found |= {} if split is None else {name: split}
+    return found
+
+
+def _of_further_loader(training: TrainingContext, loader: FurtherLoader, room: Room) -> ProbeSplit | None:
+    """Examples of one; what it cannot give costs only itself."""
+    try:
+        if not is_map_style(loader.data):
+            say(f"validation loader {loader.name} is not followed: which examples it draws cannot be told")
+            return None
+        try:
+            split = read_further(loader, room, transfer=training.transfer)
+        except ProbeError:  # of the transfer hooks; the first loader's reading has said so
+            split = read_further(loader, room)
+    except Exception as err:  # the user's data set or collate function
+        warn(f"validation loader {loader.name} is not followed ({type(err).__name__}: {err})")
+        return None
+    if split is None:
+        say(f"validation loader {loader.name} is not followed: the others take the room there is for held-out examples")
+    return split
 
 
 def _read(training: TrainingContext) -> Probe:

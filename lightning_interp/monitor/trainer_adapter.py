@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lightning_interp.capture import further_loaders
 from lightning_interp.core.batches import tensors_of
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.namespaces import is_overridden
+from lightning_interp.core.outcome import OUTCOME_STEP
 from lightning_interp.core.records import Batch
 from lightning_interp.measures.logged_names import logged_name, record_name
 from lightning_interp.monitor.batch_transfer import batch_transfer
@@ -48,7 +50,7 @@ def built_later(module: LightningModule) -> bool:
 def training_of(trainer: Trainer, module: LightningModule) -> TrainingContext:
     """The training as it starts."""
     steps = trainer.estimated_stepping_batches
-    heldout = trainer.val_dataloaders
+    heldout, validates = trainer.val_dataloaders, trainer.enable_validation
     return TrainingContext(
         root=Path(trainer.default_root_dir),
         step=trainer.global_step,
@@ -56,7 +58,8 @@ def training_of(trainer: Trainer, module: LightningModule) -> TrainingContext:
         max_steps=int(steps) if steps != float("inf") else None,
         device=str(module.device),
         train_data=first_loader(trainer.train_dataloader),
-        heldout_data=first_loader(heldout) if trainer.enable_validation else None,
+        heldout_data=first_loader(heldout) if validates else None,
+        further_heldout=further_loaders(heldout, list(trainer.num_val_batches)) if validates and heldout is not None else (),
         transfer=batch_transfer(trainer, module),
         loggers=trainer.loggers,
         most_batches={
@@ -108,7 +111,7 @@ def logged_values(trainer: Trainer, *, wait: bool = True) -> dict[str, Tensor | 
     return {name: value for name, value in logged.items() if record_name(name) is None}
 
 
-def snapshot_scalars(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor | float]:
+def snapshot_scalars(trainer: Trainer, batch: Batch | None, *, validated: int | None = None) -> dict[str, Tensor | float]:
     """What to keep with a snapshot: what the user's code logged, under its own names, and what the training is set to.
 
     Settings come first: where only some can be shown, these are.
@@ -116,8 +119,10 @@ def snapshot_scalars(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor 
     Args:
         trainer: The trainer.
         batch: The latest batch, None at the end of the training.
+        validated: Optimizer step of the latest validation, or None if there was none.
     """
-    return {**training_settings(trainer, batch), **logged_values(trainer, wait=batch is None)}
+    told = {} if validated is None else {logged_name(OUTCOME_STEP): float(validated)}
+    return {**training_settings(trainer, batch), **told, **logged_values(trainer, wait=batch is None)}
 
 
 def training_settings(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor | float]:

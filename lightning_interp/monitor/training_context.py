@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lightning_interp.capture import Transfer, as_loaded
+from lightning_interp.capture import FurtherLoader, Transfer, as_loaded
 from lightning_interp.core.records import Split
 from lightning_interp.dashboards.loggers.logger_set import LightningLogger
 
@@ -24,6 +24,7 @@ class TrainingContext:
         device: Device of the module.
         train_data: Training loader, or any other iterable.
         heldout_data: First validation loader, None where there is none.
+        further_heldout: The other validation loaders.
         most_batches: Batches taken of one pass over a split, where that is limited (``overfit_batches``).
         transfer: What the training does to a batch between loader and step.
         loggers: Lightning loggers.
@@ -36,6 +37,7 @@ class TrainingContext:
     device: str = "cpu"
     train_data: object = None
     heldout_data: object = None
+    further_heldout: Sequence[FurtherLoader] = ()
     most_batches: Mapping[Split, float] = field(default_factory=dict)
     transfer: Transfer = as_loaded
     loggers: Sequence[LightningLogger] = ()

@@ -57,9 +57,9 @@ class CheckpointOptions:
 
     Attributes:
         out: Run directory to write; None for a new one under ``interp_runs/``. One that was begun is gone on with.
-        request: What to analyze, as for `InterpMonitor`: `parameters`, `layers`, `measures`, `task`, `tca`, `probe`,
-            `probe_step`, `module`, `device`, `strict`. Without a module, weights alone. If `probe` is a run directory, its
-            layers, measures and task are taken over, too, and `measures` come beside the run's own.
+        request: What to analyze, as for `InterpMonitor`: `parameters`, `layers`, `measures`, `task`, `tca`, `outcome`,
+            `probe`, `probe_step`, `module`, `device`, `strict`. Without a module, weights alone. If `probe` is a run
+            directory, its layers, measures and task are taken over, too, and `measures` come beside the run's own.
         engine: ``local`` or ``ray``.
         workers: Processes that map checkpoints; 1 works in this one.
         threads: Torch threads of each. Another number can change the last bits.
@@ -240,7 +240,7 @@ def _taken_over(base: Manifest, asked: AnalysisRequest) -> Manifest:
     """A manifest that watches what another run watched."""
     configuration = dict(base.configuration)
     plain = MonitorConfig(request=asked).plain()
-    configuration |= {name: plain[name] for name in ("task", "tca") if getattr(asked, name) is not None}
+    configuration |= {name: plain[name] for name in ("task", "tca", "outcome") if getattr(asked, name) is not None}
     fresh = {"run_id": secrets.token_hex(6), "created": _now(), "versions": package_versions(), "status": "finished"}
     return replace(base, configuration=configuration, attempts=base.attempts[:1], **fresh)  # type: ignore[arg-type]
 

@@ -13,10 +13,11 @@ from lightning_interp.analysis.measuring import needs_outputs
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.analysis.replica import FactorySource
 from lightning_interp.analysis.worker.pipe import StartOrder
-from lightning_interp.config.monitor_config import resolve_tca
+from lightning_interp.config.monitor_config import resolve_tca, with_outcome
 from lightning_interp.core.device import check_device
 from lightning_interp.core.errors import ConfigError, CorruptSnapshotError, InterpError, ProbeError, RunError
 from lightning_interp.core.imports import import_object
+from lightning_interp.core.outcome import Outcome
 from lightning_interp.core.records import Probe, ProbeStep
 from lightning_interp.core.request import AnalysisRequest
 from lightning_interp.core.tca_settings import TCA
@@ -129,13 +130,15 @@ def order_for(manifest: Manifest, asked: AnalysisRequest) -> tuple[StartOrder, t
         to_pass += (f"--probe-step {named}",)
         # a guessed loss would be another quantity under the same names
         reason = reason or f"{WEIGHTS_ONLY}: the run's probe_step {named} was not given"
+    outcome = _outcome(manifest)
     request = replace(
         asked,
         parameters=manifest.parameters,
         layers=manifest.activation_layers,
-        measures=measures,
+        measures=with_outcome(measures, outcome),
         task=_task(manifest),
         tca=_components(manifest),
+        outcome=outcome,
         probe_step=imported(asked.probe_step, "probe_step"),
         module=None if reason else asked.module,
     )
@@ -194,6 +197,15 @@ def _components(manifest: Manifest) -> TCA | None:
         raise RunError(
             f"run.json: the settings {entry!r} of tca are not understood ({err}). Copy the run directory again."
         ) from err
+
+
+def _outcome(manifest: Manifest) -> Outcome | None:
+    """The logged number that decides, as the run was started."""
+    entry: dict[str, Any] | None = manifest.configuration.get("outcome")
+    try:
+        return None if entry is None else Outcome.from_plain(entry)
+    except (ConfigError, TypeError) as err:
+        raise RunError(f"run.json: the outcome {entry!r} is not understood ({err}). Copy the run directory again.") from err
 
 
 def _task(manifest: Manifest) -> CyclicGroupTask | None:

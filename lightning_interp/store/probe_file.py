@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_interp.core.errors import ProbeError
-from lightning_interp.core.records import SPLITS, Batch, Probe, ProbeSplit
+from lightning_interp.core.records import Batch, Probe, ProbeSplit
 from lightning_interp.store.layout import PROBE
 from lightning_interp.store.tensor_file import checksum, read_tensors, write_tensors
 
@@ -35,23 +35,25 @@ def read_probe(run_dir: Path) -> Probe | None:
     if not path.exists():
         return None
     content = read_tensors(path)
-    splits = {
-        name: ProbeSplit(tuple(_rebuild(tree, content.tensors) for tree in entry["trees"]), tuple(entry["indices"]))
-        for name, entry in content.metadata["splits"].items()
-    }
-    return Probe(splits["train"], splits.get("heldout"), content.tensors.get(_COOCCURRENCE))
+    splits = {name: _split(entry, content.tensors) for name, entry in content.metadata["splits"].items()}
+    loaders = {name.partition("/")[2]: split for name, split in splits.items() if "/" in name}
+    return Probe(splits["train"], splits.get("heldout"), content.tensors.get(_COOCCURRENCE), loaders)
+
+
+def _split(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ProbeSplit:
+    batches = tuple(_rebuild(tree, tensors) for tree in entry["trees"])
+    return ProbeSplit(batches, tuple(entry["indices"]), entry.get("loader", 0))
 
 
 def flatten_probe(probe: Probe) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by flat key ``train/0/<path>`` and the metadata that rebuilds the batches."""
     tensors: dict[str, Tensor] = {}
     splits: dict[str, Any] = {}
-    for name in SPLITS:
+    for name in probe.parts:
         split = probe.split(name)
-        if split is None:
-            continue
+        assert split is not None, "it is one of the probe's parts"
         trees = [_flatten(batch, f"{name}/{number}", tensors) for number, batch in enumerate(split.batches)]
-        splits[name] = {"trees": trees, "indices": list(split.indices)}
+        splits[name] = {"trees": trees, "indices": list(split.indices)} | ({"loader": split.loader} if split.loader else {})
     if probe.cooccurrence is not None:
         tensors[_COOCCURRENCE] = probe.cooccurrence
     return tensors, {"splits": splits}

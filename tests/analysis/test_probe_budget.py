@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import torch
 
-from lightning_interp.analysis.probe_budget import PROBE_SECONDS, cut_probe, cut_sizes
+from lightning_interp.analysis.probe_budget import PROBE_SECONDS, cut_loaders, cut_probe, cut_sizes
 from lightning_interp.core.records import Probe, ProbeSplit
 
 
@@ -23,6 +23,24 @@ def test_cut_sizes_are_in_proportion_to_the_time():
 
 def test_cut_sizes_keep_one_example_at_least():
     assert cut_sizes(PROBE, 1000 * PROBE_SECONDS) == {"train": 1, "heldout": 1}
+
+
+FURTHER = Probe(split(4), split(4), loaders={"day": split(10), "night": split(20)})
+
+
+def test_cut_loaders_leaves_fast_loaders_whole_and_the_splits_alone():
+    assert cut_loaders(FURTHER, {"heldout/day": 2.0, "heldout/night": 2.0}) == {}
+    assert cut_sizes(FURTHER, 2 * PROBE_SECONDS) == {"train": 2, "heldout": 2}
+
+
+def test_cut_loaders_together_take_the_time_of_one_pass():
+    assert cut_loaders(FURTHER, {"heldout/day": 5.0, "heldout/night": 15.0}) == {"heldout/day": 2, "heldout/night": 5}
+
+
+def test_a_loader_without_outputs_is_left_out():
+    sizes = cut_loaders(FURTHER, {"heldout/day": 1.0})
+    assert sizes == {"heldout/night": 0}
+    assert list(cut_probe(FURTHER, sizes).loaders) == ["day"]
 
 
 def numbered(*sizes: int) -> ProbeSplit:

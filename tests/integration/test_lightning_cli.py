@@ -7,7 +7,7 @@ import pytest
 from lightning.pytorch.cli import LightningCLI
 from small_training import Classifier
 
-from lightning_interp import TCA, CyclicGroupTask, EveryNSteps, open_run
+from lightning_interp import TCA, CyclicGroupTask, EveryNSteps, Outcome, open_run
 
 CONFIG = """
 seed_everything: 0
@@ -30,6 +30,12 @@ trainer:
           init_args:
             p: 13
             op: add
+        outcome:
+          class_path: lightning_interp.Outcome
+          init_args:
+            name: val/quality
+            direction: max
+            null_value: 0.25
         tca:
           class_path: lightning_interp.TCA
           init_args:
@@ -72,6 +78,7 @@ def test_yaml_configures_the_monitor(tmp_path: Path) -> None:
     (monitor,) = [callback for callback in cli.trainer.callbacks if type(callback).__name__ == "InterpMonitor"]
     config, request = monitor.config, monitor.config.request
     assert request.task == CyclicGroupTask(13, "add")
+    assert request.outcome == Outcome("val/quality", "max", null_value=0.25)
     assert request.tca == TCA(layers=["net.*"], ranks="1:4", every=5)
     assert isinstance(config.schedule, EveryNSteps) and config.schedule.n_steps == 5
     assert (request.parameters, request.layers, request.measures) == (["net.*"], "type:ReLU", ["train_loss", "weight_norm"])
@@ -94,6 +101,18 @@ def test_yaml_asks_for_components_in_short(tmp_path: Path, text: str, expected: 
     cli = LightningCLI(Classifier, args=["--config", str(tmp_path / "config.yaml")], run=False, save_config_callback=None)
     (monitor,) = [callback for callback in cli.trainer.callbacks if type(callback).__name__ == "InterpMonitor"]
     assert monitor.config.request.tca == expected
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("text", "expected"), [("val/f1", "val/f1"), ("{name: val/f1, null_value: 0.2}", Outcome("val/f1", null_value=0.2))]
+)
+def test_yaml_names_an_outcome_in_short(tmp_path: Path, text: str, expected: object) -> None:
+    before, after = CONFIG.index("        outcome:"), CONFIG.index("        tca:")
+    (tmp_path / "config.yaml").write_text(f"{CONFIG[:before]}        outcome: {text}\n{CONFIG[after:]}")
+    cli = LightningCLI(Classifier, args=["--config", str(tmp_path / "config.yaml")], run=False, save_config_callback=None)
+    (monitor,) = [callback for callback in cli.trainer.callbacks if type(callback).__name__ == "InterpMonitor"]
+    assert monitor.config.request.outcome == expected
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -17,9 +17,13 @@ from lightning_interp import open_run
 
 STEPS, MANY_STEPS = 120, 300
 """Steps of a training, and of those of the matrix."""
-PLAIN = {"precision": "32-true", "compiled": None, "accumulate": 1, "devices": 1, "stray": False, "components": False}
+PLAIN = {
+    **{"precision": "32-true", "compiled": None, "accumulate": 1, "devices": 1, "validations": 1},
+    **{"stray": False, "components": False},
+}
 ALONE = {
     "components": {"components": True},
+    "two validations": {"validations": 2},
     "stray draw": {"stray": True},  # compared with the same training as the one before
     "bf16 compiled": {"precision": "bf16-mixed", "compiled": "aot_eager"},
 }
@@ -70,6 +74,14 @@ def test_following_components_leaves_training_bitwise_untouched(root: Path, diff
 def test_monitor_leaves_compiled_half_precision_bitwise_untouched(root: Path, differences: dict[str, list[str]]) -> None:
     assert differences["bf16 compiled"] == []
     assert monitor_really_ran(root / "bf16 compiled")
+
+
+def test_following_loaders_and_an_outcome_leaves_training_bitwise_untouched(
+    root: Path, differences: dict[str, list[str]]
+) -> None:
+    assert differences["two validations"] == []
+    assert monitor_really_ran(root / "two validations")
+    assert {"outcome", "heldout_loss/dataloader_idx_1"} <= set(open_run(root / "two validations" / "run").series)
 
 
 def test_comparison_notices_one_stray_draw(differences: dict[str, list[str]]) -> None:

@@ -91,7 +91,17 @@ def test_a_new_option_comes_to_the_workers_of_an_analysis_of_checkpoints(tmp_pat
 
 def test_run_json_keeps_the_order_of_its_options():
     assert list(MonitorConfig().plain()) == [
-        *("dirpath", "every_n_steps", "schedule", "parameters", "layers", "measures", "task", "tca", "probe", "probe_step"),
-        *("module", "background", "device", "max_overhead", "max_disk", "retention", "close_timeout", "save_probe"),
+        *("dirpath", "every_n_steps", "schedule", "parameters", "layers", "measures", "task", "tca", "outcome", "probe"),
+        *(
+            "probe_step",
+            "module",
+            "background",
+            "device",
+            "max_overhead",
+            "max_disk",
+            "retention",
+            "close_timeout",
+            "save_probe",
+        ),
         *("report", "strict"),
     ]

@@ -31,6 +31,24 @@ def test_write_probe_keeps_heldout_examples_and_cooccurrence(tmp_path):
     assert torch.equal(back.cooccurrence, probe.cooccurrence)
 
 
+def test_write_probe_keeps_the_examples_of_every_loader(tmp_path):
+    loaders = {
+        name: ProbeSplit((torch.full((1,), float(k)),), (k,), k) for k, name in enumerate(("0", "night/rain"), start=1)
+    }
+    probe = Probe(ProbeSplit((torch.ones(1),)), ProbeSplit((torch.zeros(1),)), loaders=loaders)
+    write_probe(tmp_path, probe)
+    back = read_probe(tmp_path)
+    assert {name: (s.batches[0].item(), s.indices, s.loader) for name, s in back.loaders.items()} == {
+        "0": (1.0, (1,), 1), "night/rain": (2.0, (2,), 2),
+    }  # fmt: skip
+    assert back.heldout.batches[0].item() == 0.0
+
+
+def test_the_hash_of_a_probe_without_further_loaders_is_as_before(tmp_path):
+    probe = Probe(ProbeSplit((torch.ones(1),), (3,)), ProbeSplit((torch.zeros(1),), (2,)))
+    assert write_probe(tmp_path, probe) == "acffb4c01f3afa54"
+
+
 def test_write_probe_keeps_apart_keys_that_look_alike(tmp_path):
     batch = {"a/b": torch.tensor(1), "a": {"b": torch.tensor(2)}}
     write_probe(tmp_path, Probe(ProbeSplit((batch,))))

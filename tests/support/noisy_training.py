@@ -47,6 +47,9 @@ class NoisyAddition(ModularAddition):
         last = self.norm(stream[:, -1] + self.attention(stream))
         return self.unembedding(last + self.mlp_out(self.dropout(self.mlp_act(self.mlp_in(last)))))
 
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        return super().validation_step(batch, batch_idx)
+
 
 class NoisyPairs(Dataset[tuple[Tensor, Tensor]]):
     """Pairs whose reading draws from python's, NumPy's and torch's global streams and from one of its own."""
@@ -111,8 +114,12 @@ def train(
     max_steps: int = 300,
     accumulate: int = 1,
     devices: int = 1,
+    validations: int = 1,
 ) -> Outcome:
-    """One training from the same seed; on several devices each process trains its share, started as a script again."""
+    """One training from the same seed; on several devices each process trains its share, started as a script again.
+
+    With several validations each loader is one of its own over the same kind of data.
+    """
     torch._dynamo.reset()
     L.seed_everything(7, verbose=False)
     module = NoisyAddition()
@@ -124,7 +131,8 @@ def train(
     trainer = quiet_trainer(
         root, [*callbacks, log], max_steps=max_steps, precision=precision, accumulate_grad_batches=accumulate, **arguments
     )
-    trainer.fit(module, *loaders(32 // devices))
+    training, heldout = loaders(32 // devices)
+    trainer.fit(module, training, [heldout, *(loaders()[1] for _ in range(validations - 1))])
     states = trainer.optimizers[0].state_dict()["state"]
     optimizer = [value for entry in states.values() for value in entry.values() if isinstance(value, Tensor)]
     randomness = [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
@@ -167,6 +175,8 @@ def compare(root: Path, *, stray: bool, components: bool, alone: dict[str, Outco
     """
     tca = TCA(ranks="1:3", every=5, restarts=2) if components else None
     watching: dict[str, Any] = {"task": CyclicGroupTask(P, "add"), "every_n_steps": 20, "tca": tca, **PATIENT}
+    if arguments.get("validations", 1) > 1:
+        watching["outcome"] = "val_accuracy/dataloader_idx_1"
     extra = StrayDraw() if stray else InterpMonitor(root / "run", **watching)
     watched = train(root, [extra], **arguments)
     assert len(watched.losses) == arguments["max_steps"] * arguments["accumulate"]

@@ -96,6 +96,7 @@ def _measures(run: RunView) -> list[Panel]:
         (OTHERS, "Other measures", "Measures of your own and of other packages."),
     )
     names = {key: drawn_in(key, run.labels) for key, *_ in groups[:-1]}
+    names["accuracies"] += tuple(name for name in run.series if name.startswith("heldout_accuracy/"))
     placed = {*CURVE_STYLES, *ERROR_STYLES, *(name for section in names.values() for name in section)}
     foreign = (name for name in run.series if not is_component(name) and record_name(name) is None)
     names[OTHERS] = tuple(name for name in foreign if name not in placed)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from lightning_interp.core.console import printable
 from lightning_interp.core.errors import ConfigError, InterpError, RunError
+from lightning_interp.core.loader_lines import loader_lines
 from lightning_interp.dashboards.figures import SECTIONS, Panel, absent, overlay_panels, panels
 from lightning_interp.dashboards.figures.component_figure import described
 from lightning_interp.dashboards.report import embedding, facts
@@ -127,6 +128,7 @@ def _run(run: RunView, place: int, folder: Path | None) -> dict[str, Any]:
         "name": run.name,
         "verdict": verdict_words(run.timeline),
         "sentence": verdict_sentence(run),
+        "loaders": list(loader_lines(run.timeline)),
         "status": status_words(run),
         "strip": _strip(run),
         "phases": facts.phase_rows(run),

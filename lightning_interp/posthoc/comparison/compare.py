@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_interp.core.errors import ConfigError, MetricsError, RunError
+from lightning_interp.core.judged import facts_for, judged_series
 from lightning_interp.core.null_predictor import NullPredictor
+from lightning_interp.core.outcome import Outcome
 from lightning_interp.core.series import Series
 from lightning_interp.core.timeline import Phase, State, Timeline
 from lightning_interp.phases import detect_phases
@@ -160,8 +162,11 @@ def _out_of_date(run: Run, timeline: Timeline, series: Series) -> str | None:
     if run.manifest.status == "training":  # the analyzer is still at work on it
         return None
     try:
-        found = detect_phases(series, **NullPredictor.read(run.analysis).for_detector()).phases
-    except MetricsError as err:
+        stored_outcome = run.manifest.configuration.get("outcome")
+        outcome = None if stored_outcome is None else Outcome.from_plain(stored_outcome)
+        facts = facts_for(outcome, NullPredictor.read(run.analysis).for_detector())
+        found = detect_phases(judged_series(series, outcome), **facts).phases
+    except (MetricsError, ConfigError, TypeError) as err:
         return f"the phases cannot be checked against the records ({err})"
     stored, now = ([(phase.name, phase.start) for phase in phases] for phases in (timeline.phases, found))
     if stored == now:

@@ -3,8 +3,9 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from lightning_interp.core.judged import LOADER_CURVES
 from lightning_interp.measures.logged_names import STEP_KEY, record_name
 from lightning_interp.measures.registry import makers
 
@@ -16,6 +17,8 @@ OWN_STEP = STEP_KEY
 """Optimizer step of the monitor's own rows. They come late: what a logger adds to them is the step at which they came."""
 
 _SPECIAL = {"sum_sq": "weight_norm", "gini_we": "gini_embedding", "gini_wl": "gini_readout"}
+_LOADER = re.compile(r"/(dataloader_idx_(\d+))$")
+"""What Lightning adds to names of what is logged of several validation loaders."""
 _HELDOUT = re.compile(r"^(?:heldout|val|valid|validation|test)[_/]")
 
 
@@ -42,7 +45,22 @@ def meaning_of(column: str) -> Meaning | None:
     'heldout_accuracy'
     >>> meaning_of("epoch") is None
     True
+    >>> [meaning_of(f"val_loss/dataloader_idx_{k}").name for k in (0, 1)]
+    ['heldout_loss', 'heldout_loss/dataloader_idx_1']
     """
+    own = record_name(column) or column
+    if own.partition("/")[0] in LOADER_CURVES and "/" in own and not _LOADER.search(own):
+        return Meaning(own, 0)
+    loader = _LOADER.search(column)
+    if loader is None:
+        return _meaning_of(column)
+    meaning = _meaning_of(column[: loader.start()])
+    if meaning is None or meaning.name not in LOADER_CURVES:
+        return None
+    return meaning if loader[2] == "0" else replace(meaning, name=f"{meaning.name}/{loader[1]}")
+
+
+def _meaning_of(column: str) -> Meaning | None:
     text = column.strip().lower().rsplit(" - ", 1)[-1]  # W&B exports "run name - metric"
     text, known = record_name(text) or text, makers()
     if text in known:

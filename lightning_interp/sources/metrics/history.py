@@ -43,12 +43,15 @@ class _Collected:
     rows: int = 0
 
 
-def read_metrics(path: str | Path, *, resumed: Mapping[int, int] | None = None) -> MetricsHistory:
+def read_metrics(
+    path: str | Path, *, resumed: Mapping[int, int] | None = None, also: Mapping[str, str] | None = None
+) -> MetricsHistory:
     """Read a metrics file.
 
     Args:
         path: A file or folder in one of the formats of `registry`.
         resumed: Of a resumed run: by attempt, the step it continued from; earlier attempts' rows after it are dropped.
+        also: Columns to take beside those that are understood, if they are there, with the name of the series.
 
     Returns:
         The series under record names, and how columns were understood.
@@ -62,11 +65,14 @@ def read_metrics(path: str | Path, *, resumed: Mapping[int, int] | None = None) 
     collected = _collect(source.rows(place, resumed or {}), place)
     counts = {column: len(values) for column, values in collected.values.items()}
     mapping, unused = choose_columns(collected.values, counts)
+    asked = {column: name for column, name in (also or {}).items() if column in collected.values}
+    unused = tuple(column for column in unused if column not in asked)
     if not any(name in CURVE_NAMES for name in mapping.values()):
         found = ", ".join(collected.values) or "none"
         raise MetricsError(f"{path}: no loss or accuracy to judge. {understood()}; columns with values: {found}.")
     series = {name: _series(collected, column, path) for column, name in mapping.items()}
-    return MetricsHistory(series, mapping, unused, path)
+    series |= {name: (collected.steps[column], collected.values[column]) for column, name in asked.items()}
+    return MetricsHistory(series, {**mapping, **asked}, unused, path)
 
 
 def _collect(rows: Iterator[Row], path: Path) -> _Collected:

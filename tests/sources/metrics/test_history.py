@@ -139,13 +139,18 @@ def test_read_metrics_leaves_out_a_torn_last_line(write):
         ("sum_sq", "weight_norm"),
         ("gini_WE", "gini_embedding"),
         ("gini_WL", "gini_readout"),
+        ("val_loss/dataloader_idx_0", "heldout_loss"),
+        ("val/acc_epoch/dataloader_idx_2", "heldout_accuracy/dataloader_idx_2"),
+        ("heldout_loss/night", "heldout_loss/night"),
     ],
 )
 def test_meaning_of_understands_aliases(column, name):
     assert meaning_of(column).name == name
 
 
-@pytest.mark.parametrize("column", ["epoch", "lr-AdamW", "loss", "restricted_test", "", "val_"])
+@pytest.mark.parametrize(
+    "column", ["epoch", "lr-AdamW", "loss", "restricted_test", "", "val_", "train_loss/dataloader_idx_1", "hoyer/act"]
+)
 def test_meaning_of_claims_nothing_else(column):
     assert meaning_of(column) is None
 

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``lightning-interp phases`` judges: the history of a file or run directory, and what is known beside it."""
+
+import argparse
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_interp.core.errors import ConfigError, MetricsError
+from lightning_interp.core.judged import replaced_by, role_of
+from lightning_interp.core.null_predictor import NullPredictor
+from lightning_interp.core.outcome import LARGEST_SHARE, OUTCOME, OUTCOME_STEP, Outcome, nearest, outcome_of
+
+if TYPE_CHECKING:
+    from lightning_interp.core.series import Series
+    from lightning_interp.core.timeline import Timeline
+    from lightning_interp.sources.metrics.history import MetricsHistory
+
+
+@dataclass(frozen=True)
+class PhasesInput:
+    """A history with what the detector is told beside it.
+
+    Attributes:
+        history: The history; of a run directory, or of a file if an outcome is asked for, with the outcome's series.
+        facts: Keywords of `PhaseDetector` that hold for the logged curves.
+        outcome: Logged number that decides, or None.
+    """
+
+    history: "MetricsHistory"
+    facts: Mapping[str, Any]
+    outcome: Outcome | None
+
+
+def read_input(path: Path, asked: argparse.Namespace) -> PhasesInput:
+    """Read a file or a run directory as the arguments ask.
+
+    Raises:
+        MetricsError: It cannot be read, or nothing is logged under the outcome's name.
+        ConfigError: The outcome cannot be honoured.
+    """
+    run = read_json(path / "run.json") if (path / "run.json").is_file() else None
+    outcome = _outcome(asked, run)
+    known = {} if run is None else _known(run, read_json(path / "analysis.json"))
+    given = {"n_classes": asked.classes, "null_loss": asked.null_loss, "null_error": asked.null_error}
+    facts = known | {name: value for name, value in given.items() if value is not None}
+    if asked.null_loss is not None or asked.null_error is not None:
+        facts["null_source"] = "given on the command line"
+    history = _of_file(path, outcome) if run is None else _of_run(path, run, outcome, own=asked.outcome is None)
+    if outcome is not None:
+        _check_shares(outcome, history)
+        history = _shown(history, outcome)
+    return PhasesInput(history, facts, outcome)
+
+
+def estimate_line(timeline: "Timeline", outcome: Outcome | None) -> str | None:
+    """What to give if the verdict rests on an estimate of what a constant predictor gets; None if it does not."""
+    evidence = timeline.evidence
+    kind = "error" if "heldout_accuracy" in evidence["series"]["present"] else "loss"
+    level = evidence["null"].get(kind)
+    if level is None or level["known"] or timeline.verdict in ("unknown", "diverged"):
+        return None
+    stands = f"{level['value']:.3g} ({level['source']}) stands for it"
+    if outcome is not None:
+        return f"What a constant answer gets as {outcome.name} is not known, {stands}; give --outcome-null."
+    return f"The {kind} of a constant predictor is not known, {stands}; give --classes or --null-{kind}."
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """An object of a run directory, empty where it is not there yet."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as err:
+        raise MetricsError(f"{path}: cannot be read ({err}). Copy the run directory again.") from err
+    if not isinstance(content, dict):
+        raise MetricsError(f"{path}: expected a JSON object, got {type(content).__name__}. Copy the run directory again.")
+    return content
+
+
+def _outcome(asked: argparse.Namespace, run: Mapping[str, Any] | None) -> Outcome | None:
+    """The outcome of the arguments, else that of the run."""
+    if asked.outcome is not None:
+        found: Outcome | None = _named(asked.outcome, asked.outcome_direction)
+    else:
+        stored = (run or {}).get("configuration")
+        stored = stored.get("outcome") if isinstance(stored, Mapping) else None
+        found = Outcome.from_plain(stored) if isinstance(stored, Mapping) else None
+    changes = {"null_value": asked.outcome_null, "best": asked.outcome_best}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if found is None and (changes or asked.outcome_direction):
+        raise ConfigError("phases: --outcome-direction, --outcome-null and --outcome-best say more of --outcome NAME.")
+    return None if found is None else replace(found, **changes).checked()
+
+
+def _named(name: str, direction: Any) -> Outcome | None:
+    return outcome_of(name) if direction is None else Outcome(name, direction).checked()
+
+
+def _known(run: Mapping[str, Any], analysis: Mapping[str, Any]) -> dict[str, Any]:
+    """What the analyzer found out of the run."""
+    classes = run.get("n_classes", analysis.get("n_classes"))
+    return NullPredictor.read({**analysis, "n_classes": classes}).for_detector()
+
+
+def _of_file(path: Path, outcome: Outcome | None) -> "MetricsHistory":
+    from lightning_interp.sources.metrics.history import read_metrics
+
+    if outcome is None:
+        return read_metrics(path)
+    history = read_metrics(path, also={outcome.name: OUTCOME})
+    if OUTCOME not in history.series:
+        columns = (*history.mapping, *history.unused)
+        raise MetricsError(f"{path}: no column {outcome.name!r}; {nearest(outcome.name, columns)}.")
+    steps, _ = history.series[OUTCOME]  # in a file every row is an evaluation
+    return replace(history, series={**history.series, OUTCOME_STEP: (steps, list(map(float, steps)))})
+
+
+def _of_run(path: Path, run: Mapping[str, Any], outcome: Outcome | None, *, own: bool) -> "MetricsHistory":
+    from lightning_interp.sources.metrics.history import read_metrics
+
+    resumed = {
+        entry["attempt"]: entry["resumed_at"] for entry in run.get("attempts", ()) if entry.get("resumed_at") is not None
+    }
+    also = {OUTCOME: OUTCOME, OUTCOME_STEP: OUTCOME_STEP}
+    history = read_metrics(path / "records.jsonl", resumed=resumed, also=also)
+    if outcome is None or own:
+        return history
+    return replace(history, series={**history.series, **_logged(path, outcome.name, resumed)})
+
+
+def _logged(path: Path, name: str, resumed: Mapping[int, int]) -> "Series":
+    """What the training logged under a name, and the steps of its validations if they are known, from health.jsonl."""
+    from lightning_interp.core.series import series_of
+    from lightning_interp.measures.logged_names import logged_name, record_name
+    from lightning_interp.store.health_log import read_health, valid_events
+
+    rows = valid_events(read_health(path)[0], "snapshot", resumed)
+    scalars = {step: row["scalars"] for step, row in rows.items() if isinstance(row.get("scalars"), Mapping)}
+    wanted = {name: OUTCOME, logged_name(OUTCOME_STEP): OUTCOME_STEP}
+    found = series_of(
+        (step, {wanted[key]: float(value) for key, value in values.items() if key in wanted})
+        for step, values in scalars.items()
+    )
+    if OUTCOME not in found:
+        known = dict.fromkeys(key for values in scalars.values() for key in values if record_name(key) is None)
+        raise MetricsError(f"{path}: the training logged no {name!r}; {nearest(name, known)}.")
+    return found
+
+
+def _shown(history: "MetricsHistory", outcome: Outcome) -> "MetricsHistory":
+    """The history with the columns that are judged now: the outcome in the place of others."""
+    gone = replaced_by(outcome)
+    mapping = {column: name for column, name in history.mapping.items() if name not in gone}
+    unused = [column for column, name in history.mapping.items() if name in gone and name not in (OUTCOME, OUTCOME_STEP)]
+    judged = {outcome.name: role_of(outcome)} if OUTCOME in history.series else {}
+    return replace(history, mapping=mapping | judged, unused=(*unused, *history.unused))
+
+
+def _check_shares(outcome: Outcome, history: "MetricsHistory") -> None:
+    """Refuse percentages that are not said to be some: as shares they could not be told from solved data."""
+    _, values = history.series.get(OUTCOME, ((), ()))
+    highest = max((value for value in values if math.isfinite(value)), default=0.0)
+    if outcome.direction == "max" and highest > outcome.best * LARGEST_SHARE:
+        raise MetricsError(
+            f"{history.path}: {outcome.name} reaches {highest:g}, over the {outcome.best:g} that counts as perfect. "
+            "Give --outcome-best, 100 for a percentage."
+        )
