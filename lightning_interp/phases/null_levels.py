@@ -88,6 +88,16 @@ def null_loss(observed: "RunSeries") -> NullLevel:
     return NullLevel(first, f"{words} at its first record, step {observed[name].steps[0] if firsts else 0:,}", False)
 
 
+def train_null_loss(observed: "RunSeries") -> NullLevel:
+    """The same for the train loss: its own if the held-out loss is an outcome of the user's, which has another unit."""
+    facts, loss = observed.facts, observed["train_loss"]
+    if facts.outcome_name is None or observed["heldout_error"] or not loss:
+        return null_loss(observed)
+    if facts.n_classes is not None and not (observed.clock.first == 0 and loss.first < math.log(facts.n_classes) / 2):
+        return NullLevel(math.log(facts.n_classes), f"ln C, C = {facts.n_classes}", True)
+    return NullLevel(loss.first, f"train loss at its first record, step {loss.steps[0]:,}", False)
+
+
 def null_error(observed: "RunSeries") -> NullLevel:
     """Error of the best constant answer: as given, 1 - 1 / C, or the greatest error so far, at least one half."""
     facts = observed.facts

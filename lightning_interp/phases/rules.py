@@ -47,7 +47,8 @@ def compared(
     observed = state.observed
     number, name = series.level if value is None else value, _name(state, series)
     if not observed.is_error(series):
-        return Comparison(WORDS[name], number, relation, limit, step, limit_is=limit_is)
+        own = observed.facts.outcome_name if name == "heldout_loss" else None
+        return Comparison(own or WORDS[name], number, relation, limit, step, limit_is=limit_is)
     examples = observed.facts.heldout_examples if name == "heldout_error" else None
     words = (observed.facts.outcome_name or WORDS[name]) if name == "heldout_error" else WORDS[name]
     turned: Relation = "<=" if relation == ">=" else ">="

@@ -4,7 +4,7 @@
 import math
 
 from lightning_interp.phases import limits
-from lightning_interp.phases.null_levels import Facts, NullLevel, null_error, null_loss
+from lightning_interp.phases.null_levels import Facts, NullLevel, null_error, null_loss, train_null_loss
 from lightning_interp.phases.series import LogClock, LogSeries
 
 TRACKED = (
@@ -131,7 +131,9 @@ class RunSeries:
 
     def null(self, series: LogSeries) -> NullLevel:
         """Level of a series for a predictor that ignores its input."""
-        return null_error(self) if self.is_error(series) else null_loss(self)
+        if self.is_error(series):
+            return null_error(self)
+        return train_null_loss(self) if series is self["train_loss"] else null_loss(self)
 
     def scale(self, series: LogSeries) -> float:
         """What a change of a held-out curve is measured by: the null, or its peak since the fit if that is less."""

@@ -165,3 +165,13 @@ def test_facts_that_cannot_be_are_refused(facts, message):
 
 def test_there_are_at_most_twenty_conditions():
     assert len(CONDITIONS) <= 20
+
+
+def test_an_outcome_in_a_unit_of_its_own_leaves_the_train_loss_its_own_null():
+    table = ordinary.overfit()
+    wer = [0.4 + 0.6 * ordinary.fall(s, 60) for s in table["step"]]
+    timeline = detect_phases({**table, "heldout_loss": wer}, outcome_name="val/wer", null_loss=1.0)
+    clauses = {clause["rule"]: clause for clause in timeline.evidence["because"]}
+    assert timeline.verdict == "partial_generalization"
+    assert clauses["fitted"]["limit"] == pytest.approx(0.05 * table["train_loss"][0])
+    assert clauses["learned"]["of"] == "val/wer" and clauses["learned"]["limit"] == pytest.approx(0.8)
