@@ -69,6 +69,11 @@ def read_ordinary(folder: Path) -> list[PoolEntry]:
     return _read(folder, NEEDED_ORDINARY, ORDINARY_COLUMNS)
 
 
+def is_ordinary(folder: Path) -> bool:
+    """Whether a pool is one of ordinary trainings, by the first line of its index; errors as for `read_index`."""
+    return any("family" in line for line in read_index(folder)[:1])
+
+
 def _read(folder: Path, needed: Sequence[str], columns: Sequence[str]) -> list[PoolEntry]:
     lines = read_index(folder)
     if not lines:

@@ -29,6 +29,26 @@ TEST: dict[str, Family] = {
         "width": 48,
         "configs": {"n4000": {"train": 4000}, "n1500": {"train": 1500}, "two": {"train": 3000, "options": {"classes": 2}}},
     },
+    "recognized_digits": {
+        "data": "digits",
+        "network": "convolutional",
+        "train": 1200,
+        "heldout": 500,
+        "width": 8,
+        "depth": 2,
+        "steps": 800,
+        "configs": {"cnn": {}, "sgd": {"optimizer": "sgd", "lr": 0.05}},
+    },
+    "gaussians_apart": {
+        "data": "gaussians",
+        "train": 800,
+        "heldout": 500,
+        "steps": 1000,
+        "configs": {
+            "eight": {"options": {"classes": 8, "spread": 0.8}},
+            "three": {"options": {"classes": 3, "spread": 0.6}},
+        },
+    },
     "cancer_small": {
         "data": "breast_cancer",
         "train": 250,
@@ -171,6 +191,13 @@ TEST: dict[str, Family] = {
         "width": 192,
         "depth": 2,
         "configs": {"mlp": LONG},
+    },
+    "exact_teacher": {
+        "data": "linear_teacher",
+        "loss": "mse",
+        "train": 800,
+        "heldout": 500,
+        "configs": {"unit": {}, "hundreds": {"scale": 300.0, "shift": -50.0, "lr": 0.05}},
     },
     "noisy_teacher": {
         "data": "linear_teacher",
