@@ -76,7 +76,7 @@ class Analyzer:
         self._attempt = self.manifest.attempt
         self._superseded = False
         self._manifest_read: Identity | None = None
-        self._folded = RecordHistory(read_records(run_dir, self.manifest), n_classes=self.state.n_classes)
+        self._folded = RecordHistory(read_records(run_dir, self.manifest), null=self.state.null)
         self._incomplete: set[int] | None = None
         self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it
         self.state.device, self.state.threads = plan.request.device, torch.get_num_threads()
@@ -182,7 +182,7 @@ class Analyzer:
         The timeline on disk follows at `finish` or `write_timeline`.
         """
         self.observer.add_history(step, self._folded.history(step), measured)
-        self._learn_classes()
+        self._folded.know_null(self.state.null)
         record = self._as_record(step, measured, activations)
         self._append(record)
         if self._components is not None:
@@ -269,12 +269,8 @@ class Analyzer:
 
     def _measured(self, snapshot: Snapshot) -> Record:
         measured, activations = self.observer.measure(snapshot, self._folded.history(snapshot.step))
-        self._learn_classes()
+        self._folded.know_null(self.state.null)
         return self._as_record(snapshot.step, measured, activations)
-
-    def _learn_classes(self) -> None:
-        if self.state.n_classes is not None:
-            self._folded.know_classes(self.state.n_classes)
 
     def _as_record(self, step: int, measured: Measured, activations: Mapping[str, Tensor]) -> Record:
         values = measured.values | self._loadings(step, self._keep_activations(step, activations))

@@ -10,15 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interp.analysis.activations import KeptOutput, gather_stimuli, recorded_outputs, stimuli_of_batches
+from lightning_interp.analysis.exchanged_answers import exchange_answers
 from lightning_interp.analysis.outputs import LossSource
 from lightning_interp.analysis.replica import eager, swapped_weights, to_replica
 from lightning_interp.core.batches import example_count, tensors_of
 from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.core.names import strip_wrappers
+from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.randomness import untouched_randomness
 from lightning_interp.core.records import SPLITS, Batch, Probe, ProbeOutputs, ProbeSplit, Snapshot, Split
 from lightning_interp.core.series import Series
 from lightning_interp.core.shapes import Float, Float64
+from lightning_interp.measures.null_loss import exchanged_cross_entropy
 
 LOGITS_CAP = 256 * 2**20
 """Most bytes of logits kept for one split."""
@@ -75,6 +78,7 @@ class SnapshotObservation:
         self.layers = watched.layers
         self.parameters = watched.parameters
         self.current_values: Mapping[str, float] = {}
+        self.null = NullPredictor()
         self._replica = replica
         self._route = route
         self._evaluated: dict[Split, _Evaluated] = {}
@@ -107,6 +111,21 @@ class SnapshotObservation:
     def losses(self, split: Split) -> Float64[Tensor, " example"] | Float64[Tensor, ""]:
         """Loss per example, or one mean, in float64."""
         return self._evaluate(split).losses
+
+    def exchanged_loss(self, split: Split) -> Float64[Tensor, ""]:
+        """Mean loss with answers exchanged: from the scores where the loss is their cross-entropy, else by one more pass."""
+        replica, route = self._able()
+        outputs = self.outputs(split)
+        if self.null.loss is not None:
+            if outputs.logits is None or outputs.targets is None:
+                raise MeasureSkipped(f"the loss of a constant prediction is known ({self.null.source})")
+            return exchanged_cross_entropy(outputs.logits, outputs.targets)
+        examples = self._examples(split)
+        exchanged = ProbeSplit(exchange_answers(examples.batches), examples.indices)
+        loss = _run(replica, route, exchanged, (), splits=1).losses.mean()
+        if torch.equal(loss, self.losses(split).mean()):
+            raise MeasureSkipped("the loss is the same with answers exchanged: what it asks for is not among them")
+        return loss
 
     def activations(self, layer: str, split: Split) -> Float[Tensor, "stimulus unit"]:
         """Output of one layer for the chosen stimuli of the split."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interp.analysis.activations import kept_entries
+from lightning_interp.analysis.known_null import count_heldout, find_null
 from lightning_interp.analysis.measuring import (
     NEEDS_REPLICA,
     NEEDS_ROUTE,
@@ -27,6 +28,7 @@ from lightning_interp.analysis.probe_budget import cut_probe, cut_sizes
 from lightning_interp.analysis.replica import make_replica
 from lightning_interp.analysis.watchdog import PassTimer
 from lightning_interp.core.errors import ProbeError
+from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.records import SPLITS, Probe, Snapshot
 from lightning_interp.core.series import Series
 from lightning_interp.measures import Measure
@@ -124,7 +126,7 @@ class Observer:
             self._choose_route(replica)
         if replica is not None and self._route is not None and not self._probe_is_cut:
             self._fit_probe_to_pace(snapshot, replica)
-        return SnapshotObservation(
+        observation = SnapshotObservation(
             snapshot,
             self._watched,
             history,
@@ -132,6 +134,10 @@ class Observer:
             replica=replica if self._route is not None else None,
             route=self._route,
         )
+        if self.state.heldout_examples is None and replica is not None and self._route is not None:
+            self._learn_null(observation, replica, self._route)
+        observation.null = self.state.null
+        return observation
 
     def _replica(self, snapshot: Snapshot) -> nn.Module | None:
         if self._plan.source is None or self.probe is None:
@@ -193,6 +199,17 @@ class Observer:
             if logits is not None and self.state.n_classes is None:
                 self.state.n_classes = logits.shape[1]
         return clock() - started
+
+    def _learn_null(self, observation: SnapshotObservation, replica: nn.Module, route: LossSource) -> None:
+        """Find out what a constant prediction gets, once for the run."""
+        try:
+            found = find_null(observation, replica, route)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as err:  # a probe_step of the user's own may raise anything on a batch it does not know
+            self.state.notice(f"the loss of a constant prediction is not known: {type(err).__name__}: {err}")
+            found = NullPredictor(heldout_examples=count_heldout(self.probe))
+        self.state.learn_null(found)
 
     def _activations(self, observation: SnapshotObservation) -> Mapping[str, Tensor]:
         """Activations of the watched layers to keep, or the matrices that stand for them; empty where there are none."""

@@ -4,6 +4,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
+from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.records import Record
 from lightning_interp.core.series import GrowingSeries, Series, add_values
 from lightning_interp.core.timeline import Timeline
@@ -14,9 +15,9 @@ from lightning_interp.store.surviving_records import with_non_finite
 class RecordHistory:
     """Standing records and what follows from them; a better row of an earlier step folds everything again."""
 
-    def __init__(self, records: Iterable[Record], *, n_classes: int | None) -> None:
+    def __init__(self, records: Iterable[Record], *, null: NullPredictor) -> None:
         self._records = {record.step: record for record in records}
-        self._n_classes = n_classes
+        self._null = null
         self._fold()
 
     def __contains__(self, step: int) -> bool:
@@ -43,10 +44,10 @@ class RecordHistory:
         self._refold()
         return self._detector.finished_timeline
 
-    def know_classes(self, n_classes: int) -> None:
-        """Chance level depends on the number of classes: fold again."""
-        if n_classes != self._n_classes:
-            self._n_classes, self._stale = n_classes, True
+    def know_null(self, null: NullPredictor) -> None:
+        """All thresholds are shares of what the null predictor gets: fold again if that was learned."""
+        if null != self._null:
+            self._null, self._stale = null, True
 
     def history(self, before: int) -> Series:
         """Series of all steps before one: a measure sees no later step, also where an earlier one is observed again."""
@@ -79,7 +80,7 @@ class RecordHistory:
         self._stale = False
         self._last = -1
         self._history: GrowingSeries = {}
-        self._detector = PhaseDetector(n_classes=self._n_classes)
+        self._detector = PhaseDetector(**self._null.for_detector())
         for record in self.records:
             self._remember(record)
 

@@ -163,6 +163,14 @@ class Observation(Protocol):
         """Loss per example in float64 (cross-entropy recomputed from the logits where there are logits)."""
         ...
 
+    def exchanged_loss(self, split: Split) -> Float64[Tensor, ""]:
+        """Mean loss on the split where each example is given the answer of another.
+
+        Raises:
+            MeasureSkipped: Answers cannot be told from inputs, or the loss of a constant prediction is known without it.
+        """
+        ...
+
     def activations(self, layer: str, split: Split) -> Float[Tensor, "stimulus unit"]:
         """Output of one layer on the split, detached, on the CPU, at most 256 stimuli x 512 units."""
         ...

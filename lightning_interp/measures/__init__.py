@@ -2,6 +2,7 @@
 """Observables of training: pure functions on tensors, and thin measures that apply them to an observation."""
 
 from lightning_interp.measures.base import Cost, Measure, Need
+from lightning_interp.measures.class_null import class_null_z
 from lightning_interp.measures.cyclic_group import CyclicGroupTask, exponent_table, tokens_by_exponent
 from lightning_interp.measures.excluded_loss import (
     ExcludedLoss,
@@ -30,6 +31,12 @@ from lightning_interp.measures.losses import (
 )
 from lightning_interp.measures.margins import ScoreMargin, score_margin
 from lightning_interp.measures.norms import WeightNorm, WeightNormSlope, l2_norm, log_log_slope, theil_sen_slope
+from lightning_interp.measures.null_loss import (
+    exchanged_cross_entropy,
+    null_of_binary_labels,
+    null_of_classes,
+    null_of_squared_error,
+)
 from lightning_interp.measures.pair_table import PairTable, pair_table
 from lightning_interp.measures.percentile import (
     HeldoutPercentile,
@@ -40,6 +47,7 @@ from lightning_interp.measures.percentile import (
 )
 from lightning_interp.measures.registry import MeasureSpec, resolve_measures, scalar_names
 from lightning_interp.measures.restricted_loss import RestrictedLoss, block_logits, restricted_loss
+from lightning_interp.measures.shuffled_loss import ShuffledLoss
 from lightning_interp.measures.sparsity import ActivationSparsity, gini, hoyer, near_zero_share
 from lightning_interp.measures.spectra import (
     ActivationSpectra,
@@ -75,6 +83,7 @@ __all__ = [
     "PairTable",
     "RestrictedLoss",
     "ScoreMargin",
+    "ShuffledLoss",
     "TrainAccuracy",
     "TrainLoss",
     "WeightNorm",
@@ -84,8 +93,10 @@ __all__ = [
     "accuracy",
     "band_pass",
     "block_logits",
+    "class_null_z",
     "cross_entropy",
     "effective_rank",
+    "exchanged_cross_entropy",
     "excluded_loss",
     "excluded_loss_by_frequency",
     "exponent_table",
@@ -102,6 +113,9 @@ __all__ = [
     "mirror_free",
     "near_zero_share",
     "never_seen_candidates",
+    "null_of_binary_labels",
+    "null_of_classes",
+    "null_of_squared_error",
     "pair_table",
     "participation_ratio",
     "resolve_measures",

@@ -53,7 +53,8 @@ class ScoreMargin(Measure):
     """``train_margin`` and ``heldout_margin``: mean `score_margin` of each split, dimensionless.
 
     Uses no labels. A network that stored its training examples chooses decidedly among those and not among held-out
-    ones; where a rule forms, both grow. Null: the value of a network trained on shuffled labels.
+    ones; where a rule forms, both grow. With two classes it says nothing and is not measured. Null: the value of a network
+    trained on shuffled labels.
     """
 
     name: ClassVar[str] = "score_margin"
@@ -62,7 +63,8 @@ class ScoreMargin(Measure):
             "score margin, train",
             row=3,
             about="mean over the training examples of the highest minus the second highest score, in standard deviations of "
-            "the example's scores: 0 for a tie, at most the root of the number of classes; asks for no labels",
+            "the example's scores: 0 for a tie, at most the root of the number of classes; asks for no labels; from three "
+            "classes on",
         ),
         "heldout_margin": _margin("score margin, held-out", row=2, about="the same of the held-out examples"),
     }
@@ -76,8 +78,8 @@ class ScoreMargin(Measure):
             if not observation.has_split(split):
                 continue
             logits = require_scores(observation, split)
-            if logits.shape[1] < 2:
-                raise MeasureSkipped("a margin needs two classes or more")
+            if logits.shape[1] < 3:
+                raise MeasureSkipped("a margin needs three classes or more: of two scores it is the root of two always")
             margins = score_margin(logits)
             if margins.numel():
                 found[f"{split}_margin"] = margins.mean().item()

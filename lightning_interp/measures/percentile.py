@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Held-out percentile: how high the true class ranks among its rivals before it wins, against a known null."""
+"""Held-out percentile: how high the true class ranks among its rivals before it wins, against the null of its class."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from lightning_interp.core.errors import MeasureSkipped, ShapeError
 from lightning_interp.core.records import Observation
 from lightning_interp.core.shapes import Bool, Float, Float64, Int, Shaped, Tensor
 from lightning_interp.measures.base import Cost, Measure, Need
+from lightning_interp.measures.class_null import class_null_z
 from lightning_interp.measures.label import Chart, Label, Labels
 from lightning_interp.measures.losses import CHUNK_ELEMENTS, check_targets
 from lightning_interp.measures.preconditions import require_classes
@@ -22,18 +23,16 @@ MINIMUM_EXAMPLES = 30
 
 @dataclass(frozen=True)
 class HeldoutPercentileResult:
-    """Mean percentile of the true class and what it would be by chance.
+    """Mean percentile of the true class and how far it stands out from what examples give to classes they are not.
 
     Attributes:
         percentile: Mean over examples of the share of rival candidates scored below the true class, ties half; [0, 1].
-        z: (percentile - 0.5) / null_sd, in null standard deviations; assumes independent examples.
-        null_sd: Standard deviation of ``percentile`` when each true class takes a uniformly random rank.
+        z: `class_null_z`, in standard deviations; None if fewer than four classes are present.
         examples: Number of examples that count.
     """
 
     percentile: float
-    z: float
-    null_sd: float
+    z: float | None
     examples: int
 
 
@@ -46,8 +45,7 @@ def heldout_percentile(
     """Mean rank of the true class among the candidate classes, after removing each class's mean logit.
 
     With m candidates the percentile of one example is (candidates below + half of those equal) / (m - 1); by chance its
-    ranks are uniform, with mean 1/2 and variance (m + 1) / (12 (m - 1)). Ties only lower the variance, so z errs on the
-    quiet side.
+    mean is 1/2. How far examples of a class scatter together is read off the classes they are not: see `class_null_z`.
 
     Args:
         logits: Class scores of held-out examples.
@@ -56,7 +54,7 @@ def heldout_percentile(
             only one, do not count.
 
     Returns:
-        Percentile, z, null standard deviation and number of examples that count.
+        Percentile, z and number of examples that count.
 
     Raises:
         ShapeError: A target is not one of the classes, or no example counts.
@@ -73,8 +71,7 @@ def heldout_percentile(
         raise ShapeError("heldout_percentile: no example has its true class among two or more `candidates`.")
     rivals = (sizes[counts] - 1).double()
     percentile = (below[counts] / rivals).mean().item()
-    null_sd = ((rivals + 2) / (12 * rivals)).sum().sqrt().item() / len(rivals)
-    return HeldoutPercentileResult(percentile, (percentile - 0.5) / null_sd, null_sd, len(rivals))
+    return HeldoutPercentileResult(percentile, class_null_z(logits, targets, candidates), len(rivals))
 
 
 def ranks_among(
@@ -129,11 +126,12 @@ _percentile = partial(Label, section="progress", row=1)
 
 
 class HeldoutPercentile(Measure):
-    """``heldout_percentile`` in [0, 1] (chance 0.5) and ``heldout_percentile_z`` in null standard deviations.
+    """``heldout_percentile`` in [0, 1] (chance 0.5) and ``heldout_percentile_z`` in standard deviations of its class null.
 
     Rises above chance while held-out accuracy is still zero. All classes are candidates by default; for token pairs
-    (the probe has co-occurrence counts) the never-co-seen ones, on pairs whose mirror is not trained on. The z-score takes
-    examples as independent; a run on random labels shows how far that holds. Null: 0.5 for shuffled labels.
+    (the probe has co-occurrence counts) the never-co-seen ones, on pairs whose mirror is not trained on. Examples of a class
+    or of a subject may move together: z has a standard deviation near 1 in untrained networks. With fewer than four classes
+    among the examples there is no z. Null: 0.5 for shuffled labels.
 
     Args:
         minimum: Fewest examples that must count.
@@ -150,7 +148,8 @@ class HeldoutPercentile(Measure):
         "heldout_percentile_z": _percentile(
             "held-out percentile, z",
             "deviations of its null",
-            about="its distance from chance, 0.5, in standard deviations of random ranks",
+            about="how much higher right answers rank than the same examples rank answers that are not theirs, in standard "
+            "deviations of the latter; from four classes on",
             chart=Chart("accuracies", "held-out percentile (standard deviations)", place=1),
         ),
     }
@@ -173,7 +172,8 @@ class HeldoutPercentile(Measure):
         if count < self.minimum:
             raise MeasureSkipped(f"too few usable held-out examples: {count}, the percentile needs {self.minimum}")
         result = heldout_percentile(logits, targets, candidates=candidates)
-        return {"heldout_percentile": result.percentile, "heldout_percentile_z": result.z}
+        standing_out = {} if result.z is None else {"heldout_percentile_z": result.z}
+        return {"heldout_percentile": result.percentile, **standing_out}
 
 
 def pair_candidates(observation: Observation, logits: Float[Tensor, "example class"]) -> Tensor | None:

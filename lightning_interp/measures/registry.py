@@ -20,6 +20,7 @@ from lightning_interp.measures.margins import ScoreMargin
 from lightning_interp.measures.norms import WeightNorm, WeightNormSlope
 from lightning_interp.measures.percentile import HeldoutPercentile
 from lightning_interp.measures.restricted_loss import RestrictedLoss
+from lightning_interp.measures.shuffled_loss import ShuffledLoss
 from lightning_interp.measures.sparsity import ActivationSparsity
 from lightning_interp.measures.spectra import ActivationSpectra, WeightSpectra
 from lightning_interp.measures.weight_sketch import WeightSketch
@@ -43,6 +44,7 @@ STANDARD: tuple[type[Measure], ...] = (
     ActivationSparsity,
     HeldoutPercentile,
     ScoreMargin,
+    ShuffledLoss,
     WeightSketch,
 )
 """Measures that apply to any network, cheap ones first."""

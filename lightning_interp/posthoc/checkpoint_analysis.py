@@ -183,7 +183,7 @@ def _map_order(intake: CheckpointIntake, order: StartOrder, threads: int) -> Map
     analyzer = intake.analyzer
     state = analyzer.state
     request = replace(order.request, probe=analyzer.observer.probe, device=state.device)
-    return MapOrder(request, analyzer.manifest.layers, analyzer.watched, state.route, state.probe_cut, threads)
+    return MapOrder(request, analyzer.manifest.layers, analyzer.watched, state.route, state.probe_cut, state.null, threads)
 
 
 def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
@@ -207,7 +207,9 @@ def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
         entry = {"status": "none"} if probe is None else {"status": "ready", "hash": write_probe(out, probe)}
         if base is not None:  # the choices of the run's first snapshot hold here, too
             state = read_state(Path(str(asked.probe)))
-            AnalysisState(route=state.route, probe_cut=state.probe_cut, n_classes=state.n_classes).write(out)
+            choices = AnalysisState(route=state.route, probe_cut=state.probe_cut, n_classes=state.n_classes)
+            choices.learn_null(state.null)
+            choices.write(out)
         write_manifest(out, replace(manifest, probe=entry))
     except OSError as err:
         raise ConfigError(f"out: {out} cannot be written ({err.strerror or err}). Choose another directory.") from err

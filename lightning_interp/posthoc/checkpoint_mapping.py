@@ -13,6 +13,7 @@ from lightning_interp.analysis.observer import Observer
 from lightning_interp.analysis.orders import replica_source
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.core.errors import InterpError
+from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.records import Snapshot
 from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.core.request import AnalysisRequest
@@ -31,6 +32,7 @@ class MapOrder:
         watched: Layers whose activations are kept, and parameters.
         route: How outputs are found, as the first checkpoint decided.
         probe_cut: The same for the size of the probe.
+        null: The same for what a constant prediction gets.
         threads: Torch threads of the worker.
     """
 
@@ -39,6 +41,7 @@ class MapOrder:
     watched: Watched
     route: str | None
     probe_cut: Mapping[str, int]
+    null: NullPredictor = field(default_factory=NullPredictor)
     threads: int = 1
 
 
@@ -81,6 +84,7 @@ class Mapper:
         """A mapper for a worker process."""
         source, _ = replica_source(None, order.request.module, "")
         state = AnalysisState(route=order.route, probe_cut=dict(order.probe_cut))
+        state.learn_null(order.null)
         observer = Observer(AnalysisPlan(order.request, source), order.watched, order.row_layers, state)
         observer.probe = order.request.probe
         return cls(observer)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.store.layout import ANALYSIS, replace_text
 
 AnalysisStage = Literal["starting", "running", "finished", "stopped", "failed"]
@@ -24,6 +25,11 @@ class AnalysisState:
         pending: Committed snapshots still to be observed when this was written.
         route: How outputs are found (`analysis.outputs.Route.name`), None before the first snapshot or where none works.
         n_classes: Classes of the module's logits, None where it does not classify.
+        null_loss: Held-out loss of the best constant prediction, None while it is not known.
+        null_error: Its held-out error, None while it is not known.
+        null_source: What they were computed from, as a phrase for a reader.
+        heldout_examples: Answers the held-out values are means over, 0 without held-out examples; None before the first
+            snapshot.
         probe_cut: Examples kept of each split where the probe was too slow as a whole.
         seconds_per_snapshot: Time one observation took, latest.
         device: Device of the replica.
@@ -44,6 +50,10 @@ class AnalysisState:
     pending: int = 0
     route: str | None = None
     n_classes: int | None = None
+    null_loss: float | None = None
+    null_error: float | None = None
+    null_source: str | None = None
+    heldout_examples: int | None = None
     probe_cut: dict[str, int] = field(default_factory=dict)
     seconds_per_snapshot: float | None = None
     device: str = "cpu"
@@ -57,6 +67,16 @@ class AnalysisState:
     waiting_for_slot: bool = False
     untrusted: dict[str, str] = field(default_factory=dict)
     labels: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def null(self) -> NullPredictor:
+        """What is known of the null predictor."""
+        return NullPredictor(self.null_loss, self.null_error, self.null_source, self.n_classes, self.heldout_examples)
+
+    def learn_null(self, found: NullPredictor) -> None:
+        """Take over what was found out about the null predictor; the number of classes stays as it was learned."""
+        self.null_loss, self.null_error, self.null_source = found.loss, found.error, found.source
+        self.heldout_examples = found.heldout_examples
 
     def notice(self, text: str) -> None:
         """Add a line for the user, once."""

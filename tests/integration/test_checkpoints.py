@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import posthoc_project as project
@@ -20,6 +21,8 @@ from safetensors.torch import save_file
 from lightning_interp import TCA, analyze_checkpoints
 from lightning_interp.cli.main import main
 from lightning_interp.core.errors import CheckpointError, ConfigError
+from lightning_interp.core.null_predictor import NullPredictor
+from lightning_interp.measures import null_of_classes
 from lightning_interp.store import open_run
 from lightning_interp.store.layout import CHECKPOINTS, PHASES, RECORDS
 
@@ -72,6 +75,15 @@ def test_checkpoints_give_the_live_records_and_timeline_to_the_last_bit(trained,
     assert files(found.run.path) == files(trained / "run")
     live = activations(trained / "run")
     assert all(torch.equal(value, live[layer]) for layer, value in activations(found.run.path).items())
+
+
+def test_a_run_and_its_checkpoints_know_the_same_null(trained, analyze, tmp_path):
+    analyze()
+    live, found = (NullPredictor.read(open_run(path).analysis) for path in (trained / "run", tmp_path / "out"))
+    targets = torch.cat([y for _, y in open_run(trained / "run").probe.heldout.batches])
+    expected = null_of_classes(targets)
+    assert live == found == replace(expected, n_classes=live.n_classes)
+    assert live.n_classes > 1
 
 
 def analyze_with_kills(trained, folder: Path, *, once=(), always=(), last=200, **options):

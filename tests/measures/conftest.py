@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.core.records import Probe, ProbeOutputs, ProbeSplit, Snapshot
 from lightning_interp.core.series import Series
-from lightning_interp.measures import CyclicGroupTask, cross_entropy
+from lightning_interp.measures import CyclicGroupTask, cross_entropy, exchanged_cross_entropy
 
 
 @dataclass
@@ -73,6 +73,10 @@ class FakeObservation:
 
     def gradients(self, split: str) -> Mapping[str, Tensor]:
         raise MeasureSkipped("no gradients here")
+
+    def exchanged_loss(self, split: str) -> Tensor:
+        outputs = self.outputs(split)
+        return exchanged_cross_entropy(outputs.logits, outputs.targets)
 
     def loss_at(self, weights: Mapping[str, Tensor], split: str) -> Tensor:
         raise MeasureSkipped("no replica here")

@@ -71,7 +71,8 @@ def test_the_measure_leaves_out_a_split_that_is_not_there(fake, build):
     assert list(ScoreMargin()(fake(split_outputs={"train": outputs}))) == ["train_margin"]
 
 
-def test_the_measure_has_nothing_to_say_about_one_class(fake, build):
-    outputs = build["classified"](torch.zeros(5, 1), torch.zeros(5, dtype=torch.long))
-    with pytest.raises(MeasureSkipped, match="two classes"):
+@pytest.mark.parametrize("classes", [1, 2])
+def test_the_measure_has_nothing_to_say_about_fewer_than_three_classes(fake, build, classes):
+    outputs = build["classified"](random_scores(5, classes), torch.zeros(5, dtype=torch.long))
+    with pytest.raises(MeasureSkipped, match="three classes or more"):
         ScoreMargin()(fake(split_outputs={"train": outputs}))

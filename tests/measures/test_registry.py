@@ -28,6 +28,7 @@ GENERIC = [
     "heldout_percentile_z",
     "train_margin",
     "heldout_margin",
+    "shuffled_loss",
 ]
 FOURIER = ["excluded_loss", "excluded_loss_max", "restricted_loss", "gini_embedding", "gini_readout"]
 VECTORS = ["weight_sketch", "fourier_power_embedding", "fourier_power_readout"]

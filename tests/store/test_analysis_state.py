@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.store.analysis_state import AnalysisState, read_state
 from lightning_interp.store.layout import ANALYSIS
 
@@ -13,6 +14,18 @@ def test_state_says_each_thing_once(tmp_path):
     state.notice("a"), state.notice("b"), state.notice("a")
     state.write(tmp_path)
     assert read_state(tmp_path).notices == ["a", "b"]
+
+
+def test_state_keeps_what_a_constant_prediction_gets(tmp_path):
+    state = AnalysisState(n_classes=5)
+    state.learn_null(NullPredictor(1.5, 0.75, "entropy", None, 40))
+    state.write(tmp_path)
+    assert read_state(tmp_path).null == NullPredictor(1.5, 0.75, "entropy", 5, 40)
+
+
+def test_a_file_of_an_earlier_version_knows_nothing_of_it(tmp_path):
+    (tmp_path / ANALYSIS).write_text('{"n_classes": 7, "route": "pair"}')
+    assert read_state(tmp_path).null == NullPredictor(n_classes=7)
 
 
 def test_state_takes_back_what_is_no_longer_so():

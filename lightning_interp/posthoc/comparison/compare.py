@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_interp.core.errors import ConfigError, MetricsError, RunError
+from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.series import Series
 from lightning_interp.core.timeline import Phase, Timeline
 from lightning_interp.phases import detect_phases
@@ -154,7 +155,7 @@ def _out_of_date(run: Run, timeline: Timeline, series: Series) -> str | None:
     if run.manifest.status == "training":  # the analyzer is still at work on it
         return None
     try:
-        found = detect_phases(series, n_classes=run.analysis.get("n_classes")).phases
+        found = detect_phases(series, **NullPredictor.read(run.analysis).for_detector()).phases
     except MetricsError as err:
         return f"the phases cannot be checked against the records ({err})"
     stored, now = ([(phase.name, phase.start) for phase in phases] for phases in (timeline.phases, found))

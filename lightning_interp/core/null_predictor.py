@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of the null predictor: the best one that ignores its input, against which a training is judged."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class NullPredictor:
+    """What the best constant prediction gets on the held-out examples; None for whatever is not known.
+
+    Attributes:
+        loss: Its loss, in the unit of the held-out loss.
+        error: Its error, 1 minus its accuracy.
+        source: What it was computed from, as a phrase for a reader; None if neither is known.
+        n_classes: Classes of the module's scores.
+        heldout_examples: Answers the held-out values are means over.
+    """
+
+    loss: float | None = None
+    error: float | None = None
+    source: str | None = None
+    n_classes: int | None = None
+    heldout_examples: int | None = None
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> "NullPredictor":
+        """What analysis.json says, which anybody may have written: what is no such value counts as not known."""
+        loss, error = (_number(content.get(name)) for name in ("null_loss", "null_error"))
+        counts = (content.get(name) for name in ("n_classes", "heldout_examples"))
+        n_classes, examples = (value if type(value) is int and value >= 0 else None for value in counts)
+        source = content.get("null_source")
+        return cls(loss, error, source if isinstance(source, str) else None, n_classes, examples)
+
+    def for_detector(self) -> dict[str, Any]:
+        """What a `PhaseDetector` is told of it, as keywords."""
+        return {"n_classes": self.n_classes}
+
+
+def _number(value: object) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if number and math.isfinite(value) and value >= 0 else None  # type: ignore[operator,arg-type]
