@@ -354,14 +354,14 @@ TEST: dict[str, Family] = {
     },
     "optimizers_sums": {
         "data": "modular",
-        "options": {"p": 23},
-        "train": 360,
-        "heldout": 160,
+        "options": {"p": 29},
+        "train": 530,
+        "heldout": 300,
         "batch": None,
         "width": 128,
         "steps": 3000,
         "configs": {
-            "muon": {"optimizer": "muon", "lr": 0.02, "weight_decay": 1.0},
+            "muon": {"optimizer": "muon", "lr": 0.02, "weight_decay": 0.1},
             "lion": {"optimizer": "lion", "lr": 1e-3, "weight_decay": 3.0},
             "sgd": {"optimizer": "sgd", "lr": 0.5, "weight_decay": 1e-4},
         },

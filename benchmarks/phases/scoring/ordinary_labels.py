@@ -63,7 +63,7 @@ MILD_RISE, MILD_SHARE, CLEAR_SHARE = 1.1, 0.005, 0.05
 """Factor, and share of the constant answer's loss, from which a rise can be called one; the share of one without a doubt."""
 HALF, LOST_ERROR, UNFITTED = 0.5, 0.2, 0.2
 IMPROVED = 0.1
-"""Share of the constant answer by which the held-out curve must fall after the fit, to under it, for anything to have formed."""
+"""Share of the constant answer by which the held-out curve must fall after the fit, and to under it, if anything formed."""
 KEPT = 1.5
 """A loss that came to the level of solved and ends within this factor of it was solved as well as not."""
 RARE, FITTED_RARE, SOLVED_RARE = 0.1, 0.1, 0.5
