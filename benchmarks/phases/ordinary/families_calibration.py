@@ -17,6 +17,16 @@ CALIBRATION: dict[str, Family] = {
         "heldout": 800,
         "configs": {"w32": {"width": 32}, "w128d2": {"width": 128, "depth": 2}},
     },
+    "small_convolutions": {
+        "data": "digits",
+        "network": "convolutional",
+        "train": 400,
+        "heldout": 500,
+        "width": 6,
+        "depth": 2,
+        "steps": 700,
+        "configs": {"plain": {}, "norm": {"batch_norm": True}},
+    },
     "gaussian_overlap": {
         "data": "gaussians",
         "train": 1000,
