@@ -79,7 +79,8 @@ def score(wanted: Wanted) -> None:
     if wanted.as_json:
         print_json({**as_plain(scores), "verdicts": finite({part: asdict(card) for part, card in cards.items()})})
     else:
-        show(scores)
+        if runs:
+            show(scores)
         show_verdicts(cards)
 
 
