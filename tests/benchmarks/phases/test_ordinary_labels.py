@@ -51,6 +51,11 @@ def test_what_was_half_learned_at_the_fit_did_not_grok():
     assert right(curves(train=FITS, heldout=heldout)) == {"partial_generalization"}
 
 
+def test_what_was_mostly_learned_at_the_fit_is_early_however_late_the_rest_comes():
+    heldout = np.minimum(falls(35, 0.3), 1 / (1 + (STEPS / 900) ** 9))
+    assert right(curves(train=FITS, heldout=heldout)) == {"early_generalization"}
+
+
 def test_a_loss_that_comes_back_up_is_overfitting_whatever_the_accuracy_does():
     metrics = curves(train=FITS, heldout=falls(35, 0.3), heldout_loss=RISES)
     assert right(metrics) == right(metrics, "losses") == {"overfitting"}
