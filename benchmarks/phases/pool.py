@@ -2,7 +2,7 @@
 """The pools: every run with its metrics and its label. ``python pool.py record`` trains what is missing, ``list`` shows it.
 
 A run that was broken off is trained again, one that is finished is not. Its metrics lie in ``runs/NAME.csv.gz``, its line in
-``runs/index.jsonl``; those of ordinary trainings (``--ordinary``) in ``ordinary_runs/``.
+``runs/index.jsonl``; those of ordinary trainings (``--ordinary``) in ``ordinary_runs/PART/``.
 """
 
 import argparse
@@ -14,9 +14,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Protocol
 
-from ordinary.families import all_ordinary
+from ordinary.families import PARTS, all_ordinary
 from ordinary.spec import OrdinarySpec
-from pool_file import INDEX, ORDINARY_RUNS, RUNS, read_index, read_ordinary, read_pool
+from pool_file import INDEX, ORDINARY_RUNS, RUNS, pools_in, read_index, read_ordinary, read_pool
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -109,7 +109,7 @@ def show_ordinary(folder: Path) -> None:
     """A table of the ordinary trainings with the verdicts that are right, and how many there are of each kind and part."""
     table = Table("run", "part", "kind", "right", "from losses alone", "CPU s")
     counts: Counter[tuple[str, str]] = Counter()
-    entries = read_ordinary(folder)
+    entries = [entry for pool in pools_in(folder) for entry in read_ordinary(pool)]
     for entry in entries:
         facts = entry.facts
         cells = []
@@ -142,7 +142,9 @@ def main() -> None:
     args = parser.parse_args()
     folder = args.folder or (ORDINARY_RUNS if args.ordinary else RUNS)
     if args.what == "record" and args.ordinary:
-        record_all(all_ordinary(), folder, record_ordinary, workers=args.workers, most=args.most)
+        for part in PARTS:
+            specs = (spec for spec in all_ordinary() if spec.part == part)
+            record_all(specs, folder / part, record_ordinary, workers=args.workers, most=args.most)
     elif args.what == "record":
         record_all(all_specs(), folder, record_phases, workers=args.workers, most=args.most)
     (show_ordinary if args.ordinary else show)(folder)

@@ -16,7 +16,7 @@ from lightning_interp.store.jsonl import read_lines
 RUNS = Path(__file__).parent / "runs"
 """The pool that is recorded here."""
 ORDINARY_RUNS = RUNS.with_name("ordinary_runs")
-"""The ordinary trainings."""
+"""The ordinary trainings, a pool for each of their parts."""
 INDEX = "index.jsonl"
 NEEDED = ("name", "part", "classes", "weight_decay", "answers_shuffled", "cross_entropy")
 NEEDED_ORDINARY = (
@@ -67,6 +67,11 @@ def read_pool(folder: Path) -> list[PoolEntry]:
 def read_ordinary(folder: Path) -> list[PoolEntry]:
     """Every ordinary training, by name; errors as for `read_pool`."""
     return _read(folder, NEEDED_ORDINARY, ORDINARY_COLUMNS)
+
+
+def pools_in(folder: Path) -> list[Path]:
+    """The pools inside a folder; none where there is no folder."""
+    return sorted(path.parent for path in folder.glob(f"*/{INDEX}"))
 
 
 def is_ordinary(folder: Path) -> bool:

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from networks import make_network
-from ordinary.nulls import null_error, null_loss
 from precursors import DistanceRatio, HankelResidual, Series
 from recorded_metrics import found_by_monitor, write_metrics
 from spec import Spec
@@ -53,14 +52,11 @@ def record(spec: Spec, folder: Path) -> dict[str, Any]:
         run_dir = Path(scratch) / "run"
         rows = write_metrics(open_run(run_dir), precursors, folder / f"{spec.name}.csv.gz")
         found = found_by_monitor(run_dir)
-    heldout = data.answers[~data.trained]
     facts = {
         "classes": data.classes,
         "cross_entropy": spec.loss == "cross_entropy",
         "trained_on": int(data.trained.sum()),
         "held_out": int((~data.trained).sum()),
-        "null_loss": null_loss(heldout, data.classes, "cross_entropy"),  # the monitor's losses are cross-entropies in all
-        "null_error": null_error(heldout, data.classes),
         "monitor": found,
         "answers_shuffled": round(data.shuffled, 3),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),

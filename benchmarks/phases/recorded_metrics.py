@@ -6,14 +6,13 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from lightning_interp.store.analysis_state import read_state
 from lightning_interp.store.run import Run
 
 DIGITS = 6
 """Significant digits that are kept."""
-FOUND = ("n_classes", "null_loss", "null_error", "null_source", "heldout_examples")
+FOUND = ("null_loss", "null_error", "heldout_examples")
 """What the monitor finds out about the data by itself, and tells the detector."""
 
 
@@ -41,7 +40,12 @@ def write_metrics(run: Run, precursors: Mapping[str, Mapping[int, float]], path:
     return len(lines) - 1
 
 
-def found_by_monitor(run_dir: Path) -> dict[str, Any]:
-    """What the monitor found out about the data of a run; None where it did not."""
+def found_by_monitor(run_dir: Path) -> dict[str, float]:
+    """What the monitor found out about the data of a run, to as many digits as metrics have."""
     state = asdict(read_state(run_dir))
-    return {name: state.get(name) for name in FOUND}
+    return {name: rounded(state[name]) for name in FOUND if state[name] is not None}
+
+
+def rounded(value: float) -> float:
+    """A number to the digits that are kept; whole ones stay whole."""
+    return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pool_file import ORDINARY_RUNS, RUNS, is_ordinary, read_ordinary, read_pool
+from pool_file import ORDINARY_RUNS, RUNS, is_ordinary, pools_in, read_ordinary, read_pool
 from scoring.judged import TOLD, JudgedRun, Told
 from scoring.runs import ScoredRun
 from scoring.scorecard import PartScores, score_pool
@@ -113,13 +113,15 @@ def as_plain(scores: Mapping[str, PartScores]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pool", type=Path, nargs="?", help="its folder (default: runs/ and ordinary_runs/ beside this file)")
+    parser.add_argument(
+        "pool", type=Path, nargs="?", help="its folder (default: runs/ and ordinary_runs/*/ beside it)"
+    )
     parser.add_argument("--part", action="append", metavar="NAME", help="score this part alone; can be given again")
     parser.add_argument("--facts", action="append", choices=TOLD, help="tell the detector this alone (default: all in turn)")
     parser.add_argument("--json", action="store_true", help="print the scores as one JSON object on standard output")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="also write a picture: .html (needs no network) or .png")
     args = parser.parse_args(arguments)
-    pools = [args.pool] if args.pool else [folder for folder in (RUNS, ORDINARY_RUNS) if folder.is_dir()]
+    pools = [args.pool] if args.pool else [RUNS, *pools_in(ORDINARY_RUNS)]
     try:
         score(Wanted(pools, args.part, args.facts or TOLD, args.json, args.figure))
     except (ConfigError, MetricsError) as err:

@@ -15,7 +15,7 @@ PARTS: Mapping[Part, Mapping[str, Family]] = {"ordinary_calibration": CALIBRATIO
 
 
 def all_ordinary() -> list[OrdinarySpec]:
-    """Every run, each once; one seed of all configurations before the next, parts in turn."""
+    """Every run, each once; one seed of all configurations before the next."""
     by_part = [list(_runs(part, families)) for part, families in PARTS.items()]
     runs = [spec for runs in by_part for spec in runs]
     return sorted(runs, key=lambda spec: spec.seed)

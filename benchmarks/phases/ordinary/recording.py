@@ -12,9 +12,12 @@ from ordinary.datasets import THIRD_PARTY
 from ordinary.nulls import null_error, null_loss
 from ordinary.spec import OrdinarySpec
 from ordinary.training import make_split, train
-from recorded_metrics import found_by_monitor, write_metrics
+from recorded_metrics import found_by_monitor, rounded, write_metrics
 
 from lightning_interp import open_run
+
+NAMED = ("family", "config", "seed", "part")
+"""Fields of a definition that have a place of their own in the index."""
 
 
 def record_ordinary(spec: OrdinarySpec, folder: Path) -> dict[str, Any]:
@@ -36,6 +39,8 @@ def record_ordinary(spec: OrdinarySpec, folder: Path) -> dict[str, Any]:
         network = train(spec, data, run_dir)
         rows = write_metrics(open_run(run_dir), {}, folder / f"{spec.name}.csv.gz")
         found = found_by_monitor(run_dir)
+    heldout, classes = data.heldout.answers, data.heldout.classes
+    error = null_error(heldout, classes)
     return {
         "name": spec.name,
         "part": spec.part,
@@ -43,9 +48,9 @@ def record_ordinary(spec: OrdinarySpec, folder: Path) -> dict[str, Any]:
         "config": spec.config,
         "seed": spec.seed,
         "kind": data.heldout.kind,
-        "classes": data.heldout.classes,
-        "null_loss": null_loss(data.heldout.answers, data.heldout.classes, spec.loss),
-        "null_error": null_error(data.heldout.answers, data.heldout.classes),
+        "classes": classes,
+        "null_loss": rounded(null_loss(heldout, classes, spec.loss)),
+        "null_error": None if error is None else rounded(error),
         "monitor": found,
         "trained_on": len(data.train.inputs),
         "heldout_examples": len(data.heldout.inputs),
@@ -54,7 +59,7 @@ def record_ordinary(spec: OrdinarySpec, folder: Path) -> dict[str, Any]:
         "flipped_train": round(data.flipped_train, 4),
         "flipped_heldout": round(data.flipped_heldout, 4),
         "third_party": spec.data in THIRD_PARTY,
-        "spec": spec.plain(),
+        "spec": {name: value for name, value in spec.plain().items() if name not in NAMED},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "rows": rows,
         "cpu_s": round(time.process_time() - started, 1),
