@@ -50,10 +50,10 @@ else
 	@$(BIN)/python benchmarks/gpu.py
 endif
 
-bench-phases: ## score phase detection on the recorded pool of runs (about a minute)
+bench-phases: ## score phase detection on the recorded pools of runs (a few minutes)
 	@.ci/venv demo
 	@mkdir -p site
-	@$(BIN)/python benchmarks/phases/score.py benchmarks/phases/runs --figure site/phase-scores.html
+	@$(BIN)/python benchmarks/phases/score.py --figure site/phase-scores.html
 
 verify: ## run the full counts; goes on where it stopped (about 45 minutes)
 	@.ci/venv test

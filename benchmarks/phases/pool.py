@@ -1,31 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pool: every run with its metrics and its label. ``python pool.py record`` trains what is missing, ``list`` shows it.
+"""The pools: every run with its metrics and its label. ``python pool.py record`` trains what is missing, ``list`` shows it.
 
 A run that was broken off is trained again, one that is finished is not. Its metrics lie in ``runs/NAME.csv.gz``, its line in
-``runs/index.jsonl``.
+``runs/index.jsonl``; those of ordinary trainings (``--ordinary``) in ``ordinary_runs/PART/``.
 """
 
 import argparse
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from pool_file import INDEX, RUNS, read_index, read_pool
+from ordinary.families import PARTS, all_ordinary
+from ordinary.spec import OrdinarySpec
+from pool_file import INDEX, ORDINARY_RUNS, RUNS, pools_in, read_index, read_ordinary, read_pool
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from scoring.ordinary_labels import VIEWS, ordinary_label
 from scoring.runs import ScoredRun
 from spec import Spec
 from specs import all_specs
 
 from lightning_interp.store.jsonl import append_line, cut_torn_tail
 
+Recorder = Callable[[Any, Path], dict[str, Any]]
+"""Trains one run, writes its metrics into a folder, and gives its line in the index."""
 
-def record_all(specs: Iterable[Spec], folder: Path, *, workers: int, most: int | None) -> None:
+
+class Named(Protocol):
+    """What defines a run."""
+
+    @property
+    def name(self) -> str:
+        """Names its files."""
+        ...
+
+
+def record_all(specs: Iterable[Named], folder: Path, recorder: Recorder, *, workers: int, most: int | None) -> None:
     """Train what is missing, several at a time, and write each down when it is finished."""
     folder.mkdir(parents=True, exist_ok=True)
     cut_torn_tail(folder / INDEX)
@@ -41,7 +56,7 @@ def record_all(specs: Iterable[Spec], folder: Path, *, workers: int, most: int |
     )
     with Progress(*columns, console=Console(stderr=True)) as progress, ProcessPoolExecutor(workers, context) as executor:
         task = progress.add_task("runs", total=len(missing))
-        futures = {executor.submit(_record, spec, folder): spec for spec in missing}
+        futures = {executor.submit(recorder, spec, folder): spec for spec in missing}
         try:
             for future in as_completed(futures):
                 name = futures[future].name
@@ -55,10 +70,18 @@ def record_all(specs: Iterable[Spec], folder: Path, *, workers: int, most: int |
             raise
 
 
-def _record(spec: Spec, folder: Path) -> dict[str, Any]:
+def record_phases(spec: Spec, folder: Path) -> dict[str, Any]:
+    """One run of the pool of phases; imported where it is needed: a table is shown without torch."""
     from record import record
 
     return record(spec, folder)
+
+
+def record_ordinary(spec: OrdinarySpec, folder: Path) -> dict[str, Any]:
+    """One ordinary training."""
+    from ordinary.recording import record_ordinary
+
+    return record_ordinary(spec, folder)
 
 
 def show(folder: Path) -> None:
@@ -82,17 +105,49 @@ def show(folder: Path) -> None:
     console.print(f"{counts.total()} runs, {seconds / 3600:.2f} processor hours")
 
 
+def show_ordinary(folder: Path) -> None:
+    """A table of the ordinary trainings with the verdicts that are right, and how many there are of each kind and part."""
+    table = Table("run", "part", "kind", "right", "from losses alone", "CPU s")
+    counts: Counter[tuple[str, str]] = Counter()
+    entries = [entry for pool in pools_in(folder) for entry in read_ordinary(pool)]
+    for entry in entries:
+        facts = entry.facts
+        cells = []
+        for view in VIEWS:
+            found = ordinary_label(entry.metrics, facts, view=view)
+            cells.append(", ".join(sorted(found.right)) + (" (borderline)" if found.borderline else ""))
+        table.add_row(facts["name"], facts["part"], facts["kind"], *cells, f"{facts['cpu_s']:.0f}")
+        counts[facts["part"], facts["kind"]] += 1
+    console = Console()
+    console.print(table)
+    for (part, kind), count in sorted(counts.items()):
+        console.print(f"{part}: {count} {kind}")
+    seconds = sum(entry.facts["cpu_s"] for entry in entries)
+    families = Counter(entry.facts["family"] for entry in entries)
+    others = sum(entry.facts["third_party"] for entry in entries)
+    console.print(
+        f"{len(entries)} runs in {len(families)} families, the largest of {max(families.values())}, {others} on data"
+    )
+    console.print(f"made by others; {seconds / 60:.0f} processor minutes")
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("record", "list"), help="train what is missing, or show what there is")
-    parser.add_argument("--folder", type=Path, default=RUNS, help="where the metrics are (default: beside this file)")
+    parser.add_argument("--ordinary", action="store_true", help="the ordinary trainings, not those made to grok or memorize")
+    parser.add_argument("--folder", type=Path, help="where the metrics are (default: beside this file)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="trainings at a time (default: one a core)")
     parser.add_argument("--most", type=int, help="train at most so many")
     args = parser.parse_args()
-    if args.what == "record":
-        record_all(all_specs(), args.folder, workers=args.workers, most=args.most)
-    show(args.folder)
+    folder = args.folder or (ORDINARY_RUNS if args.ordinary else RUNS)
+    if args.what == "record" and args.ordinary:
+        for part in PARTS:
+            specs = (spec for spec in all_ordinary() if spec.part == part)
+            record_all(specs, folder / part, record_ordinary, workers=args.workers, most=args.most)
+    elif args.what == "record":
+        record_all(all_specs(), folder, record_phases, workers=args.workers, most=args.most)
+    (show_ordinary if args.ordinary else show)(folder)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,14 @@ import json
 import logging
 import tempfile
 import time
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from networks import make_network
 from precursors import DistanceRatio, HankelResidual, Series
+from recorded_metrics import found_by_monitor, write_metrics
 from spec import Spec
 from specs import part_of
 from tasks import Data, make_data
@@ -24,14 +24,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_interp import Monitor, open_run
 from lightning_interp.measures import CyclicGroupTask
-from lightning_interp.store.run import Run
 
 PROBE_BATCH = 4096
 """Examples at a time when a snapshot is measured."""
 WARMUP_STEPS = 10
 GROUP_TASKS = ("add", "sub", "mul")
-DIGITS = 6
-"""Significant digits that are kept."""
 
 
 def record(spec: Spec, folder: Path) -> dict[str, Any]:
@@ -52,13 +49,15 @@ def record(spec: Spec, folder: Path) -> dict[str, Any]:
     network = make_network(spec, data)
     with tempfile.TemporaryDirectory() as scratch:
         precursors = train(spec, data, network, Path(scratch) / "run")
-        run = open_run(Path(scratch) / "run")
-        rows = _write_metrics(run, precursors, folder / f"{spec.name}.csv.gz")
+        run_dir = Path(scratch) / "run"
+        rows = write_metrics(open_run(run_dir), precursors, folder / f"{spec.name}.csv.gz")
+        found = found_by_monitor(run_dir)
     facts = {
         "classes": data.classes,
         "cross_entropy": spec.loss == "cross_entropy",
         "trained_on": int(data.trained.sum()),
         "held_out": int((~data.trained).sum()),
+        "monitor": found,
         "answers_shuffled": round(data.shuffled, 3),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
@@ -134,30 +133,6 @@ def _cross_entropy(logits: Tensor, answers: Tensor) -> Tensor:
 
 
 LOSSES = {"cross_entropy": _cross_entropy, "mse": _mse}
-
-
-def _write_metrics(run: Run, precursors: Mapping[str, Series], path: Path) -> int:
-    """A column for each measure, an empty cell where it had no value. The same run gives the same bytes.
-
-    What a precursor saw stands in the first row at or after its step, so that it is never known earlier than it was.
-    """
-    values = {row.step: dict(row.values) for row in run.all_records}
-    steps = sorted(values)
-    for name, series in precursors.items():
-        for step, value in sorted(series.items()):
-            if (at := bisect_left(steps, step)) < len(steps):
-                values[steps[at]][name] = value
-    names = sorted({name for row in values.values() for name in row})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as packed:
-        lines = [["step", *names]]
-        for step in steps:
-            row = values[step]
-            lines.append([str(step), *(f"{row[name]:.{DIGITS}g}" if name in row else "" for name in names)])
-        packed.write("\n".join(",".join(line) for line in lines).encode() + b"\n")
-    partial.replace(path)
-    return len(lines) - 1
 
 
 def main() -> None:

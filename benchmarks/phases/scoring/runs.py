@@ -56,16 +56,8 @@ class ScoredRun:
         return replace(self, metrics={name: column for name, column in self.metrics.items() if name in names})
 
     def history(self) -> dict[str, tuple[list[int], list[float]]]:
-        """Steps and values by record name, as the detector takes them.
-
-        A loss is on record at every step unless it was not finite: a gap in one is told to the detector as NaN.
-        """
-        steps, found = self.metrics["step"], {}
-        for name, column in self.metrics.items():
-            kept = np.ones(len(steps), bool) if name in LOSSES else np.isfinite(column)
-            if name != "step" and np.isfinite(column).any():
-                found[name] = steps[kept].astype(int).tolist(), column[kept].tolist()
-        return found
+        """Steps and values by record name, as the detector takes them."""
+        return history_of(self.metrics)
 
     @property
     def positive(self) -> bool:
@@ -82,3 +74,16 @@ class ScoredRun:
     def budget(self) -> int:
         """Last recorded step."""
         return int(self.metrics["step"][-1])
+
+
+def history_of(metrics: Mapping[str, Series]) -> dict[str, tuple[list[int], list[float]]]:
+    """Steps and values by record name, as the detector takes them.
+
+    A loss is on record at every step unless it was not finite: a gap in one is told to the detector as NaN.
+    """
+    steps, found = metrics["step"], {}
+    for name, column in metrics.items():
+        kept = np.ones(len(steps), bool) if name in LOSSES else np.isfinite(column)
+        if name != "step" and np.isfinite(column).any():
+            found[name] = steps[kept].astype(int).tolist(), column[kept].tolist()
+    return found

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 from scoring.courses import Course
+from scoring.judged import NEEDS_ANSWERS
 from scoring.rivals import RIVALS
 from scoring.runs import ScoredRun
 from scoring.stage_scores import StageScores, score_stages
@@ -26,9 +27,6 @@ FALSE_ALARMS = 0.05
 LOSSES = ("step", "train_loss", "heldout_loss")
 WITH_LABELS = "early warning"
 WITHOUT_LABELS = "early warning, no held-out labels"
-NEEDS_LABELS = frozenset(
-    {"heldout_loss", "heldout_accuracy", "heldout_percentile", "heldout_percentile_z", "restricted_loss", "loss_gap"}
-)
 OWN_RULE = AlarmRule("its own", null_threshold=FORMING)
 
 
@@ -74,7 +72,7 @@ def score_pool(runs: Sequence[ScoredRun], *, on_part: Callable[[str], None] = la
 
 def our_warning(run: ScoredRun, *, labels: bool = True) -> Course:
     """The early warning of the product, folded over a run; without labels it sees nothing that needs held-out answers."""
-    seen = {name: series for name, series in run.history().items() if labels or name not in NEEDS_LABELS}
+    seen = {name: series for name, series in run.history().items() if labels or name not in NEEDS_ANSWERS}
     timeline = follow(seen, n_classes=run.classes).timeline
     points = timeline.intensities["generalization"]
     alarm = next((alarm.step for alarm in timeline.alarms if alarm.name == "early_warning"), None)

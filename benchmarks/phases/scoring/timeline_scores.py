@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from scoring.judged import VERDICT_OF
 from scoring.labels import Label
 from scoring.runs import ScoredRun
 from scoring.statistics import Estimate, share
@@ -16,8 +17,6 @@ from lightning_interp.phases.detector import follow
 
 BOUNDARIES = {"memorization": "t_mem", "circuit_formation": "t_formation", "cleanup": "t_cleanup"}
 """Phases whose start has a label, and the label's name."""
-VERDICT_OF = {"partial": "partial_generalization"}
-"""Verdicts that are called otherwise than the kind of run they mean."""
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,13 @@ def test_score_prints_a_table_for_every_part(pool, capsys, monkeypatch):
         "early warning",
         "Hankel residual",
         "circuit formation",
+        "verdicts on 2 runs in 2 configurations",
+        "groks left in memorization",
     ):
         assert text in printed.out
-    assert printed.err == f"4 runs in {pool}\n  scored: calibration\n  scored: unseen_seed\n  scored: test\n"
+    parts = ("calibration", "unseen_seed", "test")
+    told = [f"  {what}: {part}" for what in ("scored", "verdicts") for part in parts]
+    assert printed.err.splitlines() == [f"4 runs in {pool}", *told]
 
 
 def test_score_as_json_is_json_alone(pool, capsys):
@@ -52,6 +56,7 @@ def test_score_as_json_is_json_alone(pool, capsys):
     scores = json.loads(capsys.readouterr().out)
     assert scores["test"]["kinds"] == {"grokking": 1, "memorization_only": 1}
     confusion = scores["test"]["timelines"]["all series"]["confusion"]
+    assert sorted(scores["verdicts"]) == ["calibration", "test", "unseen_seed"]
     assert sorted(confusion) == [["grokking", "grokking", 1], ["memorization_only", "memorization_only", 1]]
 
 
@@ -65,6 +70,13 @@ def test_score_draws_a_picture_that_needs_no_network(pool, tmp_path):
 def test_score_whose_picture_cannot_be_written_is_bad_input(pool, tmp_path, capsys):
     assert score.main([str(pool), "--figure", str(tmp_path / "no" / "score.html")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_score_of_one_part_under_one_fact_looks_at_nothing_else(pool, capsys):
+    assert score.main([str(pool), "--json", "--part", "unseen_seed", "--facts", "none"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert sorted(scores["verdicts"]) == ["unseen_seed"] and "calibration" not in scores
+    assert {row["told"] for row in scores["verdicts"]["unseen_seed"]["verdicts"]} == {"none"}
 
 
 def test_score_of_an_empty_folder_is_bad_input(tmp_path, capsys):
