@@ -95,9 +95,14 @@ def clause_text(clause: Clause) -> str:
     >>> clause_text({"of": "train accuracy", "value": 0.875, "relation": ">=", "limit": 0.99, "holds": False,
     ...              "limit_is": "what counts as fitted"})
     'train accuracy 0.875, under 0.99 (what counts as fitted)'
+    >>> clause_text({"of": "held-out accuracy", "value": 0.96, "relation": ">=", "limit": 0.95, "holds": False, "examples": 80,
+    ...              "interval": [0.932, 0.977]})
+    'held-out accuracy 0.96 (n = 80: 0.932 to 0.977), not surely at least 0.95'
     """
-    words = {(">=", True): "at least", (">=", False): "under", ("<=", True): "at most", ("<=", False): "over"}
-    side = words[clause["relation"], bool(clause.get("holds", True))]
+    least, holds = clause["relation"] == ">=", bool(clause.get("holds", True))
+    meets = clause["value"] >= clause["limit"] if least else clause["value"] <= clause["limit"]
+    words = {(True, True): "at least", (True, False): "under", (False, True): "at most", (False, False): "over"}
+    side = words[least, meets] if holds is meets else f"not surely {words[least, True]}"
     means = f" ({clause['limit_is']})" if clause.get("limit_is") else ""
     return f"{clause['of']} {_number(clause['value'])}{_sample(clause)}, {side} {_number(clause['limit'])}{means}"
 
