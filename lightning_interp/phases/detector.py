@@ -18,6 +18,7 @@ from lightning_interp.phases.rules import judge
 from lightning_interp.phases.run_series import CURVES, TRACKED, RunSeries
 from lightning_interp.phases.run_state import RunState
 from lightning_interp.phases.state_machine import PhaseMachine
+from lightning_interp.phases.streak import LEAVE
 from lightning_interp.phases.verdict import far_from_fitted, verdict
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class PhaseDetector:
         self._observed = self._state.observed
         self._machine = PhaseMachine(self._state)
         self._alarms: list[Alarm] = []
-        self._raised: set[str] = set()
+        self._raised: dict[str, int] = {}
+        self._told_nonfinite = False
         self.warning = EarlyWarning(self._state)
         self._points: tuple[list[tuple[int, float]], ...] = tuple([] for _ in INTENSITY_NAMES)
         self._latest = (0.0,) * len(INTENSITY_NAMES)
@@ -95,7 +97,7 @@ class PhaseDetector:
             if name in _TRACKED:
                 observed.add(step, name, value)
         observed.points += not _CURVES.isdisjoint(values)
-        evaluated = step >= self._due or observed.nonfinite
+        evaluated = step >= self._due or (observed.nonfinite and not self._told_nonfinite)
         if evaluated:
             self._evaluate(step)
         self._add_points(step, held=not evaluated)
@@ -177,7 +179,10 @@ class PhaseDetector:
 
     def _evaluate(self, step: int) -> None:
         observed, state = self._observed, self._state
-        self._due = observed.clock.next_due(step)
+        if step >= self._due:
+            self._told_nonfinite = False
+            self._due = observed.clock.next_due(step)
+        self._told_nonfinite |= observed.nonfinite
         observed.evaluate(step)
         judge(state, step)
         update_milestones(state)
@@ -191,18 +196,22 @@ class PhaseDetector:
     def _raise_alarms(self, step: int) -> None:
         state = self._state
         lost = all(state.on(name) for name in state.lost_by)
-        self._alarm("divergence", self._observed.nonfinite or state.on("diverging"), step, state.clauses("diverging"))
+        blown = self._observed.nonfinite_clauses or (state.clauses("diverging") if state.on("diverging") else ())
+        self._alarm("divergence", bool(blown), step, blown)
         self._alarm("collapse", lost, step, state.clauses(*state.lost_by))
         if "early_warning" not in self._raised:
             self._alarm("early_warning", self.warning.raised, step, self.warning.because)
 
     def _alarm(self, name: str, raised: bool, step: int, because: tuple[Clause, ...]) -> None:
-        """Raise an alarm once for each stretch in which its cause lasts."""
-        if raised and name not in self._raised:
-            self._alarms.append(Alarm(name, step, because))
-            self._raised.add(name)
-        elif not raised:
-            self._raised.discard(name)
+        """Raise an alarm once for each stretch in which its cause lasts, with the hysteresis of every condition."""
+        if raised:
+            if name not in self._raised:
+                self._alarms.append(Alarm(name, step, because))
+            self._raised[name] = 0
+        elif name in self._raised:
+            self._raised[name] += 1
+            if self._raised[name] >= LEAVE:
+                del self._raised[name]
 
 
 def _between(indices: list[int], at: int, end: int) -> int:

@@ -32,7 +32,8 @@ def evidence(found: Verdict, state: RunState, warning: EarlyWarning) -> dict[str
         "because": list(found.because),
         "why": found.why,
         "points": observed.points,
-        "judged_by": "accuracy" if observed["heldout_error"] or observed["train_error"] else "loss",
+        "judged_by": "accuracy" if observed.is_error(observed.outcome or observed.fit) else "loss",
+        "verdict_rests_on": _rests_on(found, observed),
         **_steps(state),
         **_levels(state),
         "conditions": _conditions(state),
@@ -49,6 +50,13 @@ def evidence(found: Verdict, state: RunState, warning: EarlyWarning) -> dict[str
         },
     }
     return data | {"reason": reason(found.name, found.why, data)}
+
+
+def _rests_on(found: Verdict, observed: RunSeries) -> str | None:
+    """Which null the verdict is a share of: of the error, of the loss, or none."""
+    if not observed.fit or found.name == "unknown" or found.why == "nonfinite":
+        return None
+    return "error" if observed.is_error(observed.outcome or observed.fit) else "loss"
 
 
 def _steps(state: RunState) -> dict[str, Any]:
@@ -74,7 +82,7 @@ def _levels(state: RunState) -> dict[str, Any]:
     """Levels of a constant predictor, and those the held-out curves have or had."""
     observed, levels = state.observed, {}
     if observed["train_loss"] or observed["heldout_loss"]:
-        levels["loss"] = _plain(null_loss(observed))
+        levels["loss"] = _plain(null_loss(observed, "heldout_loss" if observed["heldout_loss"] else "train_loss"))
     if observed["train_error"] or observed["heldout_error"]:
         levels["error"] = _plain(null_error(observed))
     accuracy = observed.facts.outcome_name or "held-out accuracy"
@@ -130,7 +138,7 @@ def _unknown(observed: RunSeries) -> list[str]:
             "Losses alone: no early warning is raised, because nothing in them foretells generalization.",
         ),
         (
-            bool(observed["heldout_loss"]) and not null_loss(observed).known,
+            bool(observed["heldout_loss"]) and not null_loss(observed, "heldout_loss").known,
             "The loss of a constant predictor: its place is taken by the first record.",
         ),
     )

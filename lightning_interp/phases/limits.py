@@ -17,10 +17,14 @@ HELD = 2.0
 """Times that limit at the end of a history up to which it still counts as solved: runs stand near it and waver."""
 LEARNED = 0.8
 """Share of the null under which something was learned. Wide initial weights alone give .85 of a first record on noise."""
+LEARNED_KNOWN = 0.9
+"""The same of a least held-out loss that has risen since, if the null is given."""
 MEMORIZED = 0.5
 """Share of the null over which held-out data was unknown at the fit. Groks lie over .7, ordinary digits under .06."""
-LATE = 2.0
-"""Times the step of the fit from which on generalization comes late."""
+LATE, LATE_RECORDS = 2.0, 2
+"""Times the step of the fit from which on generalization comes late, with so many unsolved records in between."""
+REFITTED = 0.5
+"""Share of the evaluations between fit and solution at which the train curve was lost: then the fit was of something else."""
 IMPROVED = 0.1
 """Share of the null by which held-out data must be better than at the fit; of accuracy, at least half of that."""
 RISE, RISE_FLOOR, RISE_NOISE = 1.2, 0.01, 4.0
@@ -36,6 +40,9 @@ DIVERGED, DIVERGED_ESTIMATED = 2.0, 10.0
 """Times its start, or the null, at which a train loss that ends there has diverged; more if the null is only estimated by
 the start, since an annealed loss rises too."""
 
+NOISY_FIT, NOISY_FIT_NEW, NOISY_FIT_NEAR, NOISY_FIT_TIMES = 10, 3, 10.0, 2.0
+"""A train curve with noise over its limit whose latest 10 records but 3 were within 10 times that limit wavers about it: their
+mean must be within twice the limit. The accuracy of a batch of 32 is 1 every other time at .98."""
 FALLING = 0.1
 """Share of its peak that a curve must have fallen."""
 BEGINS_TO_FALL = 0.05

@@ -10,11 +10,14 @@ def update_milestones(state: RunState) -> None:
     """Fix what has become known at the latest evaluation."""
     if state.t_mem is None and state.on("fitted"):
         found = fit_boundary(state)
-        state.t_mem = Milestone(found.step, found.interval)
+        state.t_mem = Milestone(found.step, found.interval, state.clauses("fitted"))
     if state.t_gen is None and state.on("generalized"):
         outcome = state.observed.outcome
         found = crossing(outcome, state.observed.solved_limit(outcome), state.observed.clock.first or 0)
-        state.t_gen = Milestone(found.step, found.interval)
+        state.t_gen = Milestone(found.step, found.interval, state.clauses("generalized"))
+    if state.t_mem is not None and state.t_gen is None:
+        state.between += 1
+        state.unfit_between += state["unlearned"].hits > 0
 
 
 def grokking_step(state: RunState) -> int | None:

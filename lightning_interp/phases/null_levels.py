@@ -69,41 +69,41 @@ class NullLevel:
     known: bool
 
 
-def null_loss(observed: "RunSeries") -> NullLevel:
-    """Loss of the best constant predictor: the first that is known.
+def null_loss(observed: "RunSeries", name: str) -> NullLevel:
+    """Loss of the best constant predictor, for the train or the held-out loss: the first that is known.
 
     As given; the least loss so far with answers exchanged between examples, which cannot be under it; ln C, unless the loss
-    starts at step 0 under half of that and so is no cross-entropy; the greater first record of the two losses.
+    starts at step 0 under half of that and so is no cross-entropy; its first record. A held-out loss whose log begins later
+    than the train loss's takes the first record of that. An outcome of the user's own leaves the train loss its own null.
     """
-    facts, shuffled = observed.facts, observed["shuffled_loss"]
-    if facts.null_loss is not None:
+    facts, loss, shuffled = observed.facts, observed[name], observed["shuffled_loss"]
+    own = name == "train_loss" and facts.outcome_name is not None and not observed["heldout_error"]
+    if facts.null_loss is not None and not own:
         return NullLevel(facts.null_loss, facts.null_source, True)
-    if shuffled:
+    if shuffled and not own:
         return NullLevel(observed.least_shuffled, "least loss so far with answers exchanged between examples", True)
-    firsts = [(observed[name].first, name) for name in ("train_loss", "heldout_loss") if observed[name]]
-    first, name = max(firsts, default=(1.0, "heldout_loss"))
-    if facts.n_classes is not None and not (observed.clock.first == 0 and first < math.log(facts.n_classes) / 2):
+    begun = [series for series in (observed["train_loss"], observed["heldout_loss"]) if series] or [loss]
+    first = max(loss.first_positive if loss else 0.0, *(each.first_positive for each in begun))
+    if facts.n_classes is not None and not (_untrained_first(observed) and first < math.log(facts.n_classes) / 2):
         return NullLevel(math.log(facts.n_classes), f"ln C, C = {facts.n_classes}", True)
-    words = "train loss" if name == "train_loss" else "held-out loss"
-    return NullLevel(first, f"{words} at its first record, step {observed[name].steps[0] if firsts else 0:,}", False)
+    if not loss or (name == "heldout_loss" and not own and begun[0].steps[0] < loss.steps[0]):
+        loss = begun[0]
+    words = "train loss" if loss is observed["train_loss"] else "held-out loss"
+    at = loss.steps[0] if loss else 0
+    return NullLevel(loss.first_positive if loss else 1.0, f"{words} at its first record, step {at:,}", False)
 
 
-def train_null_loss(observed: "RunSeries") -> NullLevel:
-    """The same for the train loss: its own if the held-out loss is an outcome of the user's, which has another unit."""
-    facts, loss = observed.facts, observed["train_loss"]
-    if facts.outcome_name is None or observed["heldout_error"] or not loss:
-        return null_loss(observed)
-    if facts.n_classes is not None and not (observed.clock.first == 0 and loss.first < math.log(facts.n_classes) / 2):
-        return NullLevel(math.log(facts.n_classes), f"ln C, C = {facts.n_classes}", True)
-    return NullLevel(loss.first, f"train loss at its first record, step {loss.steps[0]:,}", False)
+def _untrained_first(observed: "RunSeries") -> bool:
+    """Whether the first record is of the untrained network: at step 0, unless records at 0, 1, 2 and 3 look like epochs."""
+    return observed.clock.first == 0 and not observed.by_epochs
 
 
 def null_error(observed: "RunSeries") -> NullLevel:
-    """Error of the best constant answer: as given, 1 - 1 / C, or the greatest error so far, at least one half."""
+    """Error of the best constant answer: as given, 1 - 1 / C of equal classes, or the greatest error so far, at least .5."""
     facts = observed.facts
     if facts.null_error is not None:
         return NullLevel(facts.null_error, facts.null_source, True)
     if facts.n_classes is not None:
-        return NullLevel(1 - 1 / facts.n_classes, f"1 - 1 / C, C = {facts.n_classes}", True)
-    worst = max((observed[name].peak for name in ("heldout_error", "train_error") if observed[name]), default=1.0)
+        return NullLevel(1 - 1 / facts.n_classes, f"1 - 1 / C of equal classes, C = {facts.n_classes}", False)
+    worst = next((observed[name].peak for name in ("heldout_error", "train_error") if observed[name]), 1.0)
     return NullLevel(min(1.0, max(worst, LEAST_ERROR)), "greatest error so far, at least one half", False)

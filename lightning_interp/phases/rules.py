@@ -2,6 +2,7 @@
 """The conditions that decide phases and verdicts: each compares numbers with limits of `limits`. No order among them."""
 
 import math
+from statistics import median
 
 from lightning_interp.phases import limits
 from lightning_interp.phases.comparison import Comparison, Relation
@@ -21,6 +22,9 @@ def judge(state: RunState, step: int) -> None:
     observed = state.observed
     if observed.train or observed.heldout:
         _judge_fall(state, step)
+    _judge_support(state, step)
+    if not observed.has_shares:
+        return
     if observed["heldout_loss"] and observed.train:
         _judge_rise(state, step)
     if observed.fit:
@@ -30,7 +34,6 @@ def judge(state: RunState, step: int) -> None:
         _judge_outcome(state, step)
     if observed.heldout:
         _judge_heldout(state, step)
-    _judge_support(state, step)
 
 
 def compared(
@@ -80,25 +83,42 @@ def _judge_rise(state: RunState, step: int) -> None:
     if loss.recent < best.heldout_loss:
         best.heldout_loss, best.heldout_step = loss.recent, step
         best.train_then = train.recent
+        best.error_then = observed["heldout_error"].recent if observed["heldout_error"] else math.inf
     _set(state, "risen", step, loss, *rise(state, step))
 
 
-def rise(state: RunState, step: int) -> tuple[Comparison, ...]:
+def rise(state: RunState, step: int, *, for_certain: bool = False) -> tuple[Comparison, ...]:
     """What must hold for the held-out loss to have risen from its least while the train curve fell."""
     observed, best = state.observed, state.best
     loss, train, null = observed["heldout_loss"], observed.train, observed.null(observed["heldout_loss"]).value
     least = best.heldout_loss
     risen = least + max((limits.RISE - 1) * least + limits.RISE_FLOOR * null, limits.RISE_NOISE * loss.noise())
-    learned = limits.LEARNED * null
     return (
         compared(state, loss, ">=", risen, step, f"risen from its least, {least:.3g} at step {best.heldout_step:,}"),
-        Comparison(
-            "least held-out loss", least, "<=", learned, best.heldout_step, limit_is=f"{limits.LEARNED} of the null's"
-        ),
+        _learned_at_least(state, for_certain=for_certain),
         compared(
             state, train, "<=", math.nextafter(best.train_then, -math.inf), step, "what it was then", value=train.recent
         ),
     )
+
+
+def _learned_at_least(state: RunState, *, for_certain: bool) -> Comparison:
+    """Whether the network had learned where its held-out loss was least: by accuracy, or without it by that loss."""
+    observed, best = state.observed, state.best
+    error, loss = observed["heldout_error"], observed["heldout_loss"]
+    if error:
+        limit = limits.LEARNED * observed.null(error).value
+        words = f"{limits.LEARNED} of a constant answer's error, where the loss was least"
+        return compared(state, error, "<=", limit, best.heldout_step, words, value=best.error_then)
+    null = observed.null(loss)
+    begun = (loss.steps[0] > 0 or observed.by_epochs) and not null.known
+    if begun and not for_certain and best.train_then <= limits.KNEW * best.heldout_loss:
+        # no record of an untrained network is there to compare with, but the train loss was far under it already
+        half = limits.KNEW * best.heldout_loss
+        return Comparison("train loss then", best.train_then, "<=", half, best.heldout_step, limit_is="half of that")
+    share = limits.LEARNED if for_certain or observed.facts.null_loss is None else limits.LEARNED_KNOWN
+    words = f"{share:g} of the null's"
+    return Comparison("least held-out loss", best.heldout_loss, "<=", share * null.value, best.heldout_step, limit_is=words)
 
 
 def _judge_fit(state: RunState, step: int) -> None:
@@ -106,7 +126,9 @@ def _judge_fit(state: RunState, step: int) -> None:
     train, null = observed.fit, observed.null(observed.fit)
     _see_fit(state, step)
     words = "what counts as fitted" if observed.is_error(train) else f"fitted, a share of the null's loss {null.value:.3g}"
-    _set(state, "fitted", step, train, compared(state, train, "<=", observed.fit_limit(train), step, words))
+    limit = observed.fit_limit(train)
+    level = max(train.level, _wavering(train, limit) / limits.NOISY_FIT_TIMES)
+    _set(state, "fitted", step, train, compared(state, train, "<=", limit, step, words, value=level))
     best.fit = min(best.fit, max(value for _, value in train.tail[-3:]))
     back = max(limits.UNFITTED * null.value, limits.UNFITTED_TIMES * best.fit)
     _set(
@@ -118,11 +140,20 @@ def _judge_fit(state: RunState, step: int) -> None:
         compared(state, train, "<=", limits.KNEW * null.value, step, "half of the null's, at its best", value=best.fit),
     )
     if loss := observed["train_loss"]:
-        level = observed.null(loss)
-        times = limits.DIVERGED if level.known else limits.DIVERGED_ESTIMATED
-        limit = times * max(loss.first, level.value)
+        start = observed.null(loss)
+        times = limits.DIVERGED if start.known else limits.DIVERGED_ESTIMATED
+        limit = times * max(loss.first, start.value)
         words = f"{times:g} times its start and the null's"
         _set(state, "diverging", step, loss, compared(state, loss, ">=", limit, step, words, value=loss.recent))
+
+
+def _wavering(train: LogSeries, limit: float) -> float:
+    """Mean of the latest records of a train curve that wavers about its limit; 0 of one that does not."""
+    latest = [value for _, value in train.tail[-limits.NOISY_FIT :]]
+    before = latest[: -limits.NOISY_FIT_NEW]
+    if not before or train.noise() <= limit or median(before) > limits.NOISY_FIT_NEAR * limit:
+        return 0.0
+    return sum(latest) / len(latest)
 
 
 def _see_fit(state: RunState, step: int) -> None:
@@ -161,7 +192,7 @@ def _observe_fit(state: RunState) -> None:
     fit.is_error = observed.is_error(outcome)
     if observed["heldout_loss"]:
         knew = not observed.is_error(outcome) or outcome.level <= limits.LEARNED * fit.null
-        fit.risen = knew and all(each.holds for each in rise(state, fit.step))
+        fit.risen = knew and all(each.holds for each in rise(state, fit.step, for_certain=True))
 
 
 def _judge_outcome(state: RunState, step: int) -> None:
@@ -198,8 +229,9 @@ def _judge_heldout(state: RunState, step: int) -> None:
     _set(state, "off_peak", step, heldout, _averaged(state, "<=", peak - off * abs(peak), step, f"its peak, {peak:.3g}"))
     again = state.settled_peak + off * abs(state.settled_peak)  # infinite before circuit formation
     _set(state, "new_peak", step, heldout, _averaged(state, ">=", again, step, "the peak it had come off"))
-    limit = math.nextafter(null, -math.inf)
-    _set(state, "under_null", step, heldout, compared(state, heldout, "<=", limit, step, "a constant answer's"))
+    # the null of an error may only be estimated, and its first crumbs mean nothing
+    limit = limits.LEARNED * null if state.observed.is_error(heldout) else math.nextafter(null, -math.inf)
+    _set(state, "under_null", step, heldout, compared(state, heldout, "<=", limit, step, "under a constant answer's"))
     _set(state, "flat", step, heldout, *_flatness(state, step))
 
 

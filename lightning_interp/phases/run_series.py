@@ -3,8 +3,9 @@
 
 import math
 
+from lightning_interp.core.timeline import Clause
 from lightning_interp.phases import limits
-from lightning_interp.phases.null_levels import Facts, NullLevel, null_error, null_loss, train_null_loss
+from lightning_interp.phases.null_levels import Facts, NullLevel, null_error, null_loss
 from lightning_interp.phases.series import LogClock, LogSeries
 
 TRACKED = (
@@ -28,6 +29,8 @@ TRACKED = (
 ROUNDING = 1e-9
 """By which 1 - .99 may miss .01."""
 TINY = 1e-300
+EPOCHS = 4
+"""Held-out records at consecutive steps from 0 on that look like epochs."""
 CURVES = TRACKED[:4]
 SUPPORT = TRACKED[4:-1]
 _ERRORS = {"train_accuracy": "train_error", "heldout_accuracy": "heldout_error"}
@@ -68,6 +71,13 @@ class RunSeries:
     def nonfinite_since(self) -> int | None:
         """Step from which on a train or held-out loss has been no finite number, None while the latest are finite."""
         return min(self._bad.values(), default=None)
+
+    @property
+    def nonfinite_clauses(self) -> tuple[Clause, ...]:
+        """Which losses are no finite number, in plain values."""
+        words = {"train_loss": "train loss", "heldout_loss": "held-out loss"}
+        said = "is not a finite number"
+        return tuple({"rule": "nonfinite", "of": words[n], "says": said, "step": step} for n, step in self._bad.items())
 
     def add(self, step: int, name: str, value: float) -> None:
         """Append one value of a tracked series; a loss that is not finite is remembered, any other such value dropped."""
@@ -122,8 +132,15 @@ class RunSeries:
 
     @property
     def has_shares(self) -> bool:
-        """Whether a share of the null makes sense: not of a loss that goes under 0."""
-        return all(curve.floor >= 0 for curve in (self.fit, self.outcome) if curve)
+        """Whether a share of the null makes sense: not of a loss that goes under 0, or is 0 throughout."""
+        curves = [curve for curve in (self.fit, self.outcome) if curve]
+        return all(curve.floor >= 0 and self.null(curve).value > 0 for curve in curves)
+
+    @property
+    def by_epochs(self) -> bool:
+        """Whether the steps look like epochs, the first record being after one: held-out records at 0, 1, 2, 3 and so on."""
+        steps = self.heldout.steps
+        return len(steps) >= EPOCHS and steps[0] == 0 and steps[-1] == len(steps) - 1
 
     def is_error(self, series: LogSeries) -> bool:
         """Whether a series is a share of wrong answers, not a loss."""
@@ -133,7 +150,7 @@ class RunSeries:
         """Level of a series for a predictor that ignores its input."""
         if self.is_error(series):
             return null_error(self)
-        return train_null_loss(self) if series is self["train_loss"] else null_loss(self)
+        return null_loss(self, "train_loss" if series is self["train_loss"] else "heldout_loss")
 
     def scale(self, series: LogSeries) -> float:
         """What a change of a held-out curve is measured by: the null, or its peak since the fit if that is less."""
@@ -162,7 +179,7 @@ class RunSeries:
     @property
     def knows_start(self) -> bool:
         """Whether a share of the null loss can be told: it is known, or the log begins where training did."""
-        return null_loss(self).known or self.clock.origin == 0
+        return null_loss(self, "train_loss").known or self.clock.origin == 0
 
     @property
     def gap(self) -> float:

@@ -66,6 +66,7 @@ class Best:
         heldout_loss: Least 3-evaluation median of the held-out loss.
         heldout_step: Step of that.
         train_then: Train curve at that step.
+        error_then: Held-out error at that step, infinite if there is none.
     """
 
     fit: float = math.inf
@@ -74,14 +75,16 @@ class Best:
     heldout_loss: float = math.inf
     heldout_step: int = 0
     train_then: float = math.inf
+    error_then: float = math.inf
 
 
 @dataclass
 class Milestone:
-    """A step and the interval it can lie in."""
+    """A step, the interval it can lie in, and the comparisons that told it."""
 
     step: int
     interval: Interval
+    because: tuple[Clause, ...] = ()
 
 
 @dataclass
@@ -99,6 +102,8 @@ class RunState:
         phases: Emitted, contiguous, in order; the last one is open.
         t_mem: First record from which the training set was fitted.
         t_gen: First record from which held-out data was solved.
+        between: Evaluations between the two so far.
+        unfit_between: Those of them at which the train curve was lost.
     """
 
     observed: RunSeries
@@ -111,6 +116,8 @@ class RunState:
     phases: list[Phase] = field(default_factory=list)
     t_mem: Milestone | None = None
     t_gen: Milestone | None = None
+    between: int = 0
+    unfit_between: int = 0
 
     def __getitem__(self, name: str) -> Streak:
         return self.streaks[name]

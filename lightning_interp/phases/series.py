@@ -96,6 +96,11 @@ class LogSeries:
         return self.values[0]
 
     @property
+    def first_positive(self) -> float:
+        """First raw value over 0, or 0 if there is none: some loggers write 0 before there is a loss."""
+        return next((value for value in self.values if value > 0), 0.0)
+
+    @property
     def recent(self) -> float:
         """Median of the last three evaluations."""
         return median(value for _, value in self.tail[-3:])

@@ -108,7 +108,7 @@ class PhaseMachine:
 
     def _memorize(self) -> bool:
         state = self._state
-        if not (state.observed.heldout and state.memorized and not state.on("generalized")):
+        if not (state.observed.heldout and state.memorized and state["fitted"].at_the_end and not state.on("generalized")):
             return False
         return self._begin("memorization", fit_boundary(state), state.observed.fit, "fitted", seen=state.unknown_at_fit)
 
@@ -128,10 +128,18 @@ class PhaseMachine:
             turned, because = observed.outcome, ("improved", "generalized")
         else:
             return False
-        if turned is None or not self._begin("circuit_formation", turning_point(turned, self.start), turned, *because):
+        if turned is None or not self._begin("circuit_formation", self._turn(turned), turned, *because):
             return False
         state.settled_peak = observed.heldout.ema_peak
         return True
+
+    def _turn(self, series: LogSeries) -> Boundary:
+        """Where a curve turned: at its greatest value; an error, which stood still, where it is better than at the fit."""
+        fit, observed = self._state.at_fit, self._state.observed
+        if not observed.is_error(series) or fit is None or fit.outcome is None:
+            return turning_point(series, self.start)
+        gain = max(limits.IMPROVED * observed.null(series).value, limits.IMPROVED / 2)
+        return crossing(series, fit.outcome - gain, self.start)
 
     def _formation_series(self, sign: str) -> tuple[LogSeries | None, tuple[str, ...]]:
         """The series at whose greatest value memorization ended, None while that is not to be seen yet; and why.
@@ -156,7 +164,10 @@ class PhaseMachine:
             return self._begin("memorization", since, heldout, "new_peak")
         if not state["under_null"].at_the_end:
             return False
-        boundary = crossing(heldout, state.observed.null(heldout).value, self.start)
+        level = state.observed.null(heldout).value
+        if state.observed.is_error(heldout):
+            level *= limits.LEARNED
+        boundary = crossing(heldout, level, self.start)
         return self._begin("cleanup", boundary, heldout, "under_null")
 
     def _from_cleanup(self) -> bool:
@@ -166,7 +177,7 @@ class PhaseMachine:
         state, loss = self._state, self._state.observed["heldout_loss"]
         if self._collapse() or (state.memorized and self._form()):
             return True
-        if not state.on("risen"):
+        if not state.on("risen") and not state["risen"].hits:
             return self._begin("fitting", turning_point(loss, self.start), loss, "risen")
         return state.on("fitted") and self._converge()
 
@@ -210,7 +221,7 @@ class PhaseMachine:
 
     def _converge(self) -> bool:
         flat, observed = self._state["flat"], self._state.observed
-        if not flat.on or flat.since is None or flat.since < self.start:
+        if not flat.at_the_end or flat.since is None or flat.since < self.start:
             return False
         settled = [settling(observed.heldout, self.start, self._tolerance(observed.heldout))]
         if observed["heldout_loss"] and (error := observed["heldout_error"]):

@@ -19,9 +19,12 @@ SENTENCES = {
     "unknown/no_heldout": (
         "Fitted the training set ({fitted}). There is no held-out data, so nothing is known of generalization."
     ),
-    "unknown/negative_loss": (
-        "No verdict: the loss goes below 0, so it cannot be told as a share of what a constant predictor gets. Log an "
-        "accuracy, or name another outcome."
+    "unknown/no_shares": (
+        "No verdict: the loss goes below 0, or is 0 throughout, so it cannot be told as a share of what a constant "
+        "predictor gets. Log an accuracy, or name another outcome."
+    ),
+    "unknown/few_validations": (
+        "Fitted the training set ({fitted}); {learned}. No verdict on held-out data yet: {validations}."
     ),
     "unknown/begins_late": (
         "No verdict: the log begins deep in training and the loss of a constant predictor is not known, so what has been "
@@ -56,8 +59,8 @@ SENTENCES = {
         "Fitted the training set ({fitted}); held-out data is learned in part: {learned}; {generalized}.{solved_once}"
     ),
     "memorization_only": (
-        "Fitted the training set ({fitted}); {learned}, so held-out data is no better known than by a constant answer, so "
-        "far."
+        "Fitted the training set ({fitted}); held-out data is hardly better known than by a constant answer, if at all, "
+        "so far: {learned}; {null}."
     ),
 }
 """One sentence for each verdict, or each way to one."""
@@ -95,10 +98,12 @@ def clause_text(clause: Clause) -> str:
     >>> clause_text({"of": "train accuracy", "value": 0.875, "relation": ">=", "limit": 0.99, "holds": False,
     ...              "limit_is": "what counts as fitted"})
     'train accuracy 0.875, under 0.99 (what counts as fitted)'
-    >>> clause_text({"of": "held-out accuracy", "value": 0.96, "relation": ">=", "limit": 0.95, "holds": False, "examples": 80,
-    ...              "interval": [0.932, 0.977]})
+    >>> clause_text({"of": "held-out accuracy", "value": 0.96, "relation": ">=", "limit": 0.95, "holds": False,
+    ...              "examples": 80, "interval": [0.932, 0.977]})
     'held-out accuracy 0.96 (n = 80: 0.932 to 0.977), not surely at least 0.95'
     """
+    if "says" in clause:
+        return f"{clause['of']} {clause['says']} at step {clause['step']:,}"
     least, holds = clause["relation"] == ">=", bool(clause.get("holds", True))
     meets = clause["value"] >= clause["limit"] if least else clause["value"] <= clause["limit"]
     words = {(True, True): "at least", (True, False): "under", (False, True): "at most", (False, False): "over"}
@@ -125,10 +130,12 @@ def _number(value: float) -> str:
 
 def _estimated(evidence: Evidence) -> str:
     """What to give if the verdict rests on a level that is only estimated."""
-    loss, error = evidence["null"].get("loss"), evidence["null"].get("error")
-    if evidence["judged_by"] == "accuracy":
-        return _PRIOR if error is not None and not error["known"] and error["value"] <= LEAST_ERROR else ""
-    if loss is None or loss["known"]:
+    rests_on = evidence.get("verdict_rests_on")
+    if rests_on == "error":
+        error = evidence["null"]["error"]
+        return _PRIOR if not error["known"] and error["value"] <= LEAST_ERROR else ""
+    loss = evidence["null"].get("loss")
+    if rests_on is None or loss is None or loss["known"]:
         return ""
     return (
         f" The loss of a constant predictor is not known; {loss['source']} ({_number(loss['value'])}) stands for it. Give "

@@ -8,7 +8,7 @@ import pytest
 from lightning_interp.phases import PhaseDetector, detect_phases
 from lightning_interp.phases.coefficients import PERCENTILE_THRESHOLD
 from lightning_interp.phases.detector import fold
-from lightning_interp.phases.linear_score import LinearScore, logistic
+from lightning_interp.phases.early_warning import logistic
 
 GROK = 6000
 
@@ -24,8 +24,7 @@ def run(histories):
             "train_accuracy": lambda s: 1 - 0.99 * histories.fall(s, 120, 0.05),
             "weight_norm": lambda s: 40.0 + 5 * rise(s),
             "effective_rank": lambda s: 45 - 15 * rise(s),
-            "train_margin": lambda s: 0.4 + 1.6 * (1 - histories.fall(s, 150)) + rise(s),
-            "heldout_margin": lambda s: 0.3 + 2 * rise(s),
+            "heldout_accuracy": lambda s: 0.01 + 0.98 * (1 - histories.fall(s, GROK, 0.3)) * groks,
         }
         if percentile:
             given["heldout_percentile_z"] = lambda s: 20 * (1 - histories.fall(s, GROK / 4, 0.4)) if groks else 1.0
@@ -67,10 +66,35 @@ def test_nothing_tells_before_the_training_set_is_fitted(run):
     assert {value for _, value in detect_phases(table).intensities["generalization"]} == {0.0}
 
 
-def test_a_missing_series_leaves_the_warning_to_the_losses(run, histories):
-    table = run(groks=True)
-    del table["heldout_margin"]
+def test_losses_alone_raise_no_warning(histories):
+    table = histories.grokking(accuracy=False)
+    assert warned(table) is None
     assert set(dict(detect_phases(table).intensities["generalization"]).values()) == {0.0}
+
+
+def test_a_network_that_learned_as_it_fitted_has_nothing_to_be_warned_of(run, histories):
+    table = run(groks=True, percentile=True)
+    table["heldout_accuracy"] = [0.01 + 0.7 * (1 - histories.fall(s, 120, 0.1)) for s in table["step"]]
+    assert warned(table) is None
+
+
+def test_a_sign_before_the_fit_warns_of_nothing_until_then(run):
+    table = run(groks=True, percentile=True)
+    table["heldout_percentile_z"] = [20.0] * len(table["step"])
+    assert warned(table) >= 120
+
+
+def test_no_warning_comes_once_heldout_data_is_solved(run):
+    table = run(groks=True)
+    table["heldout_accuracy"] = [0.01 if s < GROK else 0.99 for s in table["step"]]
+    assert warned(table) is None
+
+
+def test_without_heldout_answers_nothing_is_raised(run):
+    table = run(groks=True)
+    del table["heldout_accuracy"]
+    table["heldout_margin"] = table["train_margin"] = [1.0 + s for s in table["step"]]
+    assert warned(table) is None
 
 
 @pytest.mark.parametrize("percentile", [False, True])
@@ -80,17 +104,6 @@ def test_the_past_does_not_change_when_the_future_comes(run, percentile):
     for end in range(9, len(table["step"]), 10):
         cut = {name: column[: end + 1] for name, column in table.items()}
         assert detect_phases(cut).intensities["generalization"] == whole[end]
-
-
-def test_values_that_have_no_logarithm_tell_nothing(run):
-    table = run(groks=True)
-    table["heldout_margin"] = [0.0] * len(table["step"])
-    assert warned(table) is None
-
-
-def test_log_odds_are_linear_up_to_five_deviations():
-    score = LinearScore(-1.0, {"a": (2.0, 0.5, 3.0)})
-    assert [score.log_odds({"a": a}) for a in (2.0, 2.5, 100.0)] == [-1.0, 2.0, 14.0]
 
 
 def test_a_probability_is_never_certain():

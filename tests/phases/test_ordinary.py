@@ -73,7 +73,7 @@ def test_a_heldout_loss_that_only_wavers_is_not_overfitting(histories):
 
 def test_without_the_null_the_reader_is_told_what_stands_for_it():
     reason = detect_phases(ordinary.noise_regression()).evidence["reason"]
-    assert "The loss of a constant predictor is not known; train loss at its first record, step 0" in reason
+    assert "The loss of a constant predictor is not known; held-out loss at its first record, step 0" in reason
 
 
 def test_a_fit_that_was_lost_is_told_with_its_steps(histories):
