@@ -13,7 +13,7 @@ from scoring.ordinary_labels import View, ordinary_label
 from scoring.runs import ScoredRun, history_of
 
 from lightning_interp.core.timeline import Timeline
-from lightning_interp.phases.detector import follow
+from lightning_interp.phases.detector import PhaseDetector, follow
 
 Told = Literal["none", "classes", "null"]
 TOLD: tuple[Told, ...] = ("null", "classes", "none")
@@ -103,7 +103,7 @@ class JudgedRun:
         given = {} if told == "none" else {"n_classes": self.facts["classes"]}
         if told == "null":
             given |= {name: self.facts.get(name) for name in NULL_FACTS}
-        asked = signature(follow).parameters
+        asked = signature(PhaseDetector).parameters
         return follow(history_of(seen), **{name: value for name, value in given.items() if name in asked}).timeline
 
 
