@@ -113,9 +113,7 @@ def as_plain(scores: Mapping[str, PartScores]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "pool", type=Path, nargs="?", help="its folder (default: runs/ and ordinary_runs/*/ beside it)"
-    )
+    parser.add_argument("pool", type=Path, nargs="?", help="its folder (default: runs/ and ordinary_runs/*/ beside it)")
     parser.add_argument("--part", action="append", metavar="NAME", help="score this part alone; can be given again")
     parser.add_argument("--facts", action="append", choices=TOLD, help="tell the detector this alone (default: all in turn)")
     parser.add_argument("--json", action="store_true", help="print the scores as one JSON object on standard output")

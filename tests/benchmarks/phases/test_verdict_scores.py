@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from phase_histories import build, fall, overfit
+from scoring import judged
 from scoring.alarm_scores import score_alarms
-from scoring.judged import JudgedRun
+from scoring.judged import LOSSES, JudgedRun
 from scoring.verdict_card import verdict_cards
 from scoring.verdict_scores import score_verdicts
+
+from lightning_interp.phases.detector import follow
 
 CLASSES = 100
 STEPS = np.unique(np.concatenate([[0], np.geomspace(1, 20_000, 250).round()])).astype(int)
@@ -104,6 +107,26 @@ def test_no_run_of_another_part_is_looked_at():
     assert list(verdict_cards([kept, other], parts=["calibration"], told=["none"])) == ["calibration"]
     with pytest.raises(AssertionError, match="other"):
         verdict_cards([kept, other], told=["none"])
+
+
+@pytest.mark.parametrize(
+    ("told", "given"), [("none", set()), ("classes", {"n_classes"}), ("null", {"n_classes", "null_loss"})]
+)
+def test_a_detector_is_told_what_it_asks_for_and_no_more(monkeypatch, told, given):
+    class Asking:
+        def __init__(self, *, n_classes=None, null_loss=None):
+            raise AssertionError("only its signature is looked at")
+
+    seen = []
+
+    def passing_on(history, **facts):
+        seen.append(facts)
+        return follow(history)
+
+    monkeypatch.setattr(judged, "PhaseDetector", Asking)
+    monkeypatch.setattr(judged, "follow", passing_on)
+    replace(RUNS[2], facts={"classes": 5, "null_loss": 1.6, "null_error": 0.8}).timeline(LOSSES, told)
+    assert set(seen[0]) == given
 
 
 def test_unseen_parts_are_also_scored_together():
