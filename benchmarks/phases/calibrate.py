@@ -9,7 +9,7 @@ parts and writes ``early_warning_scores.py`` there, which users are shown.
 import argparse
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,44 +18,23 @@ import numpy as np
 from hmm_fit import fit_hmm, log_likelihood
 from numpy.typing import NDArray
 from pool_file import RUNS, read_pool
-from scoring.courses import Course, threshold_at
+from scoring.courses import Course
 from scoring.runs import ScoredRun
-from scoring.scorecard import CALIBRATION, OWN_RULE, UNSEEN, our_warning
+from scoring.scorecard import CALIBRATION, CURVES, OWN_RULE, UNSEEN, our_warning
 from scoring.warning_scores import score_warning
-from sklearn.linear_model import LogisticRegression
-from spec import Spec
 
-from lightning_interp.phases import PhaseDetector
 from lightning_interp.phases.gaussian_hmm import GaussianHMM
-from lightning_interp.phases.history_table import rows_of
 from lightning_interp.phases.latent_states import FEATURES, features, standardised
-from lightning_interp.phases.linear_score import LinearScore
-from lightning_interp.phases.run_series import TRACKED
 
 PACKAGE = Path(__file__).parents[2] / "lightning_interp" / "phases"
 COEFFICIENTS, STATES, CARD = (PACKAGE / f"{name}.py" for name in ("coefficients", "state_model", "early_warning_scores"))
 """What is written into the package."""
-INPUTS = ("heldout_gain", "heldout_slope", "train_gain")
-"""Signs of the score without held-out answers."""
-FALSE_ALARMS = 0.05
-"""Share of the calibration negatives that the score without held-out answers may warn of."""
 PERCENTILE_STEP, PERCENTILE_MARGIN = 0.5, 1.0
 """Null deviations: what the threshold is rounded up to, and how far over every negative it lies, whose tail is not known."""
-REGULARIZATION = 0.1
 MOST_STATES = 8
 """As many as the source tries; more add little to runs left out, and nobody can tell them apart."""
 FOLDS = 5
 Points = NDArray[np.float64]
-
-
-def signs_of(run: ScoredRun) -> list[tuple[int, dict[str, float]]]:
-    """Step and signs at each evaluation after the fit, as the online detector computes them."""
-    detector, found = PhaseDetector(n_classes=run.classes), []
-    for step, values in rows_of(run.metrics, TRACKED):
-        detector.update(step, values)
-        if detector.warning.signs:
-            found.append((step, detector.warning.signs))
-    return found
 
 
 def percentile_threshold(runs: Sequence[ScoredRun]) -> float:
@@ -67,57 +46,6 @@ def percentile_threshold(runs: Sequence[ScoredRun]) -> float:
     )
     least = max(course.highest() for course in courses) + PERCENTILE_MARGIN
     return float(np.ceil(least / PERCENTILE_STEP) * PERCENTILE_STEP)
-
-
-def fit_margins(runs: Sequence[ScoredRun]) -> LinearScore:
-    """Logistic regression of positive against negative runs, every run of the same weight, shifted to its threshold."""
-    rows, answers, weights = [], [], []
-    for run in runs:
-        signs = [found for step, found in signs_of(run) if run.negative or step <= (run.label.t_grok or 0)]
-        if signs and (run.positive or run.negative):
-            rows += [[each[name] for name in INPUTS] for each in signs]
-            answers += [run.positive] * len(signs)
-            weights += [1 / len(signs)] * len(signs)
-    table = np.array(rows)
-    mean, deviation = table.mean(0), table.std(0)
-    model = LogisticRegression(C=REGULARIZATION, class_weight="balanced")
-    model.fit((table - mean) / deviation, answers, sample_weight=np.array(weights) * len(weights) / sum(weights))
-    inputs = {
-        name: (round(float(m), 4), round(float(s), 4), round(float(w), 4))
-        for name, m, s, w in zip(INPUTS, mean, deviation, model.coef_[0], strict=True)
-    }
-    plain = LinearScore(0.0, inputs)
-    threshold = threshold_at(FALSE_ALARMS, (sign_course(run, plain) for run in runs if run.negative))
-    return LinearScore(round(-threshold - 1e-3, 3), inputs)
-
-
-def sign_course(run: ScoredRun, score: LinearScore) -> Course:
-    """Log-odds of a run over its steps."""
-    found = signs_of(run)
-    return Course(np.array([step for step, _ in found], float), np.array([score.log_odds(each) for _, each in found]))
-
-
-def validated(runs: Sequence[ScoredRun], specs: Mapping[str, Spec]) -> Iterator[str]:
-    """Detections and false alarms of the score on runs that were left out of its fit, seed by seed and task by task.
-
-    Args:
-        runs: The runs of the fit.
-        specs: Definition of each by name, which tells its seed and its task.
-    """
-    for what in ("seed", "task"):
-        groups = sorted({str(getattr(specs[run.name], what)) for run in runs})
-        if len(groups) < 2:
-            continue
-        hits = alarms = positives = negatives = 0
-        for group in groups:
-            outside = [run for run in runs if str(getattr(specs[run.name], what)) == group]
-            score = fit_margins([run for run in runs if str(getattr(specs[run.name], what)) != group])
-            for run in outside:
-                alarm = sign_course(run, score).first_over(0.0)
-                positives, negatives = positives + run.positive, negatives + run.negative
-                hits += run.positive and alarm is not None and alarm < (run.label.t_grok or 0)
-                alarms += run.negative and alarm is not None
-        yield f"left out by {what}: {hits} of {positives} detected in time, {alarms} of {negatives} false alarms"
 
 
 def fit_states(runs: Sequence[ScoredRun]) -> tuple[dict[str, Any], list[str]]:
@@ -180,14 +108,10 @@ HEAD = '''# SPDX-License-Identifier: Apache-2.0
 '''
 
 
-def write_coefficients(threshold: float, score: LinearScore) -> None:
+def write_coefficients(threshold: float) -> None:
     """Replace the module of coefficients."""
     text = HEAD.format(says="Numbers fitted on the calibration part of the pool.")
-    text += "from lightning_interp.phases.linear_score import LinearScore\n\n"
-    text += (
-        f"PERCENTILE_THRESHOLD = {threshold}\nMARGINS = LinearScore(intercept={score.intercept}, inputs={score.inputs!r})\n"
-    )
-    _write(COEFFICIENTS, text)
+    _write(COEFFICIENTS, f"{text}PERCENTILE_THRESHOLD = {threshold}\n")
 
 
 def write_states(plain: dict[str, Any], version: str) -> None:
@@ -206,8 +130,8 @@ def write_card(runs: Sequence[ScoredRun]) -> None:
     """Replace the module that says how the early warning did on unseen runs."""
     text = HEAD.format(says="How the early warning did on runs it had not seen.").replace(".py``", ".py --card``")
     measured = {}
-    for source, labels in (("held-out percentile", True), ("margins", False)):
-        found = score_warning(source, partial(our_warning, labels=labels), OWN_RULE, runs)
+    for source, names in (("held-out percentile", None), ("held-out accuracy", CURVES)):
+        found = score_warning(source, partial(our_warning, names=names), OWN_RULE, runs)
         measured[source] = (
             f"{found.detected.counted} detected in time, {found.false_alarms.counted} false alarms, "
             f"median lead {found.lead_share:.0%} of the step of generalization"
@@ -228,21 +152,18 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="replace the fitted modules of the package")
     parser.add_argument("--card", action="store_true", help="score the early warning on the unseen runs and write its card")
     args = parser.parse_args()
-    entries = read_pool(args.pool)
-    runs = [ScoredRun.of(entry.facts, entry.metrics) for entry in entries]
+    runs = [ScoredRun.of(entry.facts, entry.metrics) for entry in read_pool(args.pool)]
     if args.card:
         write_card([run for run in runs if run.part.startswith(UNSEEN)])
         return
     runs = [run for run in runs if run.part == CALIBRATION]
     print(f"{len(runs)} runs: {sum(r.positive for r in runs)} positive, {sum(r.negative for r in runs)} negative")
-    threshold, score = percentile_threshold(runs), fit_margins(runs)
+    threshold = percentile_threshold(runs)
     print(f"percentile: over {threshold} null deviations")
-    print(f"margins: {score}")
-    print(*validated(runs, {entry.facts["name"]: Spec(**entry.facts["spec"]) for entry in entries}), sep="\n")
     plain, said = fit_states(runs)
     print(*said, sep="\n")
     if args.write:
-        write_coefficients(threshold, score)
+        write_coefficients(threshold)
         write_states(plain, version=f"{len(runs)} runs")
 
 

@@ -42,7 +42,7 @@ class EarlyWarning:
         """Whether the warning stands: the sign holds after a fit of data that held-out data was unknown at, and still is."""
         state = self._state
         solved = state.on("generalized") or state["generalized"].hits > 0
-        return self.streak.on and state.on("fitted") and state.memorized and not solved
+        return self.streak.on and self.streak.hits > 0 and state.on("fitted") and state.memorized and not solved
 
     @property
     def because(self) -> tuple[Clause, ...]:
@@ -61,10 +61,14 @@ class EarlyWarning:
             self.score = min(self.score, FORMING)
 
     def _by_percentile(self, step: int) -> None:
-        z = self._state.observed["heldout_percentile_z"]
-        self.source, self.score = "held-out percentile", logistic(z.level - PERCENTILE_THRESHOLD)
-        words = "deviations of its null"
-        found = Comparison("z of the held-out percentile", z.level, ">=", PERCENTILE_THRESHOLD, step, limit_is=words)
+        z, fit = self._state.observed["heldout_percentile_z"], self._state.at_fit
+        known = (
+            fit.percentile_z if fit is not None and fit.learned else 0.0
+        )  # what was learned with the fit foretells nothing
+        self.source, self.score = "held-out percentile", logistic(z.level - known - PERCENTILE_THRESHOLD)
+        words = f"deviations of its null, {known:.3g} of them at the fit" if known else "deviations of its null"
+        limit = PERCENTILE_THRESHOLD + known
+        found = Comparison("z of the held-out percentile", z.level, ">=", limit, step, limit_is=words)
         self._because = (found.clause("percentile"),)
         self.streak.update(self.score > FORMING, step, z.count)
 

@@ -24,7 +24,7 @@ MEMORIZED = 0.5
 LATE, LATE_RECORDS = 2.0, 2
 """Times the step of the fit from which on generalization comes late, with so many unsolved records in between."""
 REFITTED = 0.5
-"""Share of the evaluations between fit and solution at which the train curve was lost: then the fit was of something else."""
+"""Share of the evaluations between fit and solution at which the train curve was lost: then something else was fitted."""
 IMPROVED = 0.1
 """Share of the null by which held-out data must be better than at the fit; of accuracy, at least half of that."""
 RISE, RISE_FLOOR, RISE_NOISE = 1.2, 0.01, 4.0
@@ -41,8 +41,8 @@ DIVERGED, DIVERGED_ESTIMATED = 2.0, 10.0
 the start, since an annealed loss rises too."""
 
 NOISY_FIT, NOISY_FIT_NEW, NOISY_FIT_NEAR, NOISY_FIT_TIMES = 10, 3, 10.0, 2.0
-"""A train curve with noise over its limit whose latest 10 records but 3 were within 10 times that limit wavers about it: their
-mean must be within twice the limit. The accuracy of a batch of 32 is 1 every other time at .98."""
+"""A train curve with noise over its limit whose latest 10 records but 3 were within 10 times that limit wavers about it:
+their mean must be within twice the limit. The accuracy of a batch of 32 is 1 every other time at .98."""
 FALLING = 0.1
 """Share of its peak that a curve must have fallen."""
 BEGINS_TO_FALL = 0.05

@@ -46,6 +46,7 @@ class AtFit:
         is_error: Whether that is a share of wrong answers, not a loss.
         null: Level of a constant answer then.
         risen: Whether the held-out loss had risen by then.
+        percentile_z: Deviations of the held-out percentile from its null then; 0 if they are not logged.
     """
 
     step: int
@@ -53,6 +54,12 @@ class AtFit:
     is_error: bool = False
     null: float = math.nan
     risen: bool = False
+    percentile_z: float = 0.0
+
+    @property
+    def learned(self) -> bool:
+        """Whether held-out data was better than a constant answer's then."""
+        return self.outcome is not None and self.outcome <= limits.LEARNED * self.null
 
 
 @dataclass

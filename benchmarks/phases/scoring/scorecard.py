@@ -25,8 +25,9 @@ CALIBRATION, UNSEEN = "calibration", "unseen_"
 FALSE_ALARMS = 0.05
 """Share of false alarms in the calibration part at which every score gets a threshold, to be compared."""
 LOSSES = ("step", "train_loss", "heldout_loss")
-WITH_LABELS = "early warning"
-WITHOUT_LABELS = "early warning, no held-out labels"
+CURVES = (*LOSSES, "train_accuracy", "heldout_accuracy")
+WITH_PERCENTILE = "early warning"
+WITH_ACCURACY = "early warning, accuracies alone"
 OWN_RULE = AlarmRule("its own", null_threshold=FORMING)
 
 
@@ -57,7 +58,7 @@ def score_pool(runs: Sequence[ScoredRun], *, on_part: Callable[[str], None] = la
     calibration = [run for run in runs if run.part == CALIBRATION]
     parts = {part: [run for run in runs if run.part == part] for part in dict.fromkeys(run.part for run in runs)}
     parts["test"] = [run for run in runs if run.part.startswith(UNSEEN)]
-    ours: dict[str, Score] = {WITH_LABELS: our_warning, WITHOUT_LABELS: partial(our_warning, labels=False)}
+    ours: dict[str, Score] = {WITH_PERCENTILE: our_warning, WITH_ACCURACY: partial(our_warning, names=CURVES)}
     ours["latent states"] = partial(state_course, model=STATES)
     scores = {name: _once(score) for name, score in (ours | {rival.name: rival.course for rival in RIVALS}).items()}
     rules = _calibrated(scores, calibration)
@@ -102,7 +103,7 @@ def _warnings(
     runs: Sequence[ScoredRun], scores: Mapping[str, Score], rules: Mapping[str, AlarmRule]
 ) -> Iterator[WarningScores]:
     """Every score by its own rule, and all of them at one share of false alarms in the calibration part."""
-    own = {WITH_LABELS: OWN_RULE, WITHOUT_LABELS: OWN_RULE}
+    own = {WITH_PERCENTILE: OWN_RULE, WITH_ACCURACY: OWN_RULE}
     own |= {rival.name: AlarmRule(rival.rule) for rival in RIVALS if rival.rule is not None}
     for name, rule in (*own.items(), *rules.items()):
         yield score_warning(name, scores[name], rule, runs)
