@@ -10,6 +10,7 @@ MODULES = (
     "lightning_interp.analysis.orders",
     "lightning_interp.analysis.worker.work_loop",
     "lightning_interp.analysis.worker.slots",
+    "lightning_interp.phases.stage_checks",
     "lightning_interp.phases.stages",
     "lightning_interp.tca",
     "ruptures",  # for the stages of a loss curve

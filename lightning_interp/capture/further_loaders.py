@@ -55,6 +55,13 @@ class Room:
         return Room(max(0, self.examples - examples), max(0, self.size - size), self.loaders - 1)
 
 
+def first_loader(loaders: Any) -> Any:
+    """The loader, or the first of several."""
+    if isinstance(loaders, Mapping):
+        loaders = list(loaders.values())
+    return next(iter(loaders), None) if isinstance(loaders, list | tuple) else loaders
+
+
 def further_loaders(loaders: Any, most_batches: Sequence[float] = ()) -> list[FurtherLoader]:
     """All loaders but the first.
 

@@ -58,10 +58,12 @@ def read_input(path: Path, asked: argparse.Namespace) -> PhasesInput:
 
 def estimate_line(timeline: "Timeline", outcome: Outcome | None) -> str | None:
     """What to give if the verdict rests on an estimate of what a constant predictor gets; None if it does not."""
+    from lightning_interp.phases.wording import asks_for_null  # late: --help needs none of it
+
     evidence = timeline.evidence
     kind = "error" if "heldout_accuracy" in evidence["series"]["present"] else "loss"
     level = evidence["null"].get(kind)
-    if level is None or level["known"] or timeline.verdict in ("unknown", "diverged"):
+    if level is None or not asks_for_null(evidence):
         return None
     stands = f"{level['value']:.3g} ({level['source']}) stands for it"
     if outcome is not None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lightning_interp.analysis.worker.engines import Background
-from lightning_interp.capture import is_map_style
+from lightning_interp.capture import first_loader, is_map_style
 from lightning_interp.capture.schedule import Schedule
 from lightning_interp.capture.selection import Pattern
 from lightning_interp.config.monitor_config import MonitorConfig, check_arguments, resolve, switched_off
@@ -33,7 +33,6 @@ from lightning_interp.monitor.trainer_adapter import (
     SANITY_BATCHES,
     built_later,
     check_strategy,
-    first_loader,
     sanity_was_whole,
     snapshot_scalars,
     training_of,

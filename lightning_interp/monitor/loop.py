@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightning_interp.capture import further_loaders
+from lightning_interp.capture import first_loader, further_loaders
 from lightning_interp.config.monitor_config import switched_off
 from lightning_interp.config.run_directory import Progress
 from lightning_interp.core.errors import InterpError
@@ -19,7 +19,6 @@ from lightning_interp.dashboards.loggers.logger_set import LightningLogger
 from lightning_interp.measures.logged_names import logged_name
 from lightning_interp.monitor.failure_shield import shielded
 from lightning_interp.monitor.run_monitor import RunMonitor
-from lightning_interp.monitor.trainer_adapter import first_loader
 from lightning_interp.monitor.training_context import TrainingContext, unwrapped
 from lightning_interp.store.manifest import Status
 

@@ -2,7 +2,7 @@
 """What the callback reads from a Lightning Trainer; nothing is changed there."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lightning_interp.capture import further_loaders
+from lightning_interp.capture import first_loader, further_loaders
 from lightning_interp.core.batches import tensors_of
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.namespaces import is_overridden
@@ -75,13 +75,6 @@ def sanity_was_whole(trainer: Trainer, seen: int) -> bool:
         return False
     ran_out = seen < min(trainer.num_sanity_val_batches[0], SANITY_BATCHES)
     return ran_out or seen == trainer.num_val_batches[0]
-
-
-def first_loader(loaders: Any) -> Any:
-    """The loader, or the first of several."""
-    if isinstance(loaders, Mapping):
-        loaders = list(loaders.values())
-    return next(iter(loaders), None) if isinstance(loaders, list | tuple) else loaders
 
 
 class _NumbersStayOnTheGpu(TorchFunctionMode):

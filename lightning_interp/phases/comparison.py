@@ -77,7 +77,7 @@ def wilson(share: float, examples: int, deviations: float = DEVIATIONS) -> tuple
         Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
 
     >>> [round(bound, 3) for bound in wilson(0.97, 200)]
-    [0.956, 0.98]
+    [0.955, 0.98]
     """
     square = deviations**2
     middle = (share * examples + square / 2) / (examples + square)

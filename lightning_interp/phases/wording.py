@@ -128,15 +128,23 @@ def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
 
 
+def asks_for_null(evidence: Evidence) -> bool:
+    """Whether the verdict rests on a null that is only estimated, and another one could change it."""
+    levels, rests_on = evidence.get("null"), evidence.get("verdict_rests_on")
+    level = levels.get(rests_on) if isinstance(levels, Mapping) else None  # a stranger's file may hold anything here
+    if not isinstance(level, Mapping) or level.get("known"):
+        return False
+    value = level.get("value")
+    return rests_on == "loss" or (isinstance(value, int | float) and value <= LEAST_ERROR)
+
+
 def _estimated(evidence: Evidence) -> str:
     """What to give if the verdict rests on a level that is only estimated."""
-    rests_on = evidence.get("verdict_rests_on")
-    if rests_on == "error":
-        error = evidence["null"]["error"]
-        return _PRIOR if not error["known"] and error["value"] <= LEAST_ERROR else ""
-    loss = evidence["null"].get("loss")
-    if rests_on is None or loss is None or loss["known"]:
+    if not asks_for_null(evidence):
         return ""
+    if evidence["verdict_rests_on"] == "error":
+        return _PRIOR
+    loss = evidence["null"]["loss"]
     return (
         f" The loss of a constant predictor is not known; {loss['source']} ({_number(loss['value'])}) stands for it. Give "
         "the number of classes or the null loss to be sure."

@@ -148,7 +148,7 @@ def test_report_of_a_regression_says_no_verdict_and_the_shape():
     steps = list(range(0, 4000, 20))
     series = {"train_loss": (steps, [4 * (1 + step) ** -0.7 for step in steps])}
     sentence = verdict_sentence(view_history("regression", series, detect_phases(series)))
-    assert sentence.startswith("Fitted the training set (train loss 0.0")
+    assert sentence.startswith("Fitted the training set (train loss 0.")
     assert "There is no held-out data" in sentence and "Shape of the curve: descent from step 0" in sentence
 
 
@@ -158,7 +158,9 @@ def test_report_of_losses_alone_says_what_stands_for_the_null():
     series = {"train_loss": (steps, curve), "heldout_loss": (steps, curve)}
     run = replace(view_history("mse", series, detect_phases(series)), manifest=manifest("finished"))
     sentence = verdict_sentence(run)
-    assert "loss of a constant predictor is not known; train loss at its first record, step 0 (4) stands for it" in sentence
+    assert (
+        "loss of a constant predictor is not known; held-out loss at its first record, step 0 (4) stands for it" in sentence
+    )
 
 
 def test_report_of_an_empty_run_is_a_page(tmp_path):

@@ -2,13 +2,12 @@
 """The whole scorecard of a pool: every score and the timelines, part by part."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from scoring.courses import Course
-from scoring.judged import NEEDS_ANSWERS
 from scoring.rivals import RIVALS
 from scoring.runs import ScoredRun
 from scoring.stage_scores import StageScores, score_stages
@@ -71,9 +70,9 @@ def score_pool(runs: Sequence[ScoredRun], *, on_part: Callable[[str], None] = la
     return found
 
 
-def our_warning(run: ScoredRun, *, labels: bool = True) -> Course:
-    """The early warning of the product, folded over a run; without labels it sees nothing that needs held-out answers."""
-    seen = {name: series for name, series in run.history().items() if labels or name not in NEEDS_ANSWERS}
+def our_warning(run: ScoredRun, *, names: Collection[str] | None = None) -> Course:
+    """The early warning of the product, folded over some of the series of a run, all if none are named."""
+    seen = {name: series for name, series in run.history().items() if names is None or name in names}
     timeline = follow(seen, n_classes=run.classes).timeline
     points = timeline.intensities["generalization"]
     alarm = next((alarm.step for alarm in timeline.alarms if alarm.name == "early_warning"), None)

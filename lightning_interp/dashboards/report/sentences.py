@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from lightning_interp.core.timeline import LossStage
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.phases.verdict_state import PLAIN_REASON, said_in_state
+from lightning_interp.phases.wording import asks_for_null
 
 _STATUS = {
     "training": "in training",
@@ -16,7 +17,7 @@ _STATUS = {
 
 
 def verdict_sentence(run: RunView) -> str:
-    """Why the verdict is what it is, in the state it is in; without any, the shape of the loss."""
+    """Why the verdict is what it is, in the state it is in; with the shape of the loss if it is none, or doubtful."""
     return said_in_state(_plain_sentence(run), run.timeline)
 
 
@@ -26,7 +27,8 @@ def _plain_sentence(run: RunView) -> str:
     timeline = run.timeline
     told = timeline.evidence.get(PLAIN_REASON) or timeline.evidence.get("reason")
     reason = str(told or f"Verdict: {timeline.verdict.replace('_', ' ')}.")
-    return f"{reason} {_shape(timeline.stages)}" if timeline.verdict == "unknown" and timeline.stages else reason
+    shown = timeline.verdict == "unknown" or asks_for_null(timeline.evidence)
+    return f"{reason} {_shape(timeline.stages)}" if shown and timeline.stages else reason
 
 
 def _shape(stages: Sequence[LossStage]) -> str:

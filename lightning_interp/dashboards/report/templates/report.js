@@ -89,7 +89,7 @@
         }
       }
     },
-    { rootMargin: "600px" }
+    { rootMargin: "1500px" }
   );
   document.querySelectorAll(".figure").forEach((div) => seen.observe(div));
   window.addEventListener("beforeprint", () => document.querySelectorAll(".figure").forEach(draw));
