@@ -10,6 +10,7 @@ decidedly a network chooses than at the fit rang for 11 of 80 ordinary trainings
 import math
 
 from lightning_interp.core.timeline import Clause
+from lightning_interp.phases import limits
 from lightning_interp.phases.coefficients import PERCENTILE_THRESHOLD
 from lightning_interp.phases.comparison import Comparison
 from lightning_interp.phases.run_state import RunState
@@ -62,9 +63,8 @@ class EarlyWarning:
 
     def _by_percentile(self, step: int) -> None:
         z, fit = self._state.observed["heldout_percentile_z"], self._state.at_fit
-        known = (
-            fit.percentile_z if fit is not None and fit.learned else 0.0
-        )  # what was learned with the fit foretells nothing
+        # what was learned with the fit, however little, foretells nothing
+        known = max(fit.percentile_z, 0.0) if fit is not None and fit.share <= limits.LEARNED_KNOWN else 0.0
         self.source, self.score = "held-out percentile", logistic(z.level - known - PERCENTILE_THRESHOLD)
         words = f"deviations of its null, {known:.3g} of them at the fit" if known else "deviations of its null"
         limit = PERCENTILE_THRESHOLD + known

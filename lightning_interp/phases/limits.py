@@ -18,7 +18,7 @@ HELD = 2.0
 LEARNED = 0.8
 """Share of the null under which something was learned. Wide initial weights alone give .85 of a first record on noise."""
 LEARNED_KNOWN = 0.9
-"""The same of a least held-out loss that has risen since, if the null is given."""
+"""The same of a least held-out loss that has risen since, if the null is given; and of what an early warning leaves out."""
 MEMORIZED = 0.5
 """Share of the null over which held-out data was unknown at the fit. Groks lie over .7, ordinary digits under .06."""
 LATE, LATE_RECORDS = 2.0, 2

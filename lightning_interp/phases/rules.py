@@ -192,7 +192,9 @@ def _observe_fit(state: RunState) -> None:
     fit.is_error = observed.is_error(outcome)
     fit.percentile_z = observed["heldout_percentile_z"].level if observed["heldout_percentile_z"] else 0.0
     if observed["heldout_loss"]:
-        fit.risen = (fit.learned or not fit.is_error) and all(each.holds for each in rise(state, fit.step, for_certain=True))
+        fit.risen = (fit.share <= limits.LEARNED or not fit.is_error) and all(
+            each.holds for each in rise(state, fit.step, for_certain=True)
+        )
 
 
 def _judge_outcome(state: RunState, step: int) -> None:

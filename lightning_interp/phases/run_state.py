@@ -57,9 +57,9 @@ class AtFit:
     percentile_z: float = 0.0
 
     @property
-    def learned(self) -> bool:
-        """Whether held-out data was better than a constant answer's then."""
-        return self.outcome is not None and self.outcome <= limits.LEARNED * self.null
+    def share(self) -> float:
+        """Of the null, what was left of held-out data; infinite before that is known."""
+        return math.inf if self.outcome is None else self.outcome / self.null
 
 
 @dataclass
