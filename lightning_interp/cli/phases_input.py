@@ -63,7 +63,8 @@ def estimate_line(timeline: "Timeline", outcome: Outcome | None) -> str | None:
     evidence = timeline.evidence
     kind = "error" if "heldout_accuracy" in evidence["series"]["present"] else "loss"
     level = evidence["null"].get(kind)
-    if level is None or not asks_for_null(evidence):
+    rests = not level["known"] and evidence["verdict_rests_on"] == kind if level and outcome else asks_for_null(evidence)
+    if level is None or not rests:
         return None
     stands = f"{level['value']:.3g} ({level['source']}) stands for it"
     if outcome is not None:
