@@ -214,7 +214,7 @@ class Timeline:
             return cls(
                 verdict=data["verdict"],
                 phases=tuple(_phase_from_dict(phase) for phase in data["phases"]),
-                alarms=tuple(Alarm(a["name"], a["step"], tuple(a.get("because", ()))) for a in data["alarms"]),
+                alarms=tuple(Alarm(a["name"], a["step"], _clauses(a.get("because"))) for a in data["alarms"]),
                 intensities={name: tuple((s, v) for s, v in points) for name, points in data["intensities"].items()},
                 evidence=dict(data["evidence"]),
                 stages=tuple(LossStage(**stage) for stage in data.get("stages", ())),
@@ -239,5 +239,27 @@ def _phase_from_dict(data: Mapping[str, Any]) -> Phase:
         confidence=data["confidence"],
         start_interval=(data["start_interval"][0], data["start_interval"][1]),
         end_interval=None if end_interval is None else (end_interval[0], end_interval[1]),
-        because=tuple(data.get("because", ())),
+        because=_clauses(data.get("because")),
+    )
+
+
+def _clauses(data: Any) -> tuple[Clause, ...]:
+    """Those of a list that are clauses: what is read may be anybody's file, and sentences are made from it."""
+    return tuple(clause for clause in data if _is_clause(clause)) if isinstance(data, list | tuple) else ()
+
+
+def _is_clause(clause: Any) -> bool:
+    if not isinstance(clause, Mapping) or not isinstance(clause.get("of"), str):
+        return False
+    if isinstance(clause.get("says"), str):
+        return type(clause.get("step")) is int
+    numbers = [clause.get("value"), clause.get("limit"), *_pair(clause.get("interval"))]
+    known = all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
+    return known and clause.get("relation") in (">=", "<=") and isinstance(clause.get("examples"), int | None)
+
+
+def _pair(interval: Any) -> tuple[Any, ...]:
+    """Both ends of an interval; nothing if there is none."""
+    return (
+        () if interval is None else tuple(interval) if isinstance(interval, list | tuple) and len(interval) == 2 else (None,)
     )

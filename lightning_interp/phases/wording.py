@@ -118,7 +118,7 @@ def because_text(because: Sequence[Clause]) -> str:
 
 
 def _sample(clause: Clause) -> str:
-    if not clause.get("examples"):
+    if not clause.get("examples") or not clause.get("interval"):
         return ""
     low, high = clause["interval"]
     return f" (n = {clause['examples']:,}: {_number(low)} to {_number(high)})"

@@ -10,12 +10,19 @@ from hypothesis import strategies as st
 from lightning_interp import phases as package
 from lightning_interp.core.errors import MetricsError
 from lightning_interp.core.timeline import ALARM_NAMES, PHASE_NAMES, STAGE_NAMES, VERDICTS, Timeline
-from lightning_interp.phases import detect_phases
+from lightning_interp.phases import because_text, detect_phases
 
+CLAUSE_KEYS = ("rule", "of", "value", "relation", "limit", "holds", "step", "examples", "interval", "says", "limit_is")
 steps = st.integers(0, 10**9)
 shares = st.floats(0, 1)
 intervals = st.lists(steps, min_size=2, max_size=2)
-clauses = st.lists(st.fixed_dictionaries({"rule": st.text(), "value": shares, "relation": st.just("<="), "limit": shares}))
+clauses = st.lists(
+    st.fixed_dictionaries({"rule": st.text(), "of": st.text(), "value": shares, "relation": st.just("<="), "limit": shares})
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(CLAUSE_KEYS), inner, max_size=9),
+)
 written = st.fixed_dictionaries(
     {
         "schema": st.just(2),
@@ -55,6 +62,13 @@ written = st.fixed_dictionaries(
 @given(written)
 def test_timeline_survives_the_json_round_trip(data):
     assert json.loads(json.dumps(Timeline.from_dict(data).to_dict())) == data
+
+
+@given(anything)
+def test_whatever_a_file_gives_as_reasons_can_be_told(because):
+    alarm = {"name": "collapse", "step": 5, "because": because}
+    plain = {"schema": 2, "verdict": "unknown", "phases": [], "alarms": [alarm], "intensities": {}, "evidence": {}}
+    assert isinstance(because_text(Timeline.from_dict(plain).alarms[0].because), str)
 
 
 def test_to_dict_has_exactly_the_documented_keys(histories):
