@@ -37,10 +37,11 @@ class NullPredictor:
     def for_detector(self) -> dict[str, Any]:
         """What a `PhaseDetector` is told of it, as keywords.
 
-        Nothing can be a share of what a single class gives, a loss and an error of 0: such a null counts as not known.
+        Nothing can be a share of what a single class gives, a loss and an error of 0: such a null counts as not known. So
+        does one that is no finite number, as targets with a NaN among them give it, and an error over 1.
         """
-        loss = {"null_loss": self.loss} if self.loss else {}
-        error = {"null_error": self.error} if self.error else {}
+        loss = {"null_loss": self.loss} if self.loss and 0 < self.loss < math.inf else {}
+        error = {"null_error": self.error} if self.error and 0 < self.error <= 1 else {}
         source = {"null_source": self.source} if self.source and (loss or error) else {}
         classes = {"n_classes": self.n_classes} if self.n_classes and self.n_classes > 1 else {}
         examples = {"heldout_examples": self.heldout_examples} if self.heldout_examples else {}

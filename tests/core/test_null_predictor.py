@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
+
 import pytest
 
 from lightning_interp.core.null_predictor import NullPredictor
@@ -31,3 +33,14 @@ def test_a_detector_takes_a_null_of_nothing_for_unknown(known):
 @pytest.mark.parametrize("value", [[1], True, -1, float("nan"), {}])
 def test_values_of_another_kind_count_as_not_known(name, value):
     assert NullPredictor.read({name: value}) == NullPredictor()
+
+
+@pytest.mark.parametrize("level", [math.nan, math.inf, -1.0])
+def test_a_null_that_is_no_level_is_not_told_to_the_detector(level):
+    told = NullPredictor(loss=level, error=level, source="of the probe", n_classes=5).for_detector()
+    assert told == {"n_classes": 5}
+    PhaseDetector(**told)
+
+
+def test_an_error_over_1_is_not_told_to_the_detector():
+    assert NullPredictor(error=2.0).for_detector() == {}
