@@ -27,6 +27,7 @@ from lightning_interp.core.outcome import OUTCOME
 from lightning_interp.core.records import Probe, Record, Snapshot
 from lightning_interp.measures.label import plain_label
 from lightning_interp.measures.logged_names import is_component
+from lightning_interp.measures.logged_outcome import OVER_BEST
 from lightning_interp.measures.registry import own_labels
 from lightning_interp.store.analysis_state import WEIGHTS_ONLY, AnalysisStage, read_state
 from lightning_interp.store.file_identity import Identity, file_identity
@@ -222,13 +223,16 @@ class Analyzer:
         self.state.write(self.run_dir)
 
     def _miss_outcome(self) -> None:
-        """Say if the number that was to decide never came, with what was logged instead."""
+        """Say if the number that was to decide never came, with what was logged instead, or could not be taken at times."""
         records = self._folded.records
-        if self._plan.request.outcome is None or any(OUTCOME in record.values for record in records):
+        if self._plan.request.outcome is None:
             return
         reasons = [record.skipped[OUTCOME] for record in records if OUTCOME in record.skipped]
-        why = reasons[-1] if reasons else "no snapshot was analyzed"
-        self.state.notice(f"outcome: the verdict is without it: {why}")
+        if not any(OUTCOME in record.values for record in records):
+            why = reasons[-1] if reasons else "no snapshot was analyzed"
+            self.state.notice(f"outcome: the verdict is without it: {why}")
+        elif refused := [why for why in reasons if OVER_BEST in why]:
+            self.state.notice(f"outcome: {len(refused):,} snapshots are judged without it: {refused[-1]}")
 
     def limit_memory(self) -> None:
         """Leave most of a shared GPU to the training. For a process of its own: the limit is one of the whole process."""

@@ -26,14 +26,18 @@ from lightning_interp.measures.null_loss import (
 
 SAME_LOSS = 1e-4
 """Relative difference up to which two losses are one: float32 rounds at 1e-6, label smoothing moves a first loss by 1e-3."""
+ROUNDED = 4.0
+"""Times the rounding of the scores by which such a loss may be off as well: bfloat16 has two digits."""
 _IGNORED_LABEL = -100
 
 Answers = Mapping[str, Tensor]
 """Answers of (x, y) batches by split."""
 
 
-def find_null(observation: SnapshotObservation, replica: nn.Module, route: LossSource) -> NullPredictor:
+def find_null(observation: SnapshotObservation, replica: nn.Module, route: LossSource) -> NullPredictor | None:
     """What is known of the null predictor on the held-out examples of a probe that has its final size.
+
+    None if it cannot be told at this snapshot: all losses of equal scores are one.
 
     Args:
         observation: Any snapshot on that probe.
@@ -46,6 +50,10 @@ def find_null(observation: SnapshotObservation, replica: nn.Module, route: LossS
     outputs = observation.outputs("heldout")
     if outputs.logits is not None and outputs.targets is not None and len(outputs.targets):
         known = null_of_classes(outputs.targets)
+        if route.name == "pair":  # what it computes is known
+            return known
+        if not bool((outputs.logits != outputs.logits[:, :1]).any()):
+            return None
         return known if _is_cross_entropy(outputs) else replace(known, loss=None, source=CLASS_SHARES)
     found = _null_of_pairs(probe, observation, replica, route)
     return NullPredictor(heldout_examples=count_heldout(probe)) if found is None else found
@@ -58,15 +66,10 @@ def count_heldout(probe: Probe | None) -> int:
 
 
 def _is_cross_entropy(outputs: ProbeOutputs) -> bool:
-    """Whether the loss is the plain cross-entropy of the scores. Equal scores show nothing: all losses of them are one."""
+    """Whether the loss is the plain cross-entropy of the scores, on average: single ones may be lost in rounding."""
     assert outputs.logits is not None and outputs.targets is not None
-    if not bool((outputs.logits != outputs.logits[:, :1]).any()):
-        return False
-    plain = cross_entropy(outputs.logits, outputs.targets)
-    given = outputs.loss.double()
-    return _same(
-        given if given.shape == plain.shape else given.mean(), plain if given.shape == plain.shape else plain.mean()
-    )
+    rounding = torch.finfo(outputs.logits.dtype).eps
+    return _same(outputs.loss.double().mean(), cross_entropy(outputs.logits, outputs.targets).mean(), rounding)
 
 
 def _null_of_pairs(
@@ -120,8 +123,10 @@ def _predictions(probe: Probe, replica: nn.Module) -> Tensor | None:
         return None
 
 
-def _same(given: Tensor, expected: Tensor) -> bool:
-    return bool(((given - expected).abs() <= SAME_LOSS * expected.abs()).all())
+def _same(given: Tensor, expected: Tensor, rounding: float = 0.0) -> bool:
+    """Whether two mean losses are one, scores being rounded to a share of themselves."""
+    off = (given - expected).abs()
+    return bool(off <= max(SAME_LOSS, ROUNDED * rounding) * expected.abs() + ROUNDED * rounding)
 
 
 def _squared_error(predictions: Tensor, answers: Tensor) -> Tensor:

@@ -222,7 +222,8 @@ class Observer:
         return True
 
     def _learn_null(self, observation: SnapshotObservation, replica: nn.Module, route: LossSource) -> None:
-        """Find out what a constant prediction gets, once for the run."""
+        """Find out what a constant prediction gets, once for the run, at the first snapshot that tells."""
+        found: NullPredictor | None
         try:
             found = find_null(observation, replica, route)
         except torch.OutOfMemoryError:
@@ -230,7 +231,8 @@ class Observer:
         except Exception as err:  # a probe_step of the user's own may raise anything on a batch it does not know
             self.state.notice(f"the loss of a constant prediction is not known: {type(err).__name__}: {err}")
             found = NullPredictor(heldout_examples=count_heldout(self.probe))
-        self.state.learn_null(found)
+        if found is not None:
+            self.state.learn_null(found)
 
     def _activations(self, observation: SnapshotObservation) -> Mapping[str, Tensor]:
         """Activations of the watched layers to keep, or the matrices that stand for them; empty where there are none."""

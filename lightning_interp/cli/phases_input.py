@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.core.errors import ConfigError, MetricsError
-from lightning_interp.core.judged import replaced_by, role_of
+from lightning_interp.core.judged import replaced_by, role_of, sources
 from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.outcome import LARGEST_SHARE, OUTCOME, OUTCOME_STEP, Outcome, nearest, outcome_of
 
@@ -47,8 +47,9 @@ def read_input(path: Path, asked: argparse.Namespace) -> PhasesInput:
     known = {} if run is None else _known(run, read_json(path / "analysis.json"))
     given = {"n_classes": asked.classes, "null_loss": asked.null_loss, "null_error": asked.null_error}
     facts = known | {name: value for name, value in given.items() if value is not None}
-    if asked.null_loss is not None or asked.null_error is not None:
-        facts["null_source"] = "given on the command line"
+    told = [kind for kind in ("loss", "error") if given[f"null_{kind}"] is not None]
+    if told:
+        facts["null_source"] = sources(facts.get("null_source")) | dict.fromkeys(told, "given on the command line")
     history = _of_file(path, outcome) if run is None else _of_run(path, run, outcome, own=asked.outcome is None)
     if outcome is not None:
         _check_shares(outcome, history)
@@ -67,6 +68,8 @@ def estimate_line(timeline: "Timeline", outcome: Outcome | None) -> str | None:
     if level is None or not rests:
         return None
     stands = f"{level['value']:.3g} ({level['source']}) stands for it"
+    if outcome is not None and kind == "error":  # the level is how far from the best it is
+        stands = f"{(1 - level['value']) * outcome.best:.3g} stands for it"
     if outcome is not None:
         return f"What a constant answer gets as {outcome.name} is not known, {stands}; give --outcome-null."
     return f"The {kind} of a constant predictor is not known, {stands}; give --classes or --null-{kind}."

@@ -71,7 +71,7 @@ def facts_for(outcome: Outcome | None, facts: Mapping[str, Any]) -> dict[str, An
     told = dict(facts)
     if outcome is None:
         return told
-    told |= {"heldout_examples": None, "outcome_name": outcome.name}
+    told |= {"heldout_examples": None, "outcome": outcome.stand_in}
     known = outcome.known_null
     if outcome.direction == "max" and not outcome.is_accuracy_like:
         told["null_error"] = None
@@ -79,9 +79,14 @@ def facts_for(outcome: Outcome | None, facts: Mapping[str, Any]) -> dict[str, An
         told |= {"null_loss": None, "null_error": _null_error(told), "n_classes": None}
     if known is not None:
         null, source = known
-        told |= {"null_error": 1 - null / outcome.best} if outcome.direction == "max" else {"null_loss": null}
-        told["null_source"] = source
+        kind, level = ("error", 1 - null / outcome.best) if outcome.direction == "max" else ("loss", null)
+        told |= {f"null_{kind}": level, "null_source": sources(facts.get("null_source")) | {kind: source}}
     return told
+
+
+def sources(told: str | Mapping[str, str] | None) -> dict[str, str]:
+    """Where nulls come from, by ``loss`` and ``error``."""
+    return dict.fromkeys(("loss", "error"), told) if isinstance(told, str) else dict(told or {})
 
 
 def _null_error(facts: Mapping[str, Any]) -> float | None:

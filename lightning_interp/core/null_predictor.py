@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+MOST = 2**53
+"""Whole numbers up to which a file is believed: those that are exact in floating point."""
+
 
 @dataclass(frozen=True)
 class NullPredictor:
@@ -30,7 +33,7 @@ class NullPredictor:
         """What analysis.json says, which anybody may have written: what is no such value counts as not known."""
         loss, error = (_number(content.get(name)) for name in ("null_loss", "null_error"))
         counts = (content.get(name) for name in ("n_classes", "heldout_examples"))
-        n_classes, examples = (value if type(value) is int and value >= 0 else None for value in counts)
+        n_classes, examples = (value if type(value) is int and 0 <= value <= MOST else None for value in counts)
         source = content.get("null_source")
         return cls(loss, error, source if isinstance(source, str) else None, n_classes, examples)
 
@@ -49,5 +52,5 @@ class NullPredictor:
 
 
 def _number(value: object) -> float | None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, float) or (type(value) is int and value <= MOST)
     return float(value) if number and math.isfinite(value) and value >= 0 else None  # type: ignore[operator,arg-type]

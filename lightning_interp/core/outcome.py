@@ -31,6 +31,23 @@ _DOWN = _LIKE_LOSS | {"error", "err", "wer", "cer", "mse", "rmse", "mae", "mape"
 _WORD = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*")
 
 
+Role = Literal["accuracy", "loss", "own_loss"]
+"""What an outcome stands in for; ``own_loss`` is one in another unit than the train loss."""
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A number of the user's that is judged in place of held-out accuracy or loss.
+
+    Attributes:
+        name: What sentences call it.
+        role: What it stands in for.
+    """
+
+    name: str
+    role: Role
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A logged number that decides in place of held-out accuracy, or of held-out loss if the smaller is the better.
@@ -73,6 +90,12 @@ class Outcome:
                 f"{allowed}, got {self.null_value!r}."
             )
         return replace(self, direction=direction)
+
+    @property
+    def stand_in(self) -> "StandIn":
+        """What it is to the detector."""
+        role: Role = "accuracy" if self.direction == "max" else "loss" if self.is_loss_like else "own_loss"
+        return StandIn(self.name, role)
 
     @property
     def is_loss_like(self) -> bool:

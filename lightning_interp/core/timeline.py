@@ -5,7 +5,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lightning_interp.core.errors import MetricsError
 
@@ -212,17 +212,17 @@ class Timeline:
             )
         try:
             return cls(
-                verdict=data["verdict"],
+                verdict=_checked(data["verdict"], str),
                 phases=tuple(_phase_from_dict(phase) for phase in data["phases"]),
-                alarms=tuple(Alarm(a["name"], a["step"], _clauses(a.get("because"))) for a in data["alarms"]),
+                alarms=tuple(_alarm_from_dict(alarm) for alarm in data["alarms"]),
                 intensities={name: tuple((s, v) for s, v in points) for name, points in data["intensities"].items()},
-                evidence=dict(data["evidence"]),
+                evidence=_evidence_from(data["evidence"]),
                 stages=tuple(LossStage(**stage) for stage in data.get("stages", ())),
-                state=data.get("state", "final"),
-                analyzed=None if data.get("analyzed") is None else (data["analyzed"][0], data["analyzed"][1]),
+                state=_state_from(data.get("state", "final")),
+                analyzed=None if data.get("analyzed") is None else _steps(data["analyzed"]),
                 loaders={name: cls._loader_from(each) for name, each in data.get("loaders", {}).items()},
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as err:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as err:
             raise MetricsError(f"Timeline: not a phases.json ({err!r}). Detect the phases again.") from err
 
 
@@ -231,16 +231,42 @@ def _listed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _phase_from_dict(data: Mapping[str, Any]) -> Phase:
-    end_interval = data["end_interval"]
     return Phase(
-        name=data["name"],
-        start=data["start"],
-        end=data["end"],
-        confidence=data["confidence"],
-        start_interval=(data["start_interval"][0], data["start_interval"][1]),
-        end_interval=None if end_interval is None else (end_interval[0], end_interval[1]),
+        name=_checked(data["name"], str),
+        start=_checked(data["start"], int),
+        end=None if data["end"] is None else _checked(data["end"], int),
+        confidence=_checked(data["confidence"], int | float),
+        start_interval=_steps(data["start_interval"]),
+        end_interval=None if data["end_interval"] is None else _steps(data["end_interval"]),
         because=_clauses(data.get("because")),
     )
+
+
+def _alarm_from_dict(data: Mapping[str, Any]) -> Alarm:
+    return Alarm(_checked(data["name"], str), _checked(data["step"], int), _clauses(data.get("because")))
+
+
+def _evidence_from(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {**data, "because": list(_clauses(data["because"]))} if "because" in data else dict(data)
+
+
+def _state_from(value: Any) -> State:
+    if value not in get_args(State):
+        raise ValueError(f"no state {value!r}")
+    state: State = value
+    return state
+
+
+def _steps(pair: Any) -> tuple[int, int]:
+    first, second = pair
+    return _checked(first, int), _checked(second, int)
+
+
+def _checked(value: Any, kind: Any) -> Any:
+    """The value, if it is of a kind: what is read may be anybody's file, and is added up and printed later."""
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"expected {kind}, got {value!r}"[:200])
+    return value
 
 
 def _clauses(data: Any) -> tuple[Clause, ...]:

@@ -11,6 +11,9 @@ from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.label import LONGEST_TEXT, NO_LABELS, Label, Labels
 from lightning_interp.measures.logged_names import logged_name, record_name
 
+OVER_BEST = "that counts as perfect"
+"""In the reason of every record whose value was refused."""
+
 
 class LoggedOutcome(Measure):
     """``outcome``: the latest value of a logged number, in its own unit.
@@ -43,6 +46,6 @@ class LoggedOutcome(Measure):
             raise MeasureSkipped(f"{name} is not logged at this step; {nearest(name, others)}")
         value, best = scalars[name], self.outcome.best
         if self.outcome.direction == "max" and value > best * LARGEST_SHARE:
-            raise MeasureSkipped(f"{name} is {value:g}, over the {best:g} that counts as perfect; a percentage has best=100")
+            raise MeasureSkipped(f"{name} is {value:g}, over the {best:g} {OVER_BEST}; a percentage has best=100")
         told = {OUTCOME_STEP: scalars[logged_name(OUTCOME_STEP)]} if logged_name(OUTCOME_STEP) in scalars else {}
         return {OUTCOME: value, **told}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finished results on their way to people: rows to loggers, phases and alarms to alerts, console and callbacks."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +50,7 @@ class Delivery:
         self.latest: dict[str, float] = {}
         self._step = progress.delivered_step if progress is not None else -1
         self._announced = _announced(progress)
-        self._alarmed = set(() if progress is None else progress.alarmed)
+        self._alarmed = [] if progress is None else list(progress.alarmed)
         self._listeners, self._strict = listeners, strict
         self._run_dir, self._names, self._before = run_dir, names, self._step
         self._noted: Delivered | None = None
@@ -93,8 +94,7 @@ class Delivery:
             for change in phase_changes(self._announced, update.timeline):
                 self._tell(change)
             self._announced = update.timeline
-            for alarm in update.timeline.alarms:
-                self._raise(alarm, update.timeline)
+            self._raise_new(update.timeline)
 
     @property
     def announced(self) -> tuple[tuple[str, int, int | None], ...]:
@@ -104,27 +104,28 @@ class Delivery:
     @property
     def alarmed(self) -> tuple[tuple[str, int], ...]:
         """Alarms raised so far: (name, optimizer step)."""
-        return tuple(sorted(self._alarmed))
+        return tuple(self._alarmed)
 
-    def finish(self, status: Status) -> None:
+    def finish(self, status: Status, unwritten: int) -> None:
         """Read what the analyzer committed last, deliver it, and put the outcome into summaries if it is final.
 
         Args:
             status: How the training ended.
+            unwritten: Snapshots that are still being written: without them no verdict is final.
         """
         self.stop()
         self._tailer.read_now()
         self.deliver()
-        self.timeline = self._tailer.settle(status)
+        self.timeline = self._tailer.settle(status, unwritten)
         if self.timeline is not None:
             self._loggers.summarize(self.timeline, self._step)
         self._note(self._tailer.read_bytes)
 
-    def leave(self, timeout_s: float, status: Status) -> None:
+    def leave(self, timeout_s: float, status: Status, unwritten: int) -> None:
         """The training broke off: read what there is, for `timeout_s` at most, and give loggers nothing more."""
         self._tailer.stop(timeout_s)
         self._tailer.read_now()
-        self.timeline = self._tailer.settle(status) or self.timeline
+        self.timeline = self._tailer.settle(status, unwritten) or self.timeline
         self.end()
 
     def publish(self, run_id: str, report: Path | None, *, figures: bool) -> None:
@@ -170,12 +171,16 @@ class Delivery:
         if change.kind == "began":
             self._listeners.phase_began(change, strict=self._strict)
 
+    def _raise_new(self, timeline: Timeline) -> None:
+        """Pass on what was not told yet, counted by name: better records may move the step of an alarm that was."""
+        told = Counter(name for name, _ in self._alarmed)
+        for alarm in timeline.alarms:
+            told[alarm.name] -= 1
+            if told[alarm.name] < 0:
+                self._raise(alarm, timeline)
+
     def _raise(self, alarm: Alarm, timeline: Timeline) -> None:
-        """Pass an alarm on, once a run: an early warning stays one, also where better records move its step."""
-        told = {name for name, _ in self._alarmed} if alarm.name == "early_warning" else ()
-        if (alarm.name, alarm.step) in self._alarmed or alarm.name in told:
-            return
-        self._alarmed.add((alarm.name, alarm.step))
+        self._alarmed.append((alarm.name, alarm.step))
         if alarm.name not in TOLD_AS_PHASES:
             text = alarm_sentence(alarm, timeline)
             say(text)

@@ -123,7 +123,7 @@ class Monitor(RunMonitor):
         """Remember the outcome until a snapshot is due: a loop of one's own passes it at the step of its validation."""
         if self._outcome is not None and self._outcome.name in scalars:
             value = scalars[self._outcome.name]
-            value = value.detach() if isinstance(value, Tensor) else value
+            value = value.detach().clone() if isinstance(value, Tensor) else value  # its buffer may be used again
             self._carried = {self._outcome.name: value, logged_name(OUTCOME_STEP): float(self._step)}
 
     def state_dict(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class RunEnd:
                 ended = stages.engine.wait(timeout, tick=closing.tick)
             except HurryError:
                 ended = False
-            stages.delivery.leave(closing.time_left(_FIRST_WORD_S), status)
+            stages.delivery.leave(closing.time_left(_FIRST_WORD_S), status, len(stages.recorder.unwritten))
             self._tell(closing, status, after_s=time.monotonic() - began if ended else None)
             stages.recorder.close(closing.time_left(_FIRST_WORD_S))
 
@@ -112,7 +112,7 @@ class RunEnd:
         self._stages.engine.finish()
         self._note_closed(status, finished=False)
         self._write_status(status)
-        self._stages.delivery.leave(0.0, status)
+        self._stages.delivery.leave(0.0, status, len(self._stages.recorder.unwritten))
         self._say_left()
 
     def abandon(self) -> None:
@@ -134,7 +134,7 @@ class RunEnd:
                 stages.recorder.flush(max(0.0, deadline - time.monotonic()))
                 stages.engine.finish()
                 ended = stages.engine.wait(max(0.0, deadline - time.monotonic()), tick=self._waiting(last_step))
-                stages.delivery.finish(status)
+                stages.delivery.finish(status, len(stages.recorder.unwritten))
             except KeyboardInterrupt:  # not waited for any longer, and all the same a run that is closed
                 self._leave_now(status)
                 raise

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_interp.core.errors import MetricsError
+from lightning_interp.core.outcome import LARGEST_SHARE, StandIn
 from lightning_interp.core.timeline import INTENSITY_NAMES, Alarm, Clause, Timeline
 from lightning_interp.phases.early_warning import EarlyWarning
 from lightning_interp.phases.evidence import evidence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 EVERY_POINT = 1000
 """Updates of which each gets a point of its own in the intensities; a run with more records keeps its timeline small."""
-LARGEST_SHARE = 1 + 1e-6
 _CURVES = frozenset(CURVES)
 _LOSSES = frozenset(CURVES[:2])
 _ACCURACIES = frozenset(CURVES[2:])
@@ -43,9 +43,9 @@ class PhaseDetector:
         n_classes: Number of classes, or None if it is not known.
         null_loss: Held-out loss of the best predictor that ignores its input, in the unit of the loss, or None.
         null_error: Share of held-out examples that the best constant answer gets wrong, or None.
-        null_source: Where those two come from, in words.
+        null_source: Where those two come from, in words; by ``loss`` and ``error`` if not from the same.
         heldout_examples: Number of held-out examples that an accuracy is a share of, or None.
-        outcome_name: What sentences call held-out accuracy, if another number stands in its place.
+        outcome: Another number of the user's that stands for held-out data, or None.
 
     Attributes:
         warning: The early warning, up to the latest evaluation.
@@ -60,11 +60,11 @@ class PhaseDetector:
         n_classes: int | None = None,
         null_loss: float | None = None,
         null_error: float | None = None,
-        null_source: str = GIVEN,
+        null_source: str | Mapping[str, str] = GIVEN,
         heldout_examples: int | None = None,
-        outcome_name: str | None = None,
+        outcome: StandIn | None = None,
     ) -> None:
-        facts = Facts(n_classes, null_loss, null_error, null_source, heldout_examples, outcome_name)
+        facts = Facts(n_classes, null_loss, null_error, null_source, heldout_examples, outcome)
         self._state = RunState(RunSeries(facts))
         self._observed = self._state.observed
         self._machine = PhaseMachine(self._state)
@@ -225,9 +225,9 @@ def detect_phases(
     n_classes: int | None = None,
     null_loss: float | None = None,
     null_error: float | None = None,
-    null_source: str = GIVEN,
+    null_source: str | Mapping[str, str] = GIVEN,
     heldout_examples: int | None = None,
-    outcome_name: str | None = None,
+    outcome: StandIn | None = None,
 ) -> Timeline:
     """The timeline of a finished history: the online detector, folded over it.
 
@@ -239,7 +239,7 @@ def detect_phases(
         null_error: See there.
         null_source: See there.
         heldout_examples: See there.
-        outcome_name: See there.
+        outcome: See there.
 
     Returns:
         The same as a `PhaseDetector` that was given each record in turn, with the stages of the loss curve.
@@ -255,7 +255,7 @@ def detect_phases(
         null_error=null_error,
         null_source=null_source,
         heldout_examples=heldout_examples,
-        outcome_name=outcome_name,
+        outcome=outcome,
     ).finished_timeline
 
 

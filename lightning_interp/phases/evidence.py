@@ -7,7 +7,6 @@ from typing import Any
 from lightning_interp.phases.confidence import LOSSES_ONLY_CAP
 from lightning_interp.phases.early_warning import EarlyWarning
 from lightning_interp.phases.early_warning_scores import MEASURED
-from lightning_interp.phases.milestones import grokking_step
 from lightning_interp.phases.null_levels import NullLevel, null_error, null_loss
 from lightning_interp.phases.run_series import CURVES, SUPPORT, RunSeries
 from lightning_interp.phases.run_state import CONDITIONS, Milestone, RunState
@@ -34,6 +33,8 @@ def evidence(found: Verdict, state: RunState, warning: EarlyWarning) -> dict[str
         "points": observed.points,
         "judged_by": "accuracy" if observed.is_error(observed.outcome or observed.fit) else "loss",
         "verdict_rests_on": _rests_on(found, observed),
+        "outcome": None if observed.facts.outcome is None else observed.facts.outcome.name,
+        "loss_words": observed.facts.loss_words,
         **_steps(state),
         **_levels(state),
         "conditions": _conditions(state),
@@ -72,7 +73,7 @@ def _steps(state: RunState) -> dict[str, Any]:
         "t_mem_interval": mem_in,
         "t_gen": t_gen,
         "t_gen_interval": gen_in,
-        "grokking_step": grokking_step(state),
+        "grokking_step": state.grokking_step,
         "fit_from": fitted.first_since,
         "fit_to": fitted.last,
     }
@@ -85,8 +86,8 @@ def _levels(state: RunState) -> dict[str, Any]:
         levels["loss"] = _plain(null_loss(observed, "heldout_loss" if observed["heldout_loss"] else "train_loss"))
     if observed["train_error"] or observed["heldout_error"]:
         levels["error"] = _plain(null_error(observed))
-    accuracy = observed.facts.outcome_name or "held-out accuracy"
-    now = {accuracy: observed["heldout_accuracy"], "held-out loss": observed["heldout_loss"]}
+    facts = observed.facts
+    now = {facts.accuracy_words: observed["heldout_accuracy"], facts.loss_words: observed["heldout_loss"]}
     data: dict[str, Any] = {
         "null": levels,
         "heldout_now": {name: series.recent for name, series in now.items() if series},

@@ -13,6 +13,8 @@ DATED_LOSS, DATED_FROM = 0.1, 0.2
 """Shares of the null's loss at which such a fit is dated, and from which on it can have come about."""
 SOLVED_ERROR, SOLVED_ERROR_OF_NULL, SOLVED_LOSS = 0.05, 0.5, 0.1
 """Held-out error (at most half of the null's), or share of the null's loss, at which held-out data is solved."""
+ACCURATE = 0.95
+"""Held-out accuracy of the grokking step that loggers get, whatever the null and the number of examples."""
 HELD = 2.0
 """Times that limit at the end of a history up to which it still counts as solved: runs stand near it and waver."""
 LEARNED = 0.8

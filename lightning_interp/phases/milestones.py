@@ -3,6 +3,7 @@
 
 from lightning_interp.phases import limits
 from lightning_interp.phases.boundaries import Boundary, crossing
+from lightning_interp.phases.run_series import ROUNDING
 from lightning_interp.phases.run_state import Milestone, RunState
 
 
@@ -11,6 +12,11 @@ def update_milestones(state: RunState) -> None:
     if state.t_mem is None and state.on("fitted"):
         found = fit_boundary(state)
         state.t_mem = Milestone(found.step, found.interval, state.clauses("fitted"))
+    if accuracy := state.observed["heldout_accuracy"]:
+        state.accurate.update(accuracy.level >= limits.ACCURATE - ROUNDING, state.observed.latest_step, accuracy.count)
+        if state.grokking_step is None and state.accurate.on:
+            start = state.observed.clock.first or 0
+            state.grokking_step = crossing(accuracy, limits.ACCURATE - ROUNDING, start, below=False).step
     if state.t_gen is None and state.on("generalized"):
         outcome = state.observed.outcome
         found = crossing(outcome, state.observed.solved_limit(outcome), state.observed.clock.first or 0)
@@ -18,11 +24,6 @@ def update_milestones(state: RunState) -> None:
     if state.t_mem is not None and state.t_gen is None:
         state.between += 1
         state.unfit_between += state["unlearned"].hits > 0
-
-
-def grokking_step(state: RunState) -> int | None:
-    """First of three held-out evaluations with an accuracy of at least .95; None without accuracies or before that."""
-    return state.t_gen.step if state.t_gen is not None and state.observed["heldout_accuracy"] else None
 
 
 def fit_boundary(state: RunState) -> Boundary:

@@ -2,10 +2,12 @@
 """What a predictor that ignores its input would get: every threshold is a share of it. And where that number comes from."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightning_interp.core.errors import MetricsError
+from lightning_interp.core.outcome import StandIn
 
 if TYPE_CHECKING:
     from lightning_interp.phases.run_series import RunSeries
@@ -23,17 +25,31 @@ class Facts:
         n_classes: Number of classes, or None if it is not known.
         null_loss: Held-out loss of the best constant predictor, in the unit of the loss, or None.
         null_error: Share of held-out examples that the best constant answer gets wrong, or None.
-        null_source: Where those two come from, in words.
+        null_source: Where those two come from, in words; by ``loss`` and ``error`` if not from the same.
         heldout_examples: Number of held-out examples that an accuracy is a share of, or None.
-        outcome_name: What is called held-out accuracy, if it is another number of the user's.
+        outcome: Another number of the user's that stands for held-out data, or None.
     """
 
     n_classes: int | None = None
     null_loss: float | None = None
     null_error: float | None = None
-    null_source: str = GIVEN
+    null_source: str | Mapping[str, str] = GIVEN
     heldout_examples: int | None = None
-    outcome_name: str | None = None
+    outcome: StandIn | None = None
+
+    @property
+    def accuracy_words(self) -> str:
+        """What held-out accuracy is called."""
+        return "held-out accuracy" if self.outcome is None or self.outcome.role != "accuracy" else self.outcome.name
+
+    @property
+    def loss_words(self) -> str:
+        """What the held-out loss is called."""
+        return "held-out loss" if self.outcome is None or self.outcome.role == "accuracy" else self.outcome.name
+
+    def source_of(self, kind: str) -> str:
+        """Where the null of ``loss`` or ``error`` comes from."""
+        return self.null_source if isinstance(self.null_source, str) else self.null_source.get(kind, GIVEN)
 
     def __post_init__(self) -> None:
         if self.n_classes is not None and self.n_classes < 2:
@@ -72,23 +88,28 @@ class NullLevel:
 def null_loss(observed: "RunSeries", name: str) -> NullLevel:
     """Loss of the best constant predictor, for the train or the held-out loss: the first that is known.
 
-    As given; the least loss so far with answers exchanged between examples, which cannot be under it; ln C, unless the loss
-    starts at step 0 under half of that and so is no cross-entropy; its first record. A held-out loss whose log begins later
-    than the train loss's takes the first record of that. An outcome of the user's own leaves the train loss its own null.
+    As given; the lesser of ln C, unless the loss starts at step 0 under half of that and so is no cross-entropy, and of the
+    least loss so far with answers exchanged between examples, which cannot be under it; its first record. A held-out loss
+    whose log begins later than the train loss's takes the first record of that. An outcome in a unit of its own leaves the
+    train loss its own null.
     """
     facts, loss, shuffled = observed.facts, observed[name], observed["shuffled_loss"]
-    own = name == "train_loss" and facts.outcome_name is not None and not observed["heldout_error"]
+    own = name == "train_loss" and facts.outcome is not None and facts.outcome.role == "own_loss"
     if facts.null_loss is not None and not own:
-        return NullLevel(facts.null_loss, facts.null_source, True)
-    if shuffled and not own:
-        return NullLevel(observed.least_shuffled, "least loss so far with answers exchanged between examples", True)
+        return NullLevel(facts.null_loss, facts.source_of("loss"), True)
     begun = [series for series in (observed["train_loss"], observed["heldout_loss"]) if series] or [loss]
     first = max(loss.first_positive if loss else 0.0, *(each.first_positive for each in begun))
+    known = []
     if facts.n_classes is not None and not (_untrained_first(observed) and first < math.log(facts.n_classes) / 2):
-        return NullLevel(math.log(facts.n_classes), f"ln C, C = {facts.n_classes}", True)
+        known.append(NullLevel(math.log(facts.n_classes), f"ln C, C = {facts.n_classes}", True))
+    if shuffled and not own:
+        words = "least loss so far with answers exchanged between examples"
+        known.append(NullLevel(observed.least_shuffled, words, True))
+    if known:
+        return min(known, key=lambda level: level.value)
     if not loss or (name == "heldout_loss" and not own and begun[0].steps[0] < loss.steps[0]):
         loss = begun[0]
-    words = "train loss" if loss is observed["train_loss"] else "held-out loss"
+    words = "train loss" if loss is observed["train_loss"] else facts.loss_words
     at = loss.steps[0] if loss else 0
     return NullLevel(loss.first_positive if loss else 1.0, f"{words} at its first record, step {at:,}", False)
 
@@ -102,7 +123,7 @@ def null_error(observed: "RunSeries") -> NullLevel:
     """Error of the best constant answer: as given, 1 - 1 / C of equal classes, or the greatest error so far, at least .5."""
     facts = observed.facts
     if facts.null_error is not None:
-        return NullLevel(facts.null_error, facts.null_source, True)
+        return NullLevel(facts.null_error, facts.source_of("error"), True)
     if facts.n_classes is not None:
         return NullLevel(1 - 1 / facts.n_classes, f"1 - 1 / C of equal classes, C = {facts.n_classes}", False)
     worst = next((observed[name].peak for name in ("heldout_error", "train_error") if observed[name]), 1.0)

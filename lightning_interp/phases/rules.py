@@ -49,13 +49,18 @@ def compared(
     """A level of a series against a limit; of an error as the accuracy people know, with its examples if they are known."""
     observed = state.observed
     number, name = series.level if value is None else value, _name(state, series)
+    words = _words(state, name)
     if not observed.is_error(series):
-        own = observed.facts.outcome_name if name == "heldout_loss" else None
-        return Comparison(own or WORDS[name], number, relation, limit, step, limit_is=limit_is)
+        return Comparison(words, number, relation, limit, step, limit_is=limit_is)
     examples = observed.facts.heldout_examples if name == "heldout_error" else None
-    words = (observed.facts.outcome_name or WORDS[name]) if name == "heldout_error" else WORDS[name]
     turned: Relation = "<=" if relation == ">=" else ">="
     return Comparison(words, 1 - number, turned, 1 - limit, step, examples, limit_is)
+
+
+def _words(state: RunState, name: str) -> str:
+    """What a series is called; an outcome of the user's by its own name."""
+    facts = state.observed.facts
+    return {"heldout_loss": facts.loss_words, "heldout_error": facts.accuracy_words}.get(name, WORDS[name])
 
 
 def _name(state: RunState, series: LogSeries) -> str:
@@ -118,7 +123,9 @@ def _learned_at_least(state: RunState, *, for_certain: bool) -> Comparison:
         return Comparison("train loss then", best.train_then, "<=", half, best.heldout_step, limit_is="half of that")
     share = limits.LEARNED if for_certain or observed.facts.null_loss is None else limits.LEARNED_KNOWN
     words = f"{share:g} of the null's"
-    return Comparison("least held-out loss", best.heldout_loss, "<=", share * null.value, best.heldout_step, limit_is=words)
+    return Comparison(
+        f"least {observed.facts.loss_words}", best.heldout_loss, "<=", share * null.value, best.heldout_step, limit_is=words
+    )
 
 
 def _judge_fit(state: RunState, step: int) -> None:
@@ -239,7 +246,7 @@ def _judge_heldout(state: RunState, step: int) -> None:
 
 def _averaged(state: RunState, relation: Relation, limit: float, step: int, words: str) -> Comparison:
     heldout = state.observed.heldout
-    name = "averaged held-out " + ("error" if state.observed.is_error(heldout) else "loss")
+    name = f"averaged {'held-out error' if state.observed.is_error(heldout) else state.observed.facts.loss_words}"
     return Comparison(name, heldout.ema, relation, limit, step, limit_is=words)
 
 
@@ -252,7 +259,7 @@ def _flatness(state: RunState, step: int) -> tuple[Comparison, ...]:
             if slope is None:
                 return ()
             limit = limits.FLAT * max(series.recent, limits.FLAT_FLOOR * observed.scale(series))
-            words = f"change of {WORDS[name]} per e-fold"
+            words = f"change of {_words(state, name)} per e-fold"
             found.append(Comparison(words, abs(slope), "<=", limit, step))
     norm = observed["weight_norm"]
     drift = norm.slope(observed.clock, log=True) if norm else None

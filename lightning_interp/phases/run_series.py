@@ -20,8 +20,6 @@ TRACKED = (
     "effective_rank",
     "gini_embedding",
     "gini_readout",
-    "train_margin",
-    "heldout_margin",
     "shuffled_loss",
 )
 """Record names that the detector reads; all others are ignored."""

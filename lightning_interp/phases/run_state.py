@@ -109,6 +109,8 @@ class RunState:
         phases: Emitted, contiguous, in order; the last one is open.
         t_mem: First record from which the training set was fitted.
         t_gen: First record from which held-out data was solved.
+        accurate: Whether held-out accuracy is at least .95, by the number itself.
+        grokking_step: First of three held-out evaluations of at least .95, None before that.
         between: Evaluations between the two so far.
         unfit_between: Those of them at which the train curve was lost.
     """
@@ -123,6 +125,8 @@ class RunState:
     phases: list[Phase] = field(default_factory=list)
     t_mem: Milestone | None = None
     t_gen: Milestone | None = None
+    accurate: Streak = field(default_factory=Streak)
+    grokking_step: int | None = None
     between: int = 0
     unfit_between: int = 0
 
@@ -146,8 +150,10 @@ class RunState:
             return None
         limit = limits.MEMORIZED * fit.null
         if not fit.is_error:
-            return Comparison("held-out loss at the fit", fit.outcome, ">=", limit, fit.step, limit_is="half of the null's")
-        words = f"{facts.outcome_name or 'held-out accuracy'} at the fit"
+            return Comparison(
+                f"{facts.loss_words} at the fit", fit.outcome, ">=", limit, fit.step, limit_is="half of the null's"
+            )
+        words = f"{facts.accuracy_words} at the fit"
         half_way = "half way from a constant answer to no error"
         return Comparison(words, 1 - fit.outcome, "<=", 1 - limit, fit.step, facts.heldout_examples, half_way)
 

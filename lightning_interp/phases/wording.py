@@ -45,8 +45,8 @@ SENTENCES = {
         "learning without grokking."
     ),
     "overfitting": (
-        "Held-out loss was least at step {least_step} ({least}) and is {times} times that now, while the train loss fell "
-        "on: overfitting.{learned_too} The weights of step {least_step} had the best held-out loss."
+        "{Heldout_loss} was least at step {least_step} ({least}) and is {times} times that now, while the train loss fell "
+        "on: overfitting.{learned_too} The weights of step {least_step} had the best {heldout_loss}."
     ),
     "not_fitted": "The training set is not fitted: {fitted}. {now}",
     "not_fitted/fit_just_begun": (
@@ -142,13 +142,21 @@ def _estimated(evidence: Evidence) -> str:
     """What to give if the verdict rests on a level that is only estimated."""
     if not asks_for_null(evidence):
         return ""
+    level = evidence["null"][evidence["verdict_rests_on"]]
+    if outcome := evidence.get("outcome"):
+        return f" What a constant answer gets as {outcome} is not known; give the null of the outcome to be sure."
     if evidence["verdict_rests_on"] == "error":
         return _PRIOR
-    loss = evidence["null"]["loss"]
+    loss = level
     return (
         f" The loss of a constant predictor is not known; {loss['source']} ({_number(loss['value'])}) stands for it. Give "
         "the number of classes or the null loss to be sure."
     )
+
+
+def _upper(text: str) -> str:
+    """The beginning of a sentence; a name of the user's stays as it is."""
+    return f"H{text[1:]}" if text.startswith("held-out ") else text
 
 
 _PRIOR = (
@@ -191,6 +199,12 @@ class _Parts(dict[str, str]):
         value = 1 - level["value"] if kind == "error" else level["value"]
         return f"a constant answer gets {_number(value)}"
 
+    def _heldout_loss(self) -> str:
+        return str(self._evidence.get("loss_words", "held-out loss"))
+
+    def _Heldout_loss(self) -> str:  # noqa: N802 - as it begins a sentence
+        return _upper(self._heldout_loss())
+
     def _least(self) -> str:
         return _number(self._evidence["least_heldout_loss"]["value"])
 
@@ -207,7 +221,7 @@ class _Parts(dict[str, str]):
 
     def _now(self) -> str:
         parts = [f"{name} {_number(value)}" for name, value in self._evidence["heldout_now"].items()]
-        return f"{', '.join(parts).capitalize()}; {self._null()}." if parts else ""
+        return f"{_upper(', '.join(parts))}; {self._null()}." if parts else ""
 
     def _solved_once(self) -> str:
         step = self._evidence["t_gen"]

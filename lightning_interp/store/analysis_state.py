@@ -71,7 +71,7 @@ class AnalysisState:
     @property
     def null(self) -> NullPredictor:
         """What is known of the null predictor."""
-        return NullPredictor(self.null_loss, self.null_error, self.null_source, self.n_classes, self.heldout_examples)
+        return NullPredictor.read(vars(self))
 
     def learn_null(self, found: NullPredictor) -> None:
         """Take over what was found out about the null predictor; the number of classes stays as it was learned."""

@@ -6,7 +6,7 @@ and one that was killed says nothing of what it left.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning_interp.core.records import Record
@@ -43,6 +43,10 @@ class Standing:
     def waiting(self) -> int:
         """Snapshots that are still to be analyzed."""
         return self.analyzed[1] - self.analyzed[0]
+
+    def beside(self, unwritten: int) -> "Standing":
+        """The same with so many snapshots more that wait, since they are still being written."""
+        return replace(self, analyzed=(self.analyzed[0], self.analyzed[1] + unwritten))
 
     def judge(self, timeline: Timeline) -> Timeline:
         """The timeline in the state that follows."""

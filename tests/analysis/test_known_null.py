@@ -133,6 +133,53 @@ def test_equal_scores_of_a_new_head_do_not_pass_a_smoothed_loss_for_a_plain_one(
     assert analyze(module, CLASSES)[1].null_loss is None
 
 
+def zero_head(module):
+    nn.init.zeros_(module.net.weight), nn.init.zeros_(module.net.bias)
+    return module
+
+
+def test_what_the_library_computes_needs_no_scores_to_be_told(analyze):
+    assert analyze(zero_head(Lit(2)), CLASSES)[1].null_loss == pytest.approx(ENTROPY, rel=1e-12)
+
+
+@pytest.mark.parametrize(("loss", "known"), [(plain, True), (smoothed, False)])
+def test_a_loss_of_equal_scores_is_told_once_they_differ(analyze, loss, known):
+    module = zero_head(Own(2, loss))
+    x, y = CLASSES.train.batches[0]
+    _, state = analyze(module, CLASSES, steps=2, train=lambda own: F.cross_entropy(own(x), y))
+    assert state.null_error == pytest.approx(0.01)
+    assert (state.null_loss is not None) is known
+
+
+class Each(Own):
+    """Gives the loss of every example, in its own precision."""
+
+    def probe_step(self, batch):
+        logits = self(batch[0])
+        return ProbeOutputs(F.cross_entropy(logits, batch[1], reduction="none"), logits, batch[1])
+
+
+def test_a_confident_network_in_float32_still_has_a_plain_cross_entropy(analyze):
+    module = Each(2, plain)
+    with torch.no_grad():
+        module.net.weight.mul_(60.0)
+    assert analyze(module, CLASSES)[1].null_loss == pytest.approx(ENTROPY, rel=1e-12)
+
+
+def test_a_network_in_bfloat16_still_has_a_plain_cross_entropy(analyze):
+    probe = Probe(
+        *(ProbeSplit(tuple((x.bfloat16(), y) for x, y in split.batches)) for split in (CLASSES.train, CLASSES.heldout))
+    )
+    assert analyze(Each(2, plain).bfloat16(), probe)[1].null_loss == pytest.approx(ENTROPY, rel=1e-12)
+
+
+def test_a_number_that_is_none_among_the_answers_leaves_the_analysis_alive(analyze):
+    probe, _, _ = regression(1)
+    probe.heldout.batches[0][1][3] = math.nan
+    run, state = analyze(Lit(1), probe, steps=3)
+    assert (state.stage, len(run.all_records)) == ("finished", 3)
+
+
 def regression(scale):
     train, heldout = (scale * normal(seed, count, 1) for seed, count in ((3, 90), (4, 60)))
     return Probe(pairs(train, seed=5), pairs(heldout, seed=6)), train.double(), heldout.double()

@@ -99,6 +99,8 @@ def test_the_line_asks_for_what_the_verdict_rests_on(capsys, tmp_path):
     assert run_json(capsys, always)[1].endswith("give --classes or --null-error.\n")
     assert run_json(capsys, always, "--null-error", "0.1")[1] == ""
     assert run_json(capsys, path, "--outcome", "val/f1")[1].endswith("give --outcome-null.\n")
+    of_classes = run_json(capsys, path, "--outcome", "val/f1", "--classes", "4")[1]
+    assert "as val/f1 is not known, 0.25 stands for it" in of_classes
     assert run_json(capsys, path, "--outcome", "val/f1", "--outcome-null", "0.1")[1] == ""
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_interp.core.judged import OutcomeRows, facts_for, facts_of_loader, judged_series, loader_names, of_loader
-from lightning_interp.core.outcome import OUTCOME, OUTCOME_STEP, Outcome
+from lightning_interp.core.outcome import OUTCOME, OUTCOME_STEP, Outcome, StandIn
 from lightning_interp.core.series import series_of
 
 F1 = Outcome("val/f1", "max")
@@ -87,12 +87,16 @@ def test_a_history_is_judged_as_its_records_are(drawn, outcome):
 
 def test_levels_of_the_probe_stand_for_an_outcome_of_the_same_kind_only():
     assert facts_for(None, PROBE) == PROBE
-    assert facts_for(Outcome("val_acc", "max"), PROBE) == PROBE | {"heldout_examples": None, "outcome_name": "val_acc"}
+    assert facts_for(Outcome("val_acc", "max"), PROBE) == PROBE | {
+        "heldout_examples": None,
+        "outcome": StandIn("val_acc", "accuracy"),
+    }
     f1 = facts_for(F1, PROBE)
     assert (f1["null_error"], f1["null_loss"], f1["n_classes"]) == (None, 1.3, 4)
     wer = facts_for(WER, PROBE)
     assert (wer["null_loss"], wer["null_error"], wer["n_classes"]) == (0.9, 0.6, None)
-    assert wer["null_source"] == "given as the null of val/wer"
+    assert wer["null_source"] == {"loss": "given as the null of val/wer", "error": "of the probe"}
+    assert [facts_for(each, PROBE)["outcome"].role for each in (WER, Outcome("val/loss", "min"))] == ["own_loss", "loss"]
     assert facts_for(Outcome("val/loss", "min"), PROBE)["null_loss"] == 1.3
 
 

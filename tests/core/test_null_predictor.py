@@ -44,3 +44,9 @@ def test_a_null_that_is_no_level_is_not_told_to_the_detector(level):
 
 def test_an_error_over_1_is_not_told_to_the_detector():
     assert NullPredictor(error=2.0).for_detector() == {}
+
+
+@pytest.mark.parametrize("value", [10**400, -1, "abc", True, [1]])
+@pytest.mark.parametrize("name", ["null_loss", "null_error", "n_classes", "heldout_examples"])
+def test_a_value_that_nobody_would_write_counts_as_not_known(name, value):
+    PhaseDetector(**NullPredictor.read(PLAIN | {name: value}).for_detector())

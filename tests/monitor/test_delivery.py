@@ -26,7 +26,7 @@ FOUND = in_state(
 OF_A_VERDICT = {"interp/verdict", "interp/grokking_step_bound", "interp/fitting_start"}
 
 
-def ended(folder, analyzed):
+def ended(folder, analyzed, unwritten=0):
     """A run of four snapshots whose analyzer wrote a timeline after two, at the end of its training, and its loggers."""
     run_dir = prepare_run(folder).path
     wandb = WandbLogger(project="test", save_dir=folder, mode="offline", settings=SETTINGS)
@@ -35,10 +35,16 @@ def ended(folder, analyzed):
     for step in analyzed:
         append_record(run_dir, Record(step, 0, {"train_loss": 1.0}))
     (run_dir / PHASES).write_text(json.dumps(FOUND.to_dict()))
-    delivery.finish("finished")
+    delivery.finish("finished", unwritten)
     wandb.experiment.finish()
     tensorboard.experiment.flush()
     return delivery, WandbRecords(Path(wandb.experiment.settings.sync_file)), Path(tensorboard.log_dir)
+
+
+def test_a_summary_waits_for_a_snapshot_that_is_still_being_written(tmp_path):
+    delivery, sent, _ = ended(tmp_path, (0, 1, 2, 5), unwritten=1)
+    assert (delivery.timeline.state, delivery.timeline.analyzed) == ("pending", (4, 5))
+    assert not OF_A_VERDICT & sent.summary.keys()
 
 
 @pytest.mark.parametrize(("analyzed", "state"), [((0, 1), "pending"), ((0, 1, 2, 5), "final")])

@@ -74,6 +74,18 @@ def test_an_early_warning_is_one_callback_one_line_and_one_alert(run_dir, caplog
     assert [text for text in alerts if "early" in text] == ["Alarm at step 300: early warning"]
 
 
+@pytest.mark.parametrize("name", ["divergence", "collapse"])
+def test_an_alarm_is_told_again_if_it_is_raised_again_and_not_if_its_step_moves(run_dir, name):
+    heard, listeners = [], Listeners()
+    listeners.on_alarm(name, heard.append)
+    delivery = tell(run_dir, replace(WARNED, alarms=(Alarm(name, 100),)), listeners)
+    for alarms in ((Alarm(name, 110),), (Alarm(name, 110), Alarm(name, 500))):
+        (run_dir / PHASES).write_text(json.dumps(replace(WARNED, alarms=alarms).to_dict()))
+        delivery._tailer.read_now()
+        delivery.deliver()
+    assert [alarm.step for alarm in heard] == [100, 500]
+
+
 def test_a_resumed_training_is_not_warned_again(run_dir):
     heard, listeners = [], Listeners()
     listeners.on_alarm("early_warning", heard.append)

@@ -7,6 +7,7 @@ import ordinary_histories as ordinary
 import pytest
 
 from lightning_interp.core.errors import MetricsError
+from lightning_interp.core.outcome import StandIn
 from lightning_interp.phases import detect_phases
 from lightning_interp.phases.run_state import CONDITIONS
 
@@ -170,8 +171,29 @@ def test_there_are_at_most_twenty_conditions():
 def test_an_outcome_in_a_unit_of_its_own_leaves_the_train_loss_its_own_null():
     table = ordinary.overfit()
     wer = [0.4 + 0.6 * ordinary.fall(s, 60) for s in table["step"]]
-    timeline = detect_phases({**table, "heldout_loss": wer}, outcome_name="val/wer", null_loss=1.0)
+    timeline = detect_phases({**table, "heldout_loss": wer}, outcome=StandIn("val/wer", "own_loss"), null_loss=1.0)
     clauses = {clause["rule"]: clause for clause in timeline.evidence["because"]}
     assert timeline.verdict == "partial_generalization"
     assert clauses["fitted"]["limit"] == pytest.approx(0.05 * table["train_loss"][0])
     assert clauses["learned"]["of"] == "val/wer" and clauses["learned"]["limit"] == pytest.approx(0.8)
+
+
+def test_the_lesser_of_two_known_nulls_stands():
+    table = ordinary.overfit()
+    shuffled = [9.0] * len(table["step"])
+    level = detect_phases({**table, "shuffled_loss": shuffled}, n_classes=4).evidence["null"]["loss"]
+    assert (level["value"], level["source"]) == (pytest.approx(math.log(4)), "ln C, C = 4")
+
+
+@pytest.mark.parametrize("facts", [{}, {"heldout_examples": 60}, {"null_error": 0.05}])
+def test_the_grokking_step_is_that_of_the_accuracy_itself(histories, facts):
+    table = histories.grokking()
+    table["heldout_accuracy"] = [min(value, 0.967) for value in table["heldout_accuracy"]]
+    first = next(s for s, value in zip(table["step"], table["heldout_accuracy"], strict=True) if value >= 0.95)
+    assert detect_phases(table, n_classes=100, **facts).grokking_step == first
+
+
+def test_the_null_of_loss_and_error_may_come_from_two_places():
+    sources = {"loss": "of a file", "error": "of the probe"}
+    timeline = detect_phases(ordinary.recognizer(), null_loss=2.3, null_error=0.9, null_source=sources)
+    assert {kind: level["source"] for kind, level in timeline.evidence["null"].items()} == sources

@@ -11,6 +11,7 @@ from lightning_interp import phases as package
 from lightning_interp.core.errors import MetricsError
 from lightning_interp.core.timeline import ALARM_NAMES, PHASE_NAMES, STAGE_NAMES, VERDICTS, Timeline
 from lightning_interp.phases import because_text, detect_phases
+from lightning_interp.phases.verdict_state import in_state
 
 CLAUSE_KEYS = ("rule", "of", "value", "relation", "limit", "holds", "step", "examples", "interval", "says", "limit_is")
 steps = st.integers(0, 10**9)
@@ -108,3 +109,29 @@ def test_current_is_none_without_phases():
 @pytest.mark.parametrize("name", package.__all__)
 def test_every_public_name_imports(name):
     assert getattr(package, name) is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("verdict", 5),
+        ("state", "x"),
+        ("analyzed", ["a", "b"]),
+        ("analyzed", [1]),
+        ("phases", [{"name": "fitting"}]),
+        ("phases", [{"name": "fitting", "start": "x", "end": None, "confidence": 1, "start_interval": [0, 1]}]),
+        ("alarms", [{"name": 3, "step": 1}]),
+        ("alarms", [{"name": "collapse", "step": "1"}]),
+    ],
+)
+def test_from_dict_refuses_values_of_another_type(key, value):
+    plain = {"schema": 2, "verdict": "unknown", "phases": [], "alarms": [], "intensities": {}, "evidence": {}, key: value}
+    with pytest.raises(MetricsError, match=r"not a phases\.json"):
+        Timeline.from_dict(plain)
+
+
+@pytest.mark.parametrize("because", [None, 3, [3], [{"of": 3}]])
+def test_reasons_of_a_verdict_that_are_none_are_left_out(because):
+    plain = {"schema": 2, "verdict": "not_fitted", "phases": [], "alarms": [], "intensities": {}}
+    found = Timeline.from_dict(plain | {"evidence": {"because": because, "reason": "The training set is not fitted: x."}})
+    assert in_state(found, "provisional", (3, 3)).evidence["because"] == []

@@ -4,6 +4,7 @@
 import ordinary_histories as ordinary
 import pytest
 
+from lightning_interp.core.outcome import StandIn
 from lightning_interp.core.timeline import VERDICTS
 from lightning_interp.phases import because_text, detect_phases
 from lightning_interp.phases.wording import MEANINGS, SENTENCES, reason
@@ -69,3 +70,23 @@ def test_circuit_formation_by_the_heldout_loss_says_so(histories):
 def test_every_verdict_has_a_sentence_and_every_phase_a_meaning():
     assert {name.split("/")[0] for name in SENTENCES} == set(VERDICTS)
     assert len(MEANINGS) == 8
+
+
+@pytest.mark.parametrize("role", ["loss", "own_loss"])
+def test_an_outcome_that_is_a_loss_is_called_by_its_name(role):
+    timeline = detect_phases(ordinary.overfit(), outcome=StandIn("val/Distance", role))
+    assert timeline.evidence["reason"].startswith("val/Distance was least at step")
+    assert "held-out loss" not in timeline.evidence["reason"].lower()
+    assert "give the null of the outcome" in timeline.evidence["reason"]
+
+
+def test_the_loss_beside_an_outcome_that_is_an_accuracy_keeps_its_own_name():
+    timeline = detect_phases(ordinary.overfit(accuracies=True), n_classes=10, outcome=StandIn("val/F1", "accuracy"))
+    told = {clause["of"] for clause in timeline.evidence["because"]}
+    assert {"held-out loss", "val/F1"} <= told
+    assert timeline.evidence["reason"].startswith("Held-out loss was least")
+
+
+def test_a_name_at_the_start_of_a_sentence_keeps_its_letters(histories):
+    table = histories.underfit() | {"heldout_accuracy": [0.395] * len(histories.underfit()["step"])}
+    assert "val/F1 0.395" in detect_phases(table, outcome=StandIn("val/F1", "accuracy")).evidence["reason"]

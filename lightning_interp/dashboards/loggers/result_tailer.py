@@ -97,16 +97,17 @@ class ResultTailer:
                     self._failed = True
                     warn(f"results in {self._run_dir} cannot be read ({type(err).__name__}: {err}); they are tried again")
 
-    def settle(self, status: Status) -> Timeline | None:
+    def settle(self, status: Status, unwritten: int = 0) -> Timeline | None:
         """The timeline in the state that the end of the training puts it in, after `read_now`; reads no large file.
 
         Args:
             status: How the training ended.
+            unwritten: Snapshots that are still being written.
         """
         with self._reading:
             standing = standing_of(
                 self._run_dir, self._manifest, self._recorded, stored=self._timeline, now=time.time(), status=status
-            )
+            ).beside(unwritten)
             self._timeline = standing.judge_if_any(self._timeline)
             return self._timeline
 
