@@ -119,6 +119,10 @@ def assert_kept(records: Sequence[Record], before: Sequence[Record]) -> None:
         expected = {name: value for name, value in then.values.items() if name != "heldout_percentile_z"}
         assert now.step == then.step and now.layers.keys() == then.layers.keys()
         assert kept == pytest.approx(expected, rel=MEASURED, abs=1e-8)
+        for name, values in then.layers.items():
+            assert [value is None for value in now.layers[name]] == [value is None for value in values]
+            measured = [(n, t) for n, t in zip(now.layers[name], values, strict=True) if t is not None]
+            assert [n for n, _ in measured] == pytest.approx([t for _, t in measured], rel=MEASURED, abs=1e-8)
     assert len(records) >= len(before)
 
 

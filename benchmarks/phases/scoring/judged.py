@@ -3,7 +3,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any, Literal
 
 from pool_file import PoolEntry
@@ -13,7 +12,7 @@ from scoring.ordinary_labels import View, ordinary_label
 from scoring.runs import ScoredRun, history_of
 
 from lightning_interp.core.timeline import Timeline
-from lightning_interp.phases.detector import PhaseDetector, follow
+from lightning_interp.phases.detector import follow
 
 Told = Literal["none", "classes", "null"]
 TOLD: tuple[Told, ...] = ("null", "classes", "none")
@@ -93,7 +92,7 @@ class JudgedRun:
         )
 
     def timeline(self, names: Collection[str] | None, told: Told) -> Timeline:
-        """What the detector says of some of its series; what a detector does not ask for is not told.
+        """What the detector says of some of its series.
 
         Args:
             names: Columns it sees, None for all.
@@ -103,8 +102,7 @@ class JudgedRun:
         given = {} if told == "none" else {"n_classes": self.facts["classes"]}
         if told == "null":
             given |= {name: self.facts.get(name) for name in NULL_FACTS}
-        asked = signature(PhaseDetector).parameters
-        return follow(history_of(seen), **{name: value for name, value in given.items() if name in asked}).timeline
+        return follow(history_of(seen), **given).timeline
 
 
 def _tellable(facts: Mapping[str, Any]) -> dict[str, Any]:
