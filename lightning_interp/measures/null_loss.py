@@ -21,9 +21,7 @@ def null_of_classes(targets: Int[Tensor, " example"]) -> NullPredictor:
     """
     shares = _shares(targets)
     entropy = torch.special.entr(shares).sum().item()
-    return NullPredictor(
-        entropy, 1 - shares.max().item(), "entropy of the held-out classes' shares", heldout_examples=len(targets)
-    )
+    return NullPredictor(entropy, 1 - shares.max().item(), CLASS_SHARES, heldout_examples=len(targets))
 
 
 def null_of_squared_error(train: Shaped[Tensor, "*trained"], heldout: Shaped[Tensor, "*heldout"]) -> NullPredictor:

@@ -18,7 +18,7 @@ from lightning_interp.store import open_run, write_probe
 from lightning_interp.store.analysis_state import read_state
 
 MEASURES = ("train_loss", "heldout_loss", "heldout_accuracy", "shuffled_loss")
-KNOWN = "entropy of the held-out classes' shares"
+KNOWN = "shares of the held-out classes"
 
 
 class Lit(L.LightningModule):
