@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_interp.analysis.components import ComponentTracker
 from lightning_interp.analysis.device import MEMORY_FRACTION, leaves_gpu, memory_of
+from lightning_interp.analysis.guess_check import take_back_losses
 from lightning_interp.analysis.measuring import QUARANTINED, Measured, is_incomplete
 from lightning_interp.analysis.observation import Watched
 from lightning_interp.analysis.observer import Observer
@@ -23,11 +24,10 @@ from lightning_interp.analysis.record_history import RecordHistory
 from lightning_interp.analysis.watchdog import Watch, Watchdog
 from lightning_interp.analysis.worker.pipe import StartOrder
 from lightning_interp.core.errors import CorruptSnapshotError
-from lightning_interp.core.outcome import OUTCOME
 from lightning_interp.core.records import Probe, Record, Snapshot
 from lightning_interp.measures.label import plain_label
 from lightning_interp.measures.logged_names import is_component
-from lightning_interp.measures.logged_outcome import OVER_BEST
+from lightning_interp.measures.logged_outcome import missed_outcome
 from lightning_interp.measures.registry import own_labels
 from lightning_interp.store.analysis_state import WEIGHTS_ONLY, AnalysisStage, read_state
 from lightning_interp.store.file_identity import Identity, file_identity
@@ -78,7 +78,7 @@ class Analyzer:
         self.state = read_state(run_dir)
         self._plan = plan
         self._waits_for_probe = True
-        self._paced = False
+        self._paced = self._started_over = False
         (run_dir / OBSERVATIONS).mkdir(exist_ok=True)
         sweep_temporary(run_dir / OBSERVATIONS)
         cut_torn_tail(run_dir / RECORDS)
@@ -95,12 +95,16 @@ class Analyzer:
         self.state.stage, self.state.start_id = "running", order.start_id
         self.state.labels |= {name: plain_label(label) for name, label in own_labels(plan.request.measures).items()}
         self._under_way = Watchdog(run_dir, self.state, watch or Watch(), least_s=order.least_limit_s)
-        self.watched = Watched(
-            self.manifest.activation_layers,
-            self.manifest.parameters,
-            tuple(self.manifest.configuration.get("weight_layers", ())),
+        self.watched = Watched.of(self.manifest)
+        self.observer = Observer(
+            plan,
+            self.watched,
+            self.manifest.layers,
+            self.state,
+            timer=self._under_way,
+            chosen=lambda: self.state.write(run_dir),
+            trainer=self.manifest.configuration.get("trainer", {}),
         )
-        self.observer = Observer(plan, self.watched, self.manifest.layers, self.state, timer=self._under_way)
         self.observer.probe = plan.request.probe
         self._tries_again = order.quarantine is None
         self._quarantined = {} if order.quarantine is None else dict(order.quarantine.steps)
@@ -156,12 +160,15 @@ class Analyzer:
         self, *, stop: Callable[[], bool] = lambda: False, on_step: Callable[[int], None] = lambda _: None
     ) -> int:
         """Observe what is pending, asking `stop` before each snapshot; returns how many snapshots that were."""
-        observed = 0
-        for step in self.pending():
+        observed, waiting = 0, self.pending()
+        while waiting:
+            step = waiting.pop(0)
             if stop() or self.superseded or self.observe(step) is None:
                 break
             on_step(step)
             observed += 1
+            if self._started_over:
+                waiting, self._started_over = self.pending(), False
         self.write_timeline()
         return observed
 
@@ -179,7 +186,11 @@ class Analyzer:
         if self.superseded:
             self._under_way.rest()
             return None
-        self._commit(record)
+        if self.observer.gave_up_guess:
+            self.take_back_losses(before=step)
+            self._append(record)  # the timeline follows once the earlier steps are measured again
+        else:
+            self._commit(record)
         self._tell_pace(record, time.perf_counter() - started)
         self.state.pending = len(self.pending())
         self._under_way.rest()
@@ -202,6 +213,19 @@ class Analyzer:
                 self._components.follow(step)
         return record
 
+    def take_back_losses(self, *, before: int | None = None) -> None:
+        """The loss was a guess and no more is: earlier steps lose what they have of it, and lack it until measured again."""
+        self.observer.gave_up_guess, self._started_over = False, True
+        self.state.write(self.run_dir)
+        earlier = [record for record in self._folded.records if before is None or record.step < before]
+        kept = {*snapshot_steps(self.run_dir), *self.to_come}
+        changed, told = take_back_losses(earlier, self._plan.request.measures, kept)
+        for record in changed:
+            self._append(record)
+        self._incomplete = None
+        if changed:
+            self.state.notice(told)
+
     def leave_out(self, step: int, reason: str) -> None:
         """Commit that a step is not analyzed, and why."""
         self._append(self._left_out(step, reason))
@@ -214,25 +238,14 @@ class Analyzer:
         if self.training is None and read_manifest(self.run_dir).status == "training":
             self.training = _MEANS.get(stage)
         self.write_timeline(finished=True)
-        self._miss_outcome()
+        if self._plan.request.outcome is not None and (missed := missed_outcome(self._folded.records)):
+            self.state.notice(missed)
         if self._components is not None and stage == "finished" and not self.superseded:
             with self._under_way.fitting():
                 self._components.finish()
         self.state.stage = "stopped" if stage == "finished" and self.superseded else stage
         self.state.pending = len(self.pending())
         self.state.write(self.run_dir)
-
-    def _miss_outcome(self) -> None:
-        """Say if the number that was to decide never came, with what was logged instead, or could not be taken at times."""
-        records = self._folded.records
-        if self._plan.request.outcome is None:
-            return
-        reasons = [record.skipped[OUTCOME] for record in records if OUTCOME in record.skipped]
-        if not any(OUTCOME in record.values for record in records):
-            why = reasons[-1] if reasons else "no snapshot was analyzed"
-            self.state.notice(f"outcome: the verdict is without it: {why}")
-        elif refused := [why for why in reasons if OVER_BEST in why]:
-            self.state.notice(f"outcome: {len(refused):,} snapshots are judged without it: {refused[-1]}")
 
     def limit_memory(self) -> None:
         """Leave most of a shared GPU to the training. For a process of its own: the limit is one of the whole process."""

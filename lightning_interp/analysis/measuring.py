@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import torch
@@ -18,6 +18,8 @@ NEEDS_REPLICA = "needs a replica of the module"
 """Start of the reason recorded where there was no module or no probe; such a value is computed once there is."""
 NEEDS_ROUTE = "needs a way to the module's outputs"
 """Start of the reason recorded where no loss was found; such a value is computed once a `probe_step` is given."""
+OTHER_LOSS = "measured with another loss"
+"""Start of the reason recorded where a guessed loss was given up; such a value is computed again from its snapshot."""
 QUARANTINED = "quarantined"
 """Start of the reason recorded for a snapshot that an analyzer died of; only an analysis started by hand tries it again."""
 NO_VALUE = "the measure gave no value at this step"
@@ -98,6 +100,18 @@ def explain_missing_outputs(measured: Measured, measures: Sequence[Measure], rea
             measured.skipped[name] = reason
 
 
+def without_outputs(record: Record, measures: Sequence[Measure], reason: str) -> Record:
+    """A record without what was computed from outputs of the module, each such name skipped for a reason."""
+    names = {name for measure in measures if needs_outputs(measure) for name in names_of(measure)}
+    gone = {name for name in (*record.values, *record.vectors) if name.partition("/")[0] in names}
+    return replace(
+        record,
+        values={name: value for name, value in record.values.items() if name not in gone},
+        vectors={name: entries for name, entries in record.vectors.items() if name not in gone},
+        skipped={**record.skipped, **dict.fromkeys(sorted(gone), reason)},
+    )
+
+
 def is_incomplete(
     record: Record, measures: Sequence[Measure], *, replica: bool, probe_step: bool, retry_quarantined: bool = False
 ) -> bool:
@@ -117,7 +131,7 @@ def is_incomplete(
     if any(name not in record.values and name not in record.skipped for name in names):
         return True
     reasons = [record.skipped[name] for name in names if name in record.skipped]
-    marks = (NEEDS_REPLICA, NEEDS_ROUTE) if probe_step else (NEEDS_REPLICA,)
+    marks = (NEEDS_REPLICA, OTHER_LOSS, NEEDS_ROUTE) if probe_step else (NEEDS_REPLICA, OTHER_LOSS)
     return replica and any(reason.startswith(marks) for reason in reasons)
 
 

@@ -1,75 +1,79 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loss a Lightning module's own `validation_step` gives or logs, taken from a replica without a Trainer."""
+"""The loss a Lightning module's own step gives or logs for a batch, taken from a replica without a Trainer."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_interp.analysis.loss_names import is_whole, rank_losses
+from lightning_interp.analysis.trainer_stand_in import StepName, enter_step, stand_still
 from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.records import Batch
 
 _loader: ContextVar[int] = ContextVar("loader", default=0)
 _LOADER_INDEX = "dataloader_idx"
-_LOSS_NAMES = ("loss", "val_loss", "val/loss", "valid_loss", "validation_loss", "test_loss")
 
 
-class TrainerStandIn(SimpleNamespace):
-    """What `validation_step` may read of a Trainer: the step and epoch of the snapshot, and that it validates."""
+@dataclass(frozen=True)
+class StepLoss:
+    """A loss that a step gave.
 
-    def __getattr__(self, name: str) -> Any:
-        raise ProbeError(f"validation_step reads trainer.{name}, which a replica does not have; pass probe_step=")
+    Attributes:
+        value: The loss, a scalar.
+        name: Where it was found: ``return``, ``return:<key>``, ``log:<name>`` or ``epoch:<name>`` (logged at the end).
+        others: Names of further losses beside it.
+    """
 
+    value: Tensor
+    name: str
+    others: tuple[str, ...] = ()
 
-def attach_stand_in(replica: nn.Module, *, step: int, epoch: int) -> None:
-    """Give a Lightning replica a read-only stand-in for its Trainer. Modules of other kinds are left alone."""
-    if hasattr(type(replica), "trainer"):
-        replica.trainer = TrainerStandIn(  # type: ignore[assignment]
-            global_step=step,
-            current_epoch=epoch,
-            sanity_checking=False,
-            training=False,
-            validating=True,
-            testing=False,
-            predicting=False,
-            world_size=1,
-            global_rank=0,
-            local_rank=0,
-            is_global_zero=True,
-        )
+    @property
+    def words(self) -> str:
+        """How it was found, after the name of the step."""
+        kind, _, key = self.name.partition(":")
+        how = {"log": f", logged as {key}", "epoch": f", logged as {key} at the end of an epoch"}.get(kind, "")
+        how = how or (f", returned as {key}" if key else "")
+        return how + (f"; the first of several losses: {', '.join(self.others)} is left out" if self.others else "")
 
 
-def has_validation_step(replica: nn.Module) -> bool:
-    """Whether the module's class brings a `validation_step` of its own."""
-    method = getattr(type(replica), "validation_step", None)
+def has_own(replica: nn.Module, name: str) -> bool:
+    """Whether the module's class brings a method of its own, such as `validation_step`."""
+    method = getattr(type(replica), name, None)
     return method is not None and not method.__module__.startswith(("lightning.", "pytorch_lightning."))
 
 
-def validation_loss(replica: nn.Module, batch: Batch) -> Tensor:
-    """Mean loss of a batch by the module's `validation_step`: returned, or logged under a name with "loss" in it.
+def step_loss(replica: nn.Module, batch: Batch, step: StepName, *, name: str | None = None) -> StepLoss:
+    """Loss of a batch by the module's own step: returned or logged, under any name a loss has.
+
+    Args:
+        replica: The module; what a training step changes in it is forgotten again.
+        batch: The batch, on its device.
+        step: Which step.
+        name: Where the loss was found before (`StepLoss.name`), None to look for one.
 
     Raises:
-        ProbeError: The step fails on this batch, or neither returns nor logs one loss.
+        ProbeError: The step fails on this batch, or neither returns nor logs a loss.
     """
     logged: dict[str, Any] = {}
-    _capture_logging(replica, logged)
+    _take_over_logging(replica, logged)
+    enter_step(replica, step)
     try:
-        result = _call_step(replica, batch)
+        result = _call_step(replica, batch) if step == "validation_step" else _call_training_step(replica, batch)
+        found = _losses(result, logged)
+        if step == "validation_step" and (not found or _at_epoch_end(name)):
+            found |= _logged_at_epoch_end(replica, logged)
     except (ProbeError, torch.OutOfMemoryError):
         raise
     except Exception as err:
-        raise ProbeError(f"validation_step failed on the probe ({type(err).__name__}: {err})") from err
-    if isinstance(result, dict):
-        result = result.get("loss")
-    loss = result if isinstance(result, Tensor) else _logged_loss(logged)
-    if loss.numel() != 1:
-        raise ProbeError(f"validation_step gives a loss of shape {tuple(loss.shape)}, expected a scalar")
-    return loss.reshape(())
+        raise ProbeError(f"{step} failed on the probe ({type(err).__name__}: {err})") from err
+    return _chosen(found, result, logged, step, name)
 
 
 @contextmanager
@@ -82,8 +86,82 @@ def batches_of_loader(index: int) -> Iterator[None]:
         _loader.reset(token)
 
 
-def _capture_logging(replica: nn.Module, logged: dict[str, Any]) -> None:
-    """Replace `log` and `log_dict` on this replica (an instance attribute, the class is untouched)."""
+def _chosen(found: dict[str, Tensor], result: Any, logged: Mapping[str, Any], step: StepName, name: str | None) -> StepLoss:
+    if name is not None:
+        if name not in found:
+            raise ProbeError(f"{step} gives no {name.partition(':')[2] or 'loss'} at this snapshot, as it did at the first")
+        return StepLoss(_scalar(found[name], step), name)
+    if found:
+        first, *others = found
+        kind, _, key = first.partition(":")
+        beside = () if is_whole(key) else tuple(each.partition(":")[2] for each in others if each.startswith(f"{kind}:"))
+        return StepLoss(_scalar(found[first], step), first, beside)
+    if isinstance(result, Tensor):
+        return StepLoss(_scalar(result, step), "return")
+    names = ", ".join(map(str, logged)) or "nothing"
+    raise ProbeError(f"{step} returns no loss and logs no loss (it logs {names}); pass probe_step=")
+
+
+def _scalar(value: Tensor, step: StepName) -> Tensor:
+    if value.numel() != 1:
+        raise ProbeError(f"{step} gives a loss of shape {tuple(value.shape)}, expected a scalar")
+    return value.reshape(()) if torch.is_grad_enabled() else value.detach().reshape(())
+
+
+def _losses(result: Any, logged: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Losses by where they were found, the best first."""
+    found: dict[str, Tensor] = {}
+    numbers = {name: number for name, value in logged.items() if (number := _number(value)) is not None}
+    if isinstance(result, Tensor):
+        others = [value for name, value in numbers.items() if not rank_losses([name])]
+        losses = rank_losses(numbers)
+        # A step may return the accuracy that it logs; with a loss logged beside it, that is the loss.
+        if result.numel() == 1 and not (losses and any(_is_same(result, other) for other in others)):
+            found["return"] = result
+    elif isinstance(result, Mapping):
+        scalars = {str(key): number for key, value in result.items() if (number := _number(value)) is not None}
+        found |= {f"return:{key}": scalars[key] for key in rank_losses(scalars)}
+    elif isinstance(result, list | tuple):
+        first = next(iter(result), None)
+        if isinstance(first, Tensor) and first.numel() == 1 and first.is_floating_point():
+            found["return:0"] = first
+    elif isinstance(getattr(result, "loss", None), Tensor):
+        found["return:loss"] = result.loss
+    return found | {f"log:{name}": numbers[name] for name in rank_losses(numbers)}
+
+
+def _logged_at_epoch_end(replica: nn.Module, logged: dict[str, Any]) -> dict[str, Tensor]:
+    """Losses that the end of a validation of this batch alone logs, for steps that only collect."""
+    if not has_own(replica, "on_validation_epoch_end"):
+        return {}
+    logged.clear()
+    replica.on_validation_epoch_end()  # type: ignore[operator]
+    numbers = {name: number for name, value in logged.items() if (number := _number(value)) is not None}
+    return {f"epoch:{name}": numbers[name] for name in rank_losses(numbers)}
+
+
+def _at_epoch_end(name: str | None) -> bool:
+    return name is not None and name.startswith("epoch:")
+
+
+def _number(value: Any) -> Tensor | None:
+    """A logged value as a scalar tensor; of a metric object, what it gave for this batch."""
+    if callable(getattr(value, "compute", None)) and callable(getattr(value, "update", None)):
+        cached = getattr(value, "_forward_cache", None)
+        value = value.compute() if cached is None else cached
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return torch.tensor(float(value))
+    return value.reshape(()) if isinstance(value, Tensor) and value.numel() == 1 else None
+
+
+def _is_same(first: Tensor, second: Tensor) -> bool:
+    return bool(first.detach().reshape(()).cpu().double() == second.detach().cpu().double())
+
+
+def _take_over_logging(replica: nn.Module, logged: dict[str, Any]) -> None:
+    """Replace what logs on this replica (instance attributes, the class is untouched); metrics start anew."""
 
     def log(name: str, value: Any, *_: object, **__: object) -> None:
         logged[name] = value
@@ -91,12 +169,38 @@ def _capture_logging(replica: nn.Module, logged: dict[str, Any]) -> None:
     def log_dict(values: Any, *_: object, **__: object) -> None:
         logged.update(values)
 
-    replica.__dict__["log"], replica.__dict__["log_dict"] = log, log_dict
+    own = replica.__dict__
+    own["log"], own["log_dict"], own["print"] = log, log_dict, lambda *_, **__: None
+    own["all_gather"] = lambda data, *_, **__: data
+    for child in replica.modules():
+        if any(base.__module__.startswith("torchmetrics") for base in type(child).__mro__):
+            child.reset()  # type: ignore[operator]
 
 
-def _call_step(replica: nn.Module, batch: Batch) -> Any:
-    step = replica.validation_step
-    parameters = inspect.signature(step).parameters  # type: ignore[arg-type]
+class _TrainingStep(nn.Module):
+    """A replica whose forward is its training step, so that all of its tensors can be lent for one call."""
+
+    def __init__(self, replica: nn.Module) -> None:
+        super().__init__()
+        self.replica = replica
+
+    def forward(self, batch: Batch) -> Any:
+        return _call_step(self.replica, batch, "training_step")
+
+
+def _call_training_step(replica: nn.Module, batch: Batch) -> Any:
+    """Run the step on copies of all tensors: it may move averages of weights, queues and centres, or step optimizers."""
+    if not getattr(replica, "automatic_optimization", True):
+        stand_still(replica)
+    with torch.enable_grad():  # some steps differentiate on their own
+        tensors = {**dict(replica.named_parameters()), **dict(replica.named_buffers())}
+        lent = {f"replica.{name}": tensor.clone() for name, tensor in tensors.items()}
+        return torch.func.functional_call(_TrainingStep(replica), lent, (batch,))
+
+
+def _call_step(replica: nn.Module, batch: Batch, name: StepName = "validation_step") -> Any:
+    step = getattr(replica, name)
+    parameters = inspect.signature(step).parameters
     required = [
         parameter
         for parameter in parameters.values()
@@ -105,15 +209,4 @@ def _call_step(replica: nn.Module, batch: Batch) -> Any:
         and parameter.name != _LOADER_INDEX
     ]
     named = {_LOADER_INDEX: _loader.get()} if _LOADER_INDEX in parameters else {}
-    return step(batch, *(0 for _ in required[1:]), **named)  # type: ignore[operator]  # the batch's index
-
-
-def _logged_loss(logged: dict[str, Any]) -> Tensor:
-    numbers = {name: value for name, value in logged.items() if isinstance(value, Tensor | float | int)}
-    exact = [name for name in _LOSS_NAMES if name in numbers]
-    loose = [name for name in numbers if "loss" in name.lower()]
-    if not exact and len(loose) != 1:
-        found = ", ".join(map(str, logged)) or "nothing"
-        raise ProbeError(f"validation_step returns no loss and logs no single loss (it logs {found}); pass probe_step=")
-    value = numbers[exact[0] if exact else loose[0]]
-    return value if isinstance(value, Tensor) else torch.tensor(float(value))
+    return step(batch, *(0 for _ in required[1:]), **named)  # the batch's index

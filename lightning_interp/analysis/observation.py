@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one snapshot does on the probe, computed when a measure first asks: the `Observation` measures see."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,21 +11,22 @@ from torch import Tensor, nn
 from lightning_interp.analysis.activations import KeptOutput, gather_stimuli, recorded_outputs, stimuli_of_batches
 from lightning_interp.analysis.exchanged_answers import exchange_answers
 from lightning_interp.analysis.module_loss import batches_of_loader
-from lightning_interp.analysis.outputs import LossSource
+from lightning_interp.analysis.outputs import LossSource, better_source
+from lightning_interp.analysis.reduction import batches_of_split
 from lightning_interp.analysis.replica import eager, swapped_weights, to_replica
 from lightning_interp.core.batches import example_count, tensors_of
 from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.null_predictor import NullPredictor
-from lightning_interp.core.randomness import untouched_randomness
+from lightning_interp.core.randomness import repeatable_randomness
 from lightning_interp.core.records import SPLITS, Batch, Part, Probe, ProbeOutputs, ProbeSplit, Snapshot, Split
 from lightning_interp.core.series import Series
 from lightning_interp.core.shapes import Float, Float64
 from lightning_interp.measures.null_loss import exchanged_cross_entropy
+from lightning_interp.store.manifest import Manifest
 
 LOGITS_CAP = 256 * 2**20
 """Most bytes of logits kept for one split."""
-_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ class Watched:
     layers: tuple[str, ...]
     parameters: tuple[str, ...]
     weights: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Watched":
+        """What a run was set up to look at."""
+        matrices = tuple(manifest.configuration.get("weight_layers", ()))
+        return cls(manifest.activation_layers, manifest.parameters, matrices)
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,15 @@ class SnapshotObservation:
     def has_outputs(self) -> bool:
         """Whether the module can be asked for outputs at all; without them only weights and history are there."""
         return self.probe is not None and self._replica is not None and self._route is not None
+
+    def better_source(self, *, least: float) -> LossSource | None:
+        """The module's own loss if it is not what the route in use guesses, by the first training batch; else None.
+
+        Args:
+            least: Difference up to which the two are one, in the unit of the loss.
+        """
+        replica, route = self._able()
+        return better_source(route, replica, self._examples("train").batches[0], least=least)
 
     def weight(self, name: str) -> Tensor:
         """One state_dict tensor of the snapshot."""
@@ -142,7 +157,8 @@ class SnapshotObservation:
         losses = self.losses(split)
         total = losses.numel() if losses.ndim else sum(example_count(batch) for batch in batches)
         replica.zero_grad(set_to_none=True)
-        with eager(), _repeatable_randomness(), torch.enable_grad():
+        parts = batches_of_split(sum(map(example_count, batches)))
+        with eager(), repeatable_randomness(), parts, torch.enable_grad():
             for batch in batches:
                 loss = route.call(replica, to_replica(batch, replica)).loss.double()
                 # Ignored targets leave some batches fewer losses than examples; the mean is over losses, as in `losses`.
@@ -207,17 +223,6 @@ class PastObservation(SnapshotObservation):
         )
 
 
-@contextmanager
-def _repeatable_randomness() -> Iterator[None]:
-    """A module that draws random numbers even in evaluation gives the same outputs every time it is asked."""
-    with untouched_randomness():
-        # Not torch.manual_seed: where no GPU is used yet it remembers every call, with a stack trace of 2 ms, for later.
-        torch.default_generator.manual_seed(_SEED)
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.manual_seed_all(_SEED)
-        yield
-
-
 def _run(replica: nn.Module, route: LossSource, examples: ProbeSplit, layers: tuple[str, ...], *, splits: int) -> _Evaluated:
     """One pass over a split: outputs batch by batch, activations recorded on the way."""
     outputs: list[ProbeOutputs] = []
@@ -225,7 +230,7 @@ def _run(replica: nn.Module, route: LossSource, examples: ProbeSplit, layers: tu
     recorded: list[Mapping[str, KeptOutput]] = []
     sizes = [example_count(batch) for batch in examples.batches]
     chosen = stimuli_of_batches(sizes, splits=splits)
-    with _repeatable_randomness():
+    with repeatable_randomness(), batches_of_split(sum(sizes)):
         for batch, rows, size in zip(examples.batches, chosen, sizes, strict=True):
             with torch.no_grad(), eager(), recorded_outputs(replica, layers, rows, examples=size) as found:
                 outputs.append(kept.take(route.call(replica, to_replica(batch, replica))))

@@ -7,11 +7,14 @@ that the first snapshot led to (`AnalysisState`) and so gives the same bits.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_interp.analysis.activations import kept_entries
+from lightning_interp.analysis.guess_check import ROUNDING, is_worth_a_look
 from lightning_interp.analysis.known_null import count_heldout, find_null
 from lightning_interp.analysis.measuring import (
     NEEDS_REPLICA,
@@ -20,12 +23,12 @@ from lightning_interp.analysis.measuring import (
     explain_missing_outputs,
     measure_all,
 )
-from lightning_interp.analysis.module_loss import attach_stand_in
 from lightning_interp.analysis.observation import PastObservation, SnapshotObservation, Watched
 from lightning_interp.analysis.outputs import LossSource, find_loss_source, route_by_name
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.probe_budget import cut_loaders, cut_probe, cut_sizes
 from lightning_interp.analysis.replica import make_replica
+from lightning_interp.analysis.trainer_stand_in import attach_stand_in
 from lightning_interp.analysis.watchdog import PassTimer
 from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.null_predictor import NullPredictor
@@ -44,11 +47,14 @@ class Observer:
         layers: run.json's layer list, the order of per-layer rows.
         state: Choices made so far, and where new ones and notices go.
         timer: Told about the pass over the whole probe.
+        trainer: Plain settings of the training's own Trainer, for steps that read them.
+        chosen: Called once it is known how outputs are found, before anything is measured.
 
     Attributes:
         probe: The probe, None while there is none.
         device: Where replicas are.
         state: As given.
+        gave_up_guess: Whether the loss of the snapshot measured last, and of those to come, is another than before.
     """
 
     def __init__(
@@ -59,12 +65,15 @@ class Observer:
         state: AnalysisState,
         *,
         timer: PassTimer | None = None,
+        trainer: Mapping[str, Any] = MappingProxyType({}),
+        chosen: Callable[[], None] = lambda: None,
     ) -> None:
         self.probe: Probe | None = None
         self.device = torch.device(plan.request.device)
         self.state = state
         self._plan, self._watched, self._layers = plan, watched, layers
-        self._timer = timer or PassTimer()
+        self._timer, self._trainer, self._chosen = timer or PassTimer(), trainer, chosen
+        self.gave_up_guess = False
         self._route: LossSource | None = None
         self._route_is_new = False
         self._probe_is_cut = False
@@ -83,9 +92,28 @@ class Observer:
         """Everything that is measured of one snapshot, and the activations to keep."""
         observation = self._observation(snapshot, history)
         measured = self._measure(observation, self._plan.stateless)
+        self.gave_up_guess = self._gives_up_guess(observation, measured)
+        if self.gave_up_guess:
+            observation = self._observation(snapshot, history)
+            measured = self._measure(observation, self._plan.stateless)
         observation.current_values = measured.values
         self._measure_history(observation, measured)
         return self._explained(observation, measured), self._activations(observation)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known how outputs are found."""
+        return self._route is not None
+
+    def settle(self, snapshot: Snapshot) -> None:
+        """Find out how outputs are found, or compare a guessed loss with the module's own at another snapshot."""
+        known = self._route
+        observation = self._observation(snapshot, {})
+        if known is not None and known.is_guess:
+            least = ROUNDING * self.state.guess_checked[0] if self.state.guess_checked else 0.0
+            self.gave_up_guess |= self._takes_own_loss(observation, least)
+        elif self._route is not None and self._route.is_guess:
+            self.state.guess_checked = [float(observation.losses("train").mean())]
 
     def measure_stateless(self, snapshot: Snapshot) -> tuple[Measured, Mapping[str, Tensor]]:
         """The same without the measures that look at earlier snapshots: can be done in any order."""
@@ -147,7 +175,7 @@ class Observer:
         except ProbeError as err:
             self.state.notice(f"{WEIGHTS_ONLY}: {err}")
             return None
-        attach_stand_in(replica, step=snapshot.step, epoch=snapshot.epoch)
+        attach_stand_in(replica, step=snapshot.step, epoch=snapshot.epoch, settings=self._trainer)
         return replica
 
     def _choose_route(self, replica: nn.Module) -> None:
@@ -155,7 +183,8 @@ class Observer:
         assert self.probe is not None
         try:
             if self.state.route:
-                self._route = route_by_name(self.state.route, probe_step=self._plan.request.probe_step)
+                asked = self._plan.request.probe_step
+                self._route = route_by_name(self.state.route, probe_step=asked, loss=self.state.loss)
             else:
                 self._route = find_loss_source(
                     replica, self.probe.train.batches[0], probe_step=self._plan.request.probe_step
@@ -164,9 +193,32 @@ class Observer:
                 self.state.notice(self._route.note)
         except ProbeError as err:
             self.state.notice(str(err))
+            self._chosen()
             return
-        self.state.route = self._route.name
+        self.state.take_route(self._route.name, self._route.loss)
         self.state.drop(WEIGHTS_ONLY)  # an earlier analyzer had less to work with
+        self._chosen()
+
+    def _gives_up_guess(self, observation: SnapshotObservation, measured: Measured) -> bool:
+        """Compare a guessed loss with the module's own where it has moved since; take the own one if they differ.
+
+        All losses of a classifier are one while its scores are equal, so the first comparison says little.
+        """
+        loss, checked = measured.values.get("train_loss"), self.state.guess_checked
+        if self._route is None or not self._route.is_guess or loss is None or not is_worth_a_look(loss, checked):
+            return False
+        self.state.guess_checked = [*checked[:1], loss]
+        return self._takes_own_loss(observation, ROUNDING * (checked[0] if checked else loss))
+
+    def _takes_own_loss(self, observation: SnapshotObservation, least: float) -> bool:
+        """Whether the module's own loss is not what was guessed, and is taken from now on."""
+        found = observation.better_source(least=least)
+        if found is None:
+            return False
+        self._route = found
+        self.state.take_route(found.name, found.loss)
+        self.state.notice(found.note)
+        return True
 
     def _fit_probe_to_pace(self, snapshot: Snapshot, replica: nn.Module) -> None:
         """Time one pass over the probe and cut it if it is too slow; on a resumed run, cut as before."""

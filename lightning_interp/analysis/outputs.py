@@ -2,26 +2,27 @@
 """Finding the loss of an arbitrary module on the probe (INTERFACES 3), and saying which way was taken.
 
 Each route is a function from a replica and a batch to `ProbeOutputs`. They are tried in a fixed order on the first batch of
-the first snapshot; what is chosen there is kept for the whole run, so that the numbers never change meaning.
+the first snapshot; what is chosen there is kept for the whole run, so that the numbers never change meaning. Only a guess
+may be given up later, for the module's own loss, and then everything is measured with that.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_interp.analysis.module_loss import has_validation_step, validation_loss
+from lightning_interp.analysis.guessed_outputs import describe, first_line, mapping_outputs, pair_outputs
+from lightning_interp.analysis.module_loss import StepLoss, has_own, step_loss
+from lightning_interp.analysis.reduction import Reduction, as_mean, find_reduction
 from lightning_interp.analysis.replica import eager, to_replica
-from lightning_interp.core.errors import ProbeError, ShapeError
+from lightning_interp.analysis.trainer_stand_in import STEPS, StepName
+from lightning_interp.core.errors import ProbeError
+from lightning_interp.core.randomness import repeatable_randomness
 from lightning_interp.core.records import Batch, ProbeOutputs, ProbeStep
-from lightning_interp.measures import cross_entropy
 from lightning_interp.store.analysis_state import WEIGHTS_ONLY
-
-GUESS_TOLERANCE = 0.01
-"""A guessed loss this far (relative) from the module's own is not used."""
-_IGNORED_LABEL = -100  # torch's default ignore_index
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,21 @@ class LossSource:
     """How outputs are found.
 
     Attributes:
-        name: One of `argument`, `probe_step`, `pair`, `mapping`, `validation_step`.
+        name: One of `argument`, `probe_step`, `pair`, `mapping`, `validation_step`, `training_step`.
         call: The route itself.
         note: One line for the user, with what was tried where that matters.
+        loss: Of the module's own step: under which name its loss was found (`name`), and how it sums up (`reduction`).
     """
 
     name: str
     call: ProbeStep
     note: str
+    loss: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether the loss is made here from what the module puts out, so that the module's own may be another."""
+        return self.name in _GUESSES
 
 
 def find_loss_source(replica: nn.Module, batch: Batch, *, probe_step: ProbeStep | None) -> LossSource:
@@ -53,30 +61,39 @@ def find_loss_source(replica: nn.Module, batch: Batch, *, probe_step: ProbeStep 
     if probe_step is not None:
         return _checked(LossSource("argument", probe_step, "loss by the probe_step argument"), replica, batch)
     if callable(getattr(replica, "probe_step", None)):
-        return _checked(_OWN_STEP, replica, batch)
+        return _checked(_GIVEN["probe_step"], replica, batch)
     failures: list[str] = []
-    for route in (_PAIR, _MAPPING):
+    for route in _GUESSES.values():
         try:
-            return _against_own_loss(_checked(route, replica, batch), replica, batch)
+            guess = _checked(route, replica, batch)
         except ProbeError as err:
             failures.append(f"{route.name}: {err}")
-    try:
-        return _checked(_VALIDATION, replica, batch)
-    except ProbeError as err:
-        failures.append(f"validation_step: {err}")
+        else:
+            return better_source(guess, replica, batch) or guess
+    for step in STEPS:
+        try:
+            return _own_source(step, replica, batch)
+        except ProbeError as err:
+            failures.append(f"{step}: {err}")
     raise ProbeError(
         f"no loss can be found for this module and batch; {WEIGHTS_ONLY}. Tried " + "; ".join(failures) + ". "
         "Pass probe_step=fn with fn(module, batch) -> ProbeOutputs(loss, logits, targets), or give the module such a method."
     )
 
 
-def route_by_name(name: str, *, probe_step: ProbeStep | None) -> LossSource:
+def route_by_name(name: str, *, probe_step: ProbeStep | None, loss: dict[str, str] | None = None) -> LossSource:
     """The route an earlier analyzer of the same run chose.
+
+    Args:
+        name: Its name.
+        probe_step: The user's own function, if given.
+        loss: What was found out about the loss of the module's own step (`LossSource.loss`).
 
     Raises:
         ProbeError: It was the `probe_step` argument and none is given now.
     """
-    routes = {route.name: route for route in (_OWN_STEP, _PAIR, _MAPPING, _VALIDATION)}
+    routes: dict[str, LossSource] = _GIVEN | _GUESSES
+    routes |= {step: _step_source(step, loss or {}) for step in STEPS}
     if probe_step is not None:
         routes["argument"] = LossSource("argument", probe_step, "loss by the probe_step argument")
     if name not in routes:
@@ -86,95 +103,73 @@ def route_by_name(name: str, *, probe_step: ProbeStep | None) -> LossSource:
     return routes[name]
 
 
+def better_source(guess: LossSource, replica: nn.Module, batch: Batch, *, least: float = 0.0) -> LossSource | None:
+    """The module's own loss, if it has one that is something else than a guess; None while they agree.
+
+    Args:
+        guess: The route in use.
+        replica: The module.
+        batch: Any batch of the probe.
+        least: Difference up to which losses are one, whatever their size: both round.
+    """
+    for step in STEPS:
+        try:
+            own = _own_source(step, replica, batch)
+        except ProbeError:
+            continue  # the module gives no loss of its own by this step
+        theirs, ours = (evaluate(route.call, replica, batch).loss for route in (own, guess))
+        if _agree(theirs.double().mean(), ours.double().mean(), torch.finfo(theirs.dtype).eps, least):
+            return None
+        note = (
+            f"the module's {step} gives {float(theirs):.4g} where {guess.note} gives {float(ours.double().mean()):.4g}: "
+            "its own loss is used, and no accuracy is reported; pass probe_step= to have one"
+        )
+        return replace(own, note=note)
+    return None
+
+
 def own_probe_step(replica: nn.Module, batch: Batch) -> ProbeOutputs:
     """Outputs by the module's `probe_step(batch)`."""
     return replica.probe_step(batch)  # type: ignore[operator,no-any-return]
 
 
-def own_loss(replica: nn.Module, batch: Batch) -> ProbeOutputs:
-    """Mean loss by the module's `validation_step`; no logits."""
-    if not has_validation_step(replica):
-        raise ProbeError("the module has no validation_step")
-    return ProbeOutputs(validation_loss(replica, batch))
+def evaluate(call: Callable[[nn.Module, Batch], Any], replica: nn.Module, batch: Batch) -> Any:
+    """One route on one batch, eagerly and without gradients; what a user's function gives is not checked here."""
+    with torch.no_grad(), eager(), repeatable_randomness():
+        return call(replica, to_replica(batch, replica))
 
 
-def pair_outputs(replica: nn.Module, batch: Batch) -> ProbeOutputs:
-    """Outputs for an (x, y) batch: cross-entropy for class indices, squared error for real-valued targets."""
-    if not (isinstance(batch, list | tuple) and len(batch) == 2 and isinstance(batch[1], Tensor)):
-        raise ProbeError(f"the batch is no (x, y) pair but {_describe(batch)}")
-    outputs = _forward(replica, (batch[0],), {})
-    if not isinstance(outputs, Tensor):
-        raise ProbeError(f"module(x) gives {_describe(outputs)}, expected a tensor")
-    return _compare(outputs, batch[1])
+GUESS_TOLERANCE = 0.01
+"""A guessed loss this far (relative) from the module's own is not used."""
 
 
-def mapping_outputs(replica: nn.Module, batch: Batch) -> ProbeOutputs:
-    """Outputs for a dict batch whose module returns something with `.loss` (and `.logits`)."""
-    if not isinstance(batch, Mapping):
-        raise ProbeError(f"the batch is no dict but {_describe(batch)}")
-    outputs = _forward(replica, (), batch)
-    loss, logits = _member(outputs, "loss"), _member(outputs, "logits")
-    if loss is None:
-        raise ProbeError(f"module(**batch) gives {_describe(outputs)} without a loss")
-    targets = batch.get("labels", batch.get("label"))
-    classifies = (
-        logits is not None
-        and isinstance(targets, Tensor)
-        and logits.ndim == 2
-        and targets.ndim == 1
-        and not targets.is_floating_point()
-    )
-    return ProbeOutputs(loss, logits if classifies else None, targets if classifies else None)
+def _agree(own: Tensor, guess: Tensor, rounding: float, least: float) -> bool:
+    """Whether two losses are one, the module's being rounded to a share of itself."""
+    off = (own - guess).abs()
+    return bool(off <= max(GUESS_TOLERANCE, 4 * rounding) * own.abs() + max(least, 1e-12 * GUESS_TOLERANCE))
 
 
-def _forward(replica: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    try:
-        return replica(*args, **kwargs)
-    except torch.OutOfMemoryError:
-        raise  # nothing is wrong with the batch; the analyzer moves to the CPU
-    except Exception as err:
-        raise ProbeError(f"forward cannot be called on the batch ({type(err).__name__}: {_first_line(err)})") from err
-
-
-def _compare(outputs: Tensor, targets: Tensor) -> ProbeOutputs:
-    if targets.is_floating_point():
-        return _squared_error(outputs, targets)
-    axis = class_axis(tuple(outputs.shape), tuple(targets.shape))
-    logits = outputs.movedim(axis, -1).reshape(-1, outputs.shape[axis])
-    labels = targets.reshape(-1).long()
-    kept = labels != _IGNORED_LABEL
-    if not bool(kept.all()):  # picking rows copies them, and logits can be large
-        logits, labels = logits[kept], labels[kept]
-    try:
-        losses = cross_entropy(logits, labels)
-    except ShapeError as err:
-        raise ProbeError(f"targets are no class indices for {logits.shape[1]} classes") from err
-    return ProbeOutputs(losses, logits, labels)
-
-
-def class_axis(outputs: tuple[int, ...], targets: tuple[int, ...]) -> int:
-    """The one axis of `outputs` whose removal gives the shape of `targets`; never the first of several, which is the batch.
+def _own_source(step: StepName, replica: nn.Module, batch: Batch) -> LossSource:
+    """The route by the module's own step, with what its loss is called and how it sums up.
 
     Raises:
-        ProbeError: There is none, or more than one.
+        ProbeError: There is no such step, or it gives no loss.
     """
-    first = min(1, len(outputs) - 1)  # a batch may hold as many examples as there are classes
-    axes = [axis for axis in range(first, len(outputs)) if outputs[:axis] + outputs[axis + 1 :] == targets]
-    if len(axes) != 1:
-        kind = "no axis" if not axes else "more than one axis"
-        raise ProbeError(f"{kind} of the outputs {outputs} can be the class axis for targets {targets}")
-    return axes[0]
+    if not has_own(replica, step):
+        raise ProbeError(f"the module has no {step}")
+    found: StepLoss = evaluate(partial(step_loss, step=step), replica, batch)
+    again = partial(step_loss, step=step, name=found.name)
+    reduction = find_reduction(lambda part: float(evaluate(again, replica, part).value), batch, found.name)
+    source = _step_source(step, {"name": found.name, "reduction": reduction})
+    return replace(source, note=f"{source.note}{found.words}{_SAYS[reduction]}")
 
 
-def _squared_error(outputs: Tensor, targets: Tensor) -> ProbeOutputs:
-    if bool(((targets == 0) | (targets == 1)).all()):
-        raise ProbeError("real-valued targets that are all 0 or 1 may mean several losses")
-    if outputs.ndim == targets.ndim + 1 and outputs.shape[-1] == 1:
-        outputs = outputs.squeeze(-1)
-    if outputs.shape != targets.shape:
-        raise ProbeError(f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} differ in shape")
-    error = (outputs.double() - targets.double()) ** 2
-    return ProbeOutputs(error.reshape(len(error), -1).mean(1) if error.ndim else error)
+def _step_source(step: StepName, loss: dict[str, str]) -> LossSource:
+    def outputs(replica: nn.Module, batch: Batch) -> ProbeOutputs:
+        found = step_loss(replica, batch, step, name=loss.get("name"))
+        return ProbeOutputs(as_mean(found.value, batch, loss.get("reduction", "mean")))
+
+    return LossSource(step, outputs, f"loss by the module's {step}", loss)
 
 
 def _checked(route: LossSource, replica: nn.Module, batch: Batch) -> LossSource:
@@ -184,56 +179,21 @@ def _checked(route: LossSource, replica: nn.Module, batch: Batch) -> LossSource:
     except (ProbeError, torch.OutOfMemoryError):
         raise
     except Exception as err:  # the user's own probe_step may raise anything
-        raise ProbeError(f"{route.name} failed on the probe ({type(err).__name__}: {_first_line(err)})") from err
+        raise ProbeError(f"{route.name} failed on the probe ({type(err).__name__}: {first_line(err)})") from err
     if not isinstance(outputs, ProbeOutputs):
-        raise ProbeError(f"{route.name} returned {_describe(outputs)}, expected ProbeOutputs(loss, logits, targets)")
+        raise ProbeError(f"{route.name} returned {describe(outputs)}, expected ProbeOutputs(loss, logits, targets)")
     if not isinstance(outputs.loss, Tensor) or outputs.loss.ndim > 1:
         raise ProbeError(f"{route.name} gives a loss that is neither a scalar nor one value per example")
     return route
 
 
-def _against_own_loss(route: LossSource, replica: nn.Module, batch: Batch) -> LossSource:
-    """The guess, unless the module's own validation loss is something else."""
-    if not has_validation_step(replica):
-        return route
-    try:
-        own = float(evaluate(own_loss, replica, batch).loss)
-    except ProbeError:
-        return route  # the module gives no loss of its own to compare with
-    guess = float(evaluate(route.call, replica, batch).loss.double().mean())
-    if abs(guess - own) <= GUESS_TOLERANCE * max(abs(own), 1e-12):
-        return route
-    note = (
-        f"the module's validation_step gives {own:.4g} where {route.note} gives {guess:.4g}: its own loss is used, "
-        "and no accuracy is reported; pass probe_step= to have one"
-    )
-    return LossSource("validation_step", own_loss, note)
-
-
-def evaluate(call: ProbeStep, replica: nn.Module, batch: Batch) -> Any:
-    """One route on one batch, eagerly and without gradients; what a user's function gives is not checked here."""
-    with torch.no_grad(), eager():
-        return call(replica, to_replica(batch, replica))
-
-
-def _member(value: Any, name: str) -> Tensor | None:
-    found = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-    return found if isinstance(found, Tensor) else None
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, list | tuple):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err).splitlines() or ["no message"])[0][:200]
-
-
-_OWN_STEP = LossSource("probe_step", own_probe_step, "loss by the module's probe_step")
-_PAIR = LossSource("pair", pair_outputs, "loss from (x, y) batches: module(x) against y")
-_MAPPING = LossSource("mapping", mapping_outputs, "loss from dict batches: module(**batch).loss")
-_VALIDATION = LossSource("validation_step", own_loss, "loss by the module's validation_step")
+_SAYS: dict[Reduction, str] = {
+    "mean": "",
+    "sum": "; it is a sum over the batch, and divided by its examples here",
+    "share": "; each batch has its share of it, and the shares are added up here",
+}
+_GIVEN = {"probe_step": LossSource("probe_step", own_probe_step, "loss by the module's probe_step")}
+_GUESSES = {
+    "pair": LossSource("pair", pair_outputs, "loss from (x, y) batches: module(x) against y"),
+    "mapping": LossSource("mapping", mapping_outputs, "loss from dict batches: module(**batch).loss"),
+}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -164,8 +165,17 @@ def _wait_for_analyzer(directory: Path) -> None:
         return
 
 
-def new_manifest(config: MonitorConfig, resolved: Resolved, module: nn.Module) -> Manifest:
-    """run.json of a run that starts now."""
+def new_manifest(
+    config: MonitorConfig, resolved: Resolved, module: nn.Module, *, trainer: Mapping[str, float] = MappingProxyType({})
+) -> Manifest:
+    """run.json of a run that starts now.
+
+    Args:
+        config: As the user wrote it.
+        resolved: What it stands for.
+        module: The module in training.
+        trainer: Numbers of its Trainer that a step may read, also when the analysis goes on without one.
+    """
     asked = resolved.request
     return Manifest(
         run_id=secrets.token_hex(6),
@@ -174,7 +184,7 @@ def new_manifest(config: MonitorConfig, resolved: Resolved, module: nn.Module) -
         activation_layers=asked.layers,
         parameters=asked.parameters,
         module_class=f"{type(module).__module__}.{type(module).__qualname__}",
-        configuration=config.plain(),
+        configuration=config.plain() | ({"trainer": dict(trainer)} if trainer else {}),
         versions=package_versions(),
         probe={"status": "pending"},
         attempts=(Attempt(0),),

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The number the user's code logs that decides whether a network generalizes, as of each snapshot."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.core.outcome import LARGEST_SHARE, OUTCOME, OUTCOME_STEP, Outcome, nearest
-from lightning_interp.core.records import Observation
+from lightning_interp.core.records import Observation, Record
 from lightning_interp.measures.base import Cost, Measure, Need
 from lightning_interp.measures.label import LONGEST_TEXT, NO_LABELS, Label, Labels
 from lightning_interp.measures.logged_names import logged_name, record_name
@@ -49,3 +49,12 @@ class LoggedOutcome(Measure):
             raise MeasureSkipped(f"{name} is {value:g}, over the {best:g} {OVER_BEST}; a percentage has best=100")
         told = {OUTCOME_STEP: scalars[logged_name(OUTCOME_STEP)]} if logged_name(OUTCOME_STEP) in scalars else {}
         return {OUTCOME: value, **told}
+
+
+def missed_outcome(records: Sequence[Record]) -> str | None:
+    """What to say if the number that was to decide never came, or could not be taken at times; None if it always came."""
+    reasons = [record.skipped[OUTCOME] for record in records if OUTCOME in record.skipped]
+    if not any(OUTCOME in record.values for record in records):
+        return f"outcome: the verdict is without it: {reasons[-1] if reasons else 'no snapshot was analyzed'}"
+    refused = [why for why in reasons if OVER_BEST in why]
+    return f"outcome: {len(refused):,} snapshots are judged without it: {refused[-1]}" if refused else None

@@ -130,9 +130,8 @@ class RunMonitor:
         directory = directory or choose_directory(self.config, training.root, progress)
         if not wait_until_closed(directory, CLOSED_WITHIN_S):
             raise ConfigError(f"dirpath: the run in {directory} is still being closed. Wait a little, or choose another.")
-        self._start = open_directory(
-            directory, new_manifest(self.config, resolved, module), step=training.step, progress=progress
-        )
+        manifest = new_manifest(self.config, resolved, module, trainer=training.settings)
+        self._start = open_directory(directory, manifest, step=training.step, progress=progress)
         self._plain_tensors = mark_plain_tensors(module)
         with ExitStack() as undone:  # what an error further down leaves behind is let go
             undone.push(self._open)

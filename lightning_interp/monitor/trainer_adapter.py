@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lightning_interp.analysis.trainer_stand_in import SETTINGS
 from lightning_interp.capture import first_loader, further_loaders
 from lightning_interp.core.batches import tensors_of
 from lightning_interp.core.errors import ConfigError
@@ -62,11 +63,18 @@ def training_of(trainer: Trainer, module: LightningModule) -> TrainingContext:
         further_heldout=further_loaders(heldout, list(trainer.num_val_batches)) if validates and heldout is not None else (),
         transfer=batch_transfer(trainer, module),
         loggers=trainer.loggers,
+        settings=_plain_settings(trainer),
         most_batches={
             "train": trainer.num_training_batches,
             "heldout": next(iter(trainer.num_val_batches), float("inf")),
         },
     )
+
+
+def _plain_settings(trainer: Trainer) -> dict[str, float]:
+    """What a step may read of its Trainer that is a finite number."""
+    found = {name: getattr(trainer, name, None) for name in SETTINGS}
+    return {name: value for name, value in found.items() if isinstance(value, int | float) and math.isfinite(value)}
 
 
 def sanity_was_whole(trainer: Trainer, seen: int) -> bool:

@@ -28,6 +28,7 @@ class TrainingContext:
         most_batches: Batches taken of one pass over a split, where that is limited (``overfit_batches``).
         transfer: What the training does to a batch between loader and step.
         loggers: Lightning loggers.
+        settings: Numbers of a Trainer that a step may read.
     """
 
     root: Path
@@ -41,6 +42,7 @@ class TrainingContext:
     most_batches: Mapping[Split, float] = field(default_factory=dict)
     transfer: Transfer = as_loaded
     loggers: Sequence[LightningLogger] = ()
+    settings: Mapping[str, float] = field(default_factory=dict)
 
 
 _WRAPPERS = {"_FabricModule": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}

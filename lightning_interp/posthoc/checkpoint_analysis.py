@@ -145,6 +145,10 @@ def _observe(
 ) -> tuple[int, ...]:
     """Map what lacks values and add it, in order of steps."""
     items = intake.lacking()
+    Mapper(intake.analyzer.observer).settle(items)
+    if intake.analyzer.observer.gave_up_guess:  # what an earlier analysis measured, too
+        intake.analyzer.take_back_losses()
+        items = intake.lacking()
     total, done = len(items), 0
     on_progress(0, total)
     intake.begin()
@@ -182,8 +186,16 @@ def _mapped(
 def _map_order(intake: CheckpointIntake, order: StartOrder, threads: int) -> MapOrder:
     analyzer = intake.analyzer
     state = analyzer.state
-    request = replace(order.request, probe=analyzer.observer.probe, device=state.device)
-    return MapOrder(request, analyzer.manifest.layers, analyzer.watched, state.route, state.probe_cut, state.null, threads)
+    return MapOrder(
+        replace(order.request, probe=analyzer.observer.probe, device=state.device),
+        analyzer.manifest.layers,
+        analyzer.watched,
+        state.route,
+        state.probe_cut,
+        state.loss,
+        state.null,
+        threads,
+    )
 
 
 def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
@@ -207,7 +219,7 @@ def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
         entry = {"status": "none"} if probe is None else {"status": "ready", "hash": write_probe(out, probe)}
         if base is not None:  # the choices of the run's first snapshot hold here, too
             state = read_state(Path(str(asked.probe)))
-            choices = AnalysisState(route=state.route, probe_cut=state.probe_cut, n_classes=state.n_classes)
+            choices = AnalysisState(route=state.route, loss=state.loss, probe_cut=state.probe_cut, n_classes=state.n_classes)
             choices.learn_null(state.null)
             choices.write(out)
         write_manifest(out, replace(manifest, probe=entry))

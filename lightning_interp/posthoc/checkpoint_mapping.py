@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One checkpoint to what can be said of it alone: done in any order, in any process, on any machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -31,6 +32,7 @@ class MapOrder:
         row_layers: run.json's layer list, the order of per-layer rows.
         watched: Layers whose activations are kept, and parameters.
         route: How outputs are found, as the first checkpoint decided.
+        loss: The same for where the module's own step has its loss.
         probe_cut: The same for the size of the probe.
         null: The same for what a constant prediction gets.
         threads: Torch threads of the worker.
@@ -41,6 +43,7 @@ class MapOrder:
     watched: Watched
     route: str | None
     probe_cut: Mapping[str, int]
+    loss: Mapping[str, str] = field(default_factory=dict)
     null: NullPredictor = field(default_factory=NullPredictor)
     threads: int = 1
 
@@ -83,7 +86,7 @@ class Mapper:
     def of(cls, order: MapOrder) -> "Mapper":
         """A mapper for a worker process."""
         source, _ = replica_source(None, order.request.module, "")
-        state = AnalysisState(route=order.route, probe_cut=dict(order.probe_cut))
+        state = AnalysisState(route=order.route, loss=dict(order.loss), probe_cut=dict(order.probe_cut))
         state.learn_null(order.null)
         observer = Observer(AnalysisPlan(order.request, source), order.watched, order.row_layers, state)
         observer.probe = order.request.probe
@@ -101,6 +104,19 @@ class Mapper:
                 raise
             mapped = Mapped(inspected, failure=f"{type(err).__name__}: {err}", kind="failed")
         return replace(mapped, notices=tuple(self._observer.state.notices[before:]))
+
+    def settle(self, items: Sequence[Inspected]) -> None:
+        """Decide how outputs are found before any is mapped: by the first checkpoint that tells, seen again at later ones.
+
+        A guessed loss that is not the module's own shows only once the network has learned something.
+        """
+        for place, inspected in enumerate(items):
+            if self._observer.is_settled and place not in (len(items) // 2, len(items) - 1):
+                continue
+            with suppress(Exception):  # it is told when the checkpoint is mapped
+                tensors = read_checkpoint(inspected.found, self._memory)
+                if not content_of(tensors).not_finite:
+                    self._observer.settle(Snapshot(inspected.step, inspected.header.epoch or 0, tensors))
 
     def _mapped(self, inspected: Inspected) -> Mapped:
         tensors = read_checkpoint(inspected.found, self._memory)

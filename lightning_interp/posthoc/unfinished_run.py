@@ -109,11 +109,11 @@ def _observe_all(analyzer: Analyzer, on_progress: Callable[[int, int], None]) ->
 
     def advance(step: int) -> None:
         observed.append(step)
-        on_progress(len(observed), total)
+        on_progress(len(observed), max(total, len(observed) + analyzer.state.pending))
 
     on_progress(0, total)
     analyzer.run_pending(on_step=advance)
-    return tuple(observed)
+    return tuple(dict.fromkeys(observed))
 
 
 def order_for(manifest: Manifest, asked: AnalysisRequest) -> tuple[StartOrder, tuple[str, ...]]:

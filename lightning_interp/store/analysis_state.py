@@ -23,7 +23,10 @@ class AnalysisState:
         stage: What the analyzer does now; `stopped` left work for later, `failed` ended by an error.
         last_step: Latest observed step.
         pending: Committed snapshots still to be observed when this was written.
-        route: How outputs are found (`analysis.outputs.Route.name`), None before the first snapshot or where none works.
+        route: How outputs are found (`LossSource.name`), None before the first snapshot or where none works.
+        loss: Of the module's own step: under which name its loss was found, and how it sums up.
+        guess_checked: Train losses, in their own unit, at which a guessed loss was compared with the module's own: the
+            first and the latest.
         n_classes: Classes of the module's logits, None where it does not classify.
         null_loss: Held-out loss of the best constant prediction, None while it is not known.
         null_error: Its held-out error, None while it is not known.
@@ -49,6 +52,8 @@ class AnalysisState:
     last_step: int | None = None
     pending: int = 0
     route: str | None = None
+    loss: dict[str, str] = field(default_factory=dict)
+    guess_checked: list[float] = field(default_factory=list)
     n_classes: int | None = None
     null_loss: float | None = None
     null_error: float | None = None
@@ -77,6 +82,13 @@ class AnalysisState:
         """Take over what was found out about the null predictor; the number of classes stays as it was learned."""
         self.null_loss, self.null_error, self.null_source = found.loss, found.error, found.source
         self.heldout_examples = found.heldout_examples
+
+    def take_route(self, name: str, loss: dict[str, str]) -> None:
+        """Outputs are found this way from now on; what was learned about the loss of another way is forgotten."""
+        if self.route is not None and self.route != name:
+            self.learn_null(NullPredictor())
+            self.n_classes = None
+        self.route, self.loss = name, dict(loss)
 
     def notice(self, text: str) -> None:
         """Add a line for the user, once."""

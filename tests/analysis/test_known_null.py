@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_interp.analysis import outputs, record_history
-from lightning_interp.analysis.module_loss import validation_loss
+from lightning_interp.analysis.module_loss import step_loss
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.core.records import Probe, ProbeOutputs, ProbeSplit
 from lightning_interp.phases import PhaseDetector
@@ -293,7 +293,12 @@ def test_a_run_without_heldout_examples_knows_that_it_has_none(analyze):
 @pytest.mark.parametrize(("measures", "passes"), [(("heldout_loss",), 1), (("heldout_loss", "shuffled_loss"), 2)])
 def test_a_loss_with_exchanged_answers_costs_one_pass_over_the_heldout_examples(analyze, monkeypatch, measures, passes):
     seen = []
-    monkeypatch.setattr(outputs, "validation_loss", lambda *given: seen.append(len(given[1][0])) or validation_loss(*given))
+
+    def counted(replica, batch, step, **found):
+        seen.append(len(batch[0]))
+        return step_loss(replica, batch, step, **found)
+
+    monkeypatch.setattr(outputs, "step_loss", counted)
     probe, _, _ = regression(1.0)
     analyze(OwnLoss(1, seven_errors), probe, measures=measures, steps=5)
     # What the first step takes to choose the way to the loss and to time it falls out; 90 train examples give activations.

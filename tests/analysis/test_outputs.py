@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_interp.analysis.module_loss import attach_stand_in, validation_loss
-from lightning_interp.analysis.outputs import class_axis, evaluate, find_loss_source, pair_outputs, route_by_name
+from lightning_interp.analysis.guessed_outputs import class_axis, pair_outputs
+from lightning_interp.analysis.outputs import evaluate, find_loss_source, route_by_name
 from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.records import ProbeOutputs
 
@@ -188,7 +188,7 @@ def test_route_by_name_needs_the_argument_again():
         route_by_name("argument", probe_step=None)
 
 
-@pytest.mark.parametrize("name", ["pair", "mapping", "validation_step", "probe_step"])
+@pytest.mark.parametrize("name", ["pair", "mapping", "validation_step", "training_step", "probe_step"])
 def test_route_by_name_finds_every_route(name):
     assert route_by_name(name, probe_step=None).name == name
 
@@ -277,72 +277,3 @@ def test_pair_outputs_refuses_outputs_that_would_broadcast():
 def test_pair_outputs_refuses_a_module_that_gives_no_tensor():
     with pytest.raises(ProbeError, match=r"module\(x\) gives a dict, expected a tensor"):
         pair_outputs(Returns({"a": X}), (X, LABELS))
-
-
-def logs(self, batch, batch_idx):
-    self.log("val/loss", self.own(batch), prog_bar=True)
-
-
-def logs_dict(self, batch, batch_idx):
-    self.log_dict({"my_loss": self.own(batch), "accuracy": 0.5})
-
-
-def returns_dict(self, batch, batch_idx):
-    return {"loss": self.own(batch), "other": 1}
-
-
-def second_loader(self, batch, batch_idx, dataloader_idx):
-    return self.own(batch) + dataloader_idx
-
-
-@pytest.mark.parametrize("step", [logs, logs_dict, returns_dict, second_loader], ids=lambda step: step.__name__)
-def test_validation_loss_is_what_the_step_returns_or_logs(step):
-    module = with_step(step)
-    assert torch.equal(validation_loss(module, (X, LABELS)), module.own((X, LABELS)))
-
-
-def test_validation_loss_prefers_the_usual_name_of_several():
-    module = with_step(lambda self, batch, batch_idx: self.log_dict({"aux_loss": 1.0, "val_loss": 2.0}))
-    assert validation_loss(module, (X, LABELS)).item() == 2.0
-
-
-def test_validation_loss_refuses_a_step_that_logs_no_single_loss():
-    module = with_step(lambda self, batch, batch_idx: self.log_dict({"a_loss": 1.0, "b_loss": 2.0}))
-    with pytest.raises(ProbeError, match=r"logs no single loss \(it logs a_loss, b_loss\); pass probe_step="):
-        validation_loss(module, (X, LABELS))
-
-
-def test_validation_loss_refuses_one_value_per_example():
-    module = with_step(lambda self, batch, batch_idx: F.cross_entropy(self(batch[0]), batch[1], reduction="none"))
-    with pytest.raises(ProbeError, match=r"a loss of shape \(4,\), expected a scalar"):
-        validation_loss(module, (X, LABELS))
-
-
-def test_validation_loss_wraps_what_the_step_raises():
-    def broken(self, batch, batch_idx):
-        raise KeyError("x")
-
-    with pytest.raises(ProbeError, match=r"validation_step failed on the probe \(KeyError: 'x'\)"):
-        validation_loss(with_step(broken), (X, LABELS))
-
-
-def test_validation_step_may_read_the_epoch_and_step_of_the_snapshot():
-    def scheduled(self, batch, batch_idx):
-        return torch.tensor(float(self.trainer.current_epoch * 1000 + self.trainer.global_step + self.current_epoch))
-
-    module = with_step(scheduled)
-    attach_stand_in(module, step=7, epoch=3)
-    assert validation_loss(module, (X, LABELS)).item() == 3010.0
-
-
-def test_validation_step_may_read_nothing_else_of_the_trainer():
-    module = with_step(lambda self, batch, batch_idx: self.own(batch) * self.trainer.datamodule.scale)
-    attach_stand_in(module, step=0, epoch=0)
-    with pytest.raises(ProbeError, match=r"validation_step reads trainer.datamodule, which a replica does not have"):
-        validation_loss(module, (X, LABELS))
-
-
-def test_attach_stand_in_leaves_other_modules_alone():
-    module = Plain()
-    attach_stand_in(module, step=0, epoch=0)
-    assert not hasattr(module, "trainer")
