@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training of a second or so, for tests that look at the callback and not at the numbers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,14 @@ class Classifier(L.LightningModule):
 
 
 class NeedsTwoInputs(Classifier):
-    """Its forward cannot be called on a batch's x, and it logs no loss in validation."""
+    """Its forward cannot be called on a batch's x, it logs no loss in validation, and it trains only with a real Trainer."""
 
     def forward(self, x: Tensor, scale: Tensor) -> Tensor:  # type: ignore[override]
         return self.net(x) * scale
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return cross_entropy(self(batch[0], torch.ones(())), batch[1])
+        scale = torch.tensor(float(len(self.trainer.optimizers)))
+        return cross_entropy(self(batch[0], scale), batch[1])
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log("val_score", self.net(batch[0]).mean())
@@ -75,11 +77,12 @@ def fit(
     train: Any = None,
     heldout: Any = "default",
     max_steps: int = 60,
+    also: Sequence[L.Callback] = (),
     **arguments: Any,
 ) -> L.Trainer:
     """Train a small network under a monitor."""
     torch.manual_seed(0)
-    trainer = quiet_trainer(root, [monitor], max_steps=max_steps, **arguments)
+    trainer = quiet_trainer(root, [monitor, *also], max_steps=max_steps, **arguments)
     train = DataLoader(data(), batch_size=32) if train is None else train
     heldout = DataLoader(data(40), batch_size=20) if isinstance(heldout, str) else heldout
     trainer.fit(Classifier() if module is None else module, train, heldout)
