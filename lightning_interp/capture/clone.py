@@ -41,6 +41,12 @@ def state_tensors(module: nn.Module) -> dict[str, Tensor]:
     return {strip_wrappers(name): value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
 
 
+def parameter_names(module: nn.Module) -> tuple[str, ...]:
+    """Names that parameters have in the state_dict, in its order: a module may give others there than `named_parameters`."""
+    parameters = {(parameter.data_ptr(), parameter.shape) for parameter in module.parameters()}
+    return tuple(name for name, value in state_tensors(module).items() if (value.data_ptr(), value.shape) in parameters)
+
+
 def check_capturable(module: nn.Module) -> None:
     """Refuse parameters that cannot be copied faithfully, before training starts.
 
@@ -94,7 +100,8 @@ def take_snapshot(
     if copies is None:
         return None
     copies.copy(unique, scalars)
-    frozen = frozenset(strip_wrappers(name) for name, p in module.named_parameters() if not p.requires_grad)
+    still = {parameter.data_ptr() for parameter in module.parameters() if not parameter.requires_grad}
+    frozen = frozenset(name for name, tensor in unique.items() if still and tensor.data_ptr() in still)
     return RawSnapshot(step, epoch, copies, aliases, frozen, 1e3 * (time.perf_counter() - started))
 
 

@@ -10,13 +10,12 @@ from typing import Any, get_args
 from torch import nn
 
 from lightning_interp.analysis.worker.engines import Background
-from lightning_interp.capture.clone import check_capturable, state_tensors
+from lightning_interp.capture.clone import check_capturable, parameter_names, state_tensors
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
 from lightning_interp.capture.selection import select_layers, select_parameters, select_watched
 from lightning_interp.core.device import check_device
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.imports import import_object
-from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.outcome import Outcome, outcome_of
 from lightning_interp.core.records import Probe, ProbeStep
 from lightning_interp.core.request import AnalysisRequest, with_options
@@ -118,8 +117,7 @@ def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> R
     check_capturable(module)
     asked = config.request
     shapes = {name: tuple(tensor.shape) for name, tensor in state_tensors(module).items()}
-    trainable = {strip_wrappers(name) for name, _ in module.named_parameters()}
-    parameters = select_parameters(asked.parameters, [name for name in shapes if name in trainable])
+    parameters = select_parameters(asked.parameters, parameter_names(module))
     layers = select_layers(asked.layers, module)
     task = None if asked.task is None else asked.task.resolve(shapes)
     outcome = outcome_of(asked.outcome)

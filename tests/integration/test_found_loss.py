@@ -86,6 +86,31 @@ class AccuracyAlone(Classifier):
         self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
 
 
+class Shell(nn.Module):
+    """A model whose tensors have other names in its state_dict than among its parameters, as a language model's may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Linear(10, 3)
+        self.still = nn.Linear(3, 3).requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.still(self.model(x))
+
+    def state_dict(self, *_: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+        state = {} if destination is None else destination
+        for part in (self.model, self.still):
+            name = "3a" if part is self.model else "3b"
+            part.state_dict(destination=state, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+        return state
+
+
+class Renamed(Classifier):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Shell()  # type: ignore[assignment]
+
+
 class Smoothed(Classifier):
     """At the start its loss is that of any classifier."""
 
@@ -161,6 +186,18 @@ def test_a_validation_by_accuracy_alone_gets_the_loss_of_the_training_step_on_bo
     module = at_last(run, AccuracyAlone())
     by_hand = [cross_entropy(module.net(x), y).item() for x, y in (data(96)[:], data(40)[:])]  # type: ignore[operator]
     assert [run.records(name)[1][-1] for name in ("train_loss", "heldout_loss")] == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_a_state_dict_with_names_of_its_own_is_followed(tmp_path: Path) -> None:
+    run = followed(tmp_path, Renamed())
+    assert run.manifest.parameters == ("net.3a.weight", "net.3a.bias", "net.3b.weight", "net.3b.bias")
+    weights = run.snapshot(run.steps[-1]).weights
+    module = Renamed()
+    for name, part in (("3a", module.net.model), ("3b", module.net.still)):
+        part.load_state_dict({kind: weights[f"net.{name}.{kind}"] for kind in ("weight", "bias")})  # type: ignore[operator]
+    x, y = data(96)[:]
+    assert run.records("train_loss")[1][-1] == pytest.approx(cross_entropy(module.net(x), y).item(), rel=1e-6)
+    assert len(list((run.path / "snapshots").glob("frozen_*"))) == 1  # what does not train is written once
 
 
 def test_label_smoothing_is_noticed_while_it_trains_and_holds_for_every_snapshot(
