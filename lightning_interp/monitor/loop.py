@@ -4,6 +4,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from lightning_interp.dashboards.loggers.logger_set import LightningLogger
 from lightning_interp.measures.logged_names import logged_name
 from lightning_interp.monitor.failure_shield import shielded
 from lightning_interp.monitor.run_monitor import RunMonitor
-from lightning_interp.monitor.training_context import TrainingContext, unwrapped
+from lightning_interp.monitor.training_context import TrainingContext, unwrapped, unwrapped_loader
 from lightning_interp.store.manifest import Status
 
 
@@ -73,18 +74,21 @@ class Monitor(RunMonitor):
         self._outcome, self._carried = outcome_of(self.config.request.outcome), {}
         if not switched_off():
             several = isinstance(heldout_data, Mapping) or (
-                isinstance(heldout_data, list | tuple) and all(isinstance(each, DataLoader) for each in heldout_data)
+                isinstance(heldout_data, list | tuple)
+                and all(isinstance(unwrapped_loader(each), DataLoader) for each in heldout_data)
             )
+            further = [replace(each, data=unwrapped_loader(each.data)) for each in further_loaders(heldout_data) if several]
             device = next((str(parameter.device) for parameter in self._module.parameters()), "cpu")
             training = TrainingContext(
                 root=Path.cwd(),
                 step=step,
                 max_steps=max_steps,
                 device=device,
-                train_data=train_data,
-                heldout_data=first_loader(heldout_data) if several else heldout_data,
-                further_heldout=further_loaders(heldout_data) if several else (),
+                train_data=unwrapped_loader(train_data),
+                heldout_data=unwrapped_loader(first_loader(heldout_data) if several else heldout_data),
+                further_heldout=further,
                 loggers=loggers,
+                hands_batches=False,
             )
             progress = Progress.from_state(resume) if resume else None
             with shielded(

@@ -29,6 +29,8 @@ from lightning_interp.core.records import SPLITS, Batch, Probe, ProbeSplit, Spli
 from lightning_interp.monitor.training_context import TrainingContext
 from lightning_interp.store import Manifest, write_manifest, write_probe
 
+_NO_INDEX = "which examples the loaders draw cannot be told"
+
 
 class ProbeCollection:
     """Looks after the probe of one run.
@@ -57,8 +59,14 @@ class ProbeCollection:
         if given is not None:
             self.travels = self._keep(given)
         elif training.train_data is not None and not all(is_map_style(loader) for loader in data):
+            if not training.hands_batches:
+                warn(
+                    f"{_NO_INDEX}, so there is no probe, and only weights are measured; pass probe= with batches of your own"
+                )
+                self._settle({"status": "none", "reason": _NO_INDEX})
+                return
             self._passing = StreamedProbe(heldout=training.heldout_data is not None)
-            say("which examples the loaders draw cannot be told: the probe is made of the first batches that pass")
+            say(f"{_NO_INDEX}: the probe is made of the first batches that pass")
             if training.further_heldout:
                 say("of several validation loaders only the first is followed then")
         else:

@@ -29,6 +29,7 @@ class TrainingContext:
         transfer: What the training does to a batch between loader and step.
         loggers: Lightning loggers.
         settings: Numbers of a Trainer that a step may read.
+        hands_batches: Whether batches are handed by as they pass, to become the probe where no loader can be indexed.
     """
 
     root: Path
@@ -43,6 +44,7 @@ class TrainingContext:
     transfer: Transfer = as_loaded
     loggers: Sequence[LightningLogger] = ()
     settings: Mapping[str, float] = field(default_factory=dict)
+    hands_batches: bool = True
 
 
 _WRAPPERS = {"_FabricModule": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
@@ -54,3 +56,8 @@ def unwrapped(module: nn.Module) -> nn.Module:
     while (name := next((base.__name__ for base in type(module).__mro__ if base.__name__ in _WRAPPERS), None)) is not None:
         module = getattr(module, _WRAPPERS[name])
     return module
+
+
+def unwrapped_loader(loader: object) -> object:
+    """The loader inside what Fabric puts around it: it draws the same examples, and can be asked which."""
+    return getattr(loader, "_dataloader", loader) if type(loader).__name__ == "_FabricDataLoader" else loader

@@ -93,6 +93,30 @@ def test_switched_off_monitor_writes_nothing(tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "run").exists()
 
 
+def test_loaders_as_fabric_wrapped_them_give_the_probe_of_the_loaders_inside(tmp_path: Path) -> None:
+    from lightning.fabric import Fabric
+
+    fabric = Fabric(accelerator="cpu", devices=1)
+    found = []
+    for name, wrap in (("wrapped", fabric.setup_dataloaders), ("plain", lambda *given: given)):
+        train, heldout = wrap(*loaders())
+        monitor = Monitor(tmp_path / name, every_n_steps=5, background="inline")
+        with monitor.watch(network(), train_data=train, heldout_data={"day": heldout, "night": heldout}):
+            monitor.step()
+        found.append([open_run(tmp_path / name).records(f"heldout_loss{of}")[1].tolist() for of in ("", "/night")])
+    assert found[0] == found[1]
+
+
+def test_a_loop_over_data_without_an_index_is_told_that_it_has_no_probe(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor = Monitor(tmp_path / "run", every_n_steps=5, background="inline")
+    with monitor.watch(network(), train_data=iter(loaders()[0])):
+        monitor.step()
+    assert "so there is no probe, and only weights are measured; pass probe=" in caplog.text
+    assert open_run(tmp_path / "run").records("weight_norm")[0].tolist() == [0, 1]
+
+
 def test_fabric_loop_is_watched_under_its_own_names(tmp_path: Path) -> None:
     from lightning.fabric import Fabric
 
