@@ -111,7 +111,11 @@ def to_replica(batch: Batch, replica: nn.Module) -> Batch:
     device = parameter.device if parameter is not None else torch.device("cpu")
     dtypes = {p.dtype for p in replica.parameters() if p.is_floating_point()}
     dtype = dtypes.pop() if len(dtypes) == 1 else None
-    return map_tensors(batch, lambda t: t.to(device, dtype if dtype is not None and t.is_floating_point() else t.dtype))
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.to(device, dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype)
+
+    return map_tensors(batch, moved, device=device)
 
 
 @contextmanager
