@@ -183,7 +183,16 @@ def _map_order(intake: CheckpointIntake, order: StartOrder, threads: int) -> Map
     analyzer = intake.analyzer
     state = analyzer.state
     request = replace(order.request, probe=analyzer.observer.probe, device=state.device)
-    return MapOrder(request, analyzer.manifest.layers, analyzer.watched, state.route, state.probe_cut, state.null, threads)
+    return MapOrder(
+        request,
+        analyzer.manifest.layers,
+        analyzer.watched,
+        state.route,
+        state.probe_cut,
+        state.null,
+        threads,
+        state.mean_over,
+    )
 
 
 def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
@@ -207,7 +216,9 @@ def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
         entry = {"status": "none"} if probe is None else {"status": "ready", "hash": write_probe(out, probe)}
         if base is not None:  # the choices of the run's first snapshot hold here, too
             state = read_state(Path(str(asked.probe)))
-            choices = AnalysisState(route=state.route, probe_cut=state.probe_cut, n_classes=state.n_classes)
+            choices = AnalysisState(
+                route=state.route, mean_over=state.mean_over, probe_cut=state.probe_cut, n_classes=state.n_classes
+            )
             choices.learn_null(state.null)
             choices.write(out)
         write_manifest(out, replace(manifest, probe=entry))

@@ -32,6 +32,7 @@ class MapOrder:
         watched: Layers whose activations are kept, and parameters.
         route: How outputs are found, as the first checkpoint decided.
         probe_cut: The same for the size of the probe.
+        mean_over: The same for what mean losses are over.
         null: The same for what a constant prediction gets.
         threads: Torch threads of the worker.
     """
@@ -43,6 +44,7 @@ class MapOrder:
     probe_cut: Mapping[str, int]
     null: NullPredictor = field(default_factory=NullPredictor)
     threads: int = 1
+    mean_over: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Mapper:
     def of(cls, order: MapOrder) -> "Mapper":
         """A mapper for a worker process."""
         source, _ = replica_source(None, order.request.module, "")
-        state = AnalysisState(route=order.route, probe_cut=dict(order.probe_cut))
+        state = AnalysisState(route=order.route, mean_over=order.mean_over, probe_cut=dict(order.probe_cut))
         state.learn_null(order.null)
         observer = Observer(AnalysisPlan(order.request, source), order.watched, order.row_layers, state)
         observer.probe = order.request.probe

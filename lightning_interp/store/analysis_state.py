@@ -24,6 +24,7 @@ class AnalysisState:
         last_step: Latest observed step.
         pending: Committed snapshots still to be observed when this was written.
         route: How outputs are found (`analysis.outputs.Route.name`), None before the first snapshot or where none works.
+        mean_over: What the module's mean losses are over (`analysis.mean_over.MeanOver.name`), None while it is not known.
         n_classes: Classes of the module's logits, None where it does not classify.
         null_loss: Held-out loss of the best constant prediction, None while it is not known.
         null_error: Its held-out error, None while it is not known.
@@ -49,6 +50,7 @@ class AnalysisState:
     last_step: int | None = None
     pending: int = 0
     route: str | None = None
+    mean_over: str | None = None
     n_classes: int | None = None
     null_loss: float | None = None
     null_error: float | None = None
