@@ -4,13 +4,14 @@
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from batch_kinds import MAKES, collated
 from small_training import Classifier, Stream, data, fit
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_interp import InterpMonitor, open_run
 from lightning_interp.core.batch_types import StandIn, StandInTuple
@@ -77,3 +78,43 @@ def test_an_analysis_afterwards_has_them_where_it_has_the_module(tmp_path: Path)
     finished = analyze_run(path, module=ReadsAttributes)
     assert not finished.pending
     assert open_run(path).records("heldout_loss")[1][0] == pytest.approx(expected_loss("encoding", 33), rel=1e-6)
+
+
+class Reader(L.LightningModule):
+    """A language model: its loss is the mean over the tokens that have a label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Embedding(12, 8), nn.Linear(8, 12))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        ids, mask, labels = batch
+        return cross_entropy(self.net(ids * mask).transpose(1, 2), labels)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), 1e-2)
+
+
+def texts(examples: int) -> TensorDataset:
+    generator = torch.Generator().manual_seed(examples)
+    ids = torch.randint(1, 12, (examples, 9), generator=generator)
+    mask = (torch.arange(9) < torch.randint(3, 10, (examples, 1), generator=generator)).long()
+    asked = (mask == 1) & (torch.rand(ids.shape, generator=generator) < 0.7)
+    return TensorDataset(ids, mask, torch.where(asked, ids, -100))
+
+
+def test_the_loss_of_a_language_model_is_that_of_its_tokens_and_its_null_is_known(tmp_path: Path) -> None:
+    heldout = texts(41)
+    torch.manual_seed(0)
+    expected = Reader().training_step(heldout.tensors, 0).item()
+    torch.manual_seed(0)
+    options = {**OPTIONS, "measures": "standard", "background": "inline"}
+    loaders = [DataLoader(each, batch_size=16) for each in (texts(96), heldout)]
+    fit(tmp_path, InterpMonitor(tmp_path / "run", **options), Reader(), train=loaders[0], heldout=loaders[1], max_steps=60)
+    run = open_run(tmp_path / "run")
+    assert run.records("heldout_loss")[1][0] == pytest.approx(expected, rel=1e-6)
+    assert any("entries other than -100 of tensor 3" in notice for notice in run.analysis["notices"])
+    assert run.records("shuffled_loss")[1][-1] > run.records("heldout_loss")[1][-1] + 0.3
