@@ -12,10 +12,11 @@ from typing import Any
 import cloudpickle
 
 from lightning_interp.core.batch_objects import blank
-from lightning_interp.core.batch_types import imported_type, python_type
+from lightning_interp.core.batch_types import imported_type, named_type, python_type, type_name
 
 PackedTypes = Mapping[str, tuple[bytes, ...]]
-"""By name of a class, pickles of it and of an empty instance: a class that was made while running is found by the latter."""
+"""By name of a class, pickles of it and of an empty instance; the latter goes first for a class that no name leads to, as of
+those that are made while running: its instances know how to make it."""
 
 
 def pack_types(types: Mapping[str, type | None]) -> PackedTypes:
@@ -26,7 +27,7 @@ def pack_types(types: Mapping[str, type | None]) -> PackedTypes:
 def _pickles(cls: type) -> tuple[bytes, ...]:
     contents: tuple[Callable[[], Any], ...] = (lambda: cls, lambda: blank(cls))
     found = []
-    for content in contents:
+    for content in contents if named_type(type_name(cls)) is cls else reversed(contents):
         with suppress(Exception):  # a class of the user's own may refuse in any way
             found.append(cloudpickle.dumps(content(), protocol=5))
     return tuple(found)

@@ -86,12 +86,18 @@ def imported_type(name: str) -> type | None:
     >>> imported_type("subprocess:Popen") is None
     True
     """
+    found = named_type(name)
+    return found if found is not None and _may_be_named(found) else None
+
+
+def named_type(name: str) -> type | None:
+    """The class that a name leads to, whatever it is of; nothing is imported."""
     module, _, path = name.partition(":")
     found: Any = sys.modules.get(module)
     for part in path.split("."):
         # Not getattr: a module may import what it is asked for.
         found = getattr(found, "__dict__", {}).get(part)
-    return found if isinstance(found, type) and type_name(found) == name and _may_be_named(found) else None
+    return found if isinstance(found, type) and type_name(found) == name else None
 
 
 def _may_be_named(cls: type) -> bool:

@@ -136,9 +136,10 @@ def take_examples(batch: Batch, rows: Tensor) -> Batch | None:
 
 
 def _take_graphs(batch: Batch, rows: Tensor) -> Batch | None:
-    """Graphs are taken and joined by the class itself: it alone knows how their nodes are numbered."""
+    """Graphs are taken and joined by the class that knows how their nodes are numbered, not by one made for this batch."""
+    owner: Any = next((cls for cls in type(batch).__mro__ if "from_data_list" in vars(cls)), None)
     try:
-        taken = type(batch).from_data_list(batch.index_select(rows.tolist()))
+        taken = owner.from_data_list(batch.index_select(rows.tolist()))
     except Exception:  # a class of the user's own
         return None
     return taken if example_count(taken) == len(rows) else None

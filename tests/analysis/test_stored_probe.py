@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import pickle
 import time
 
 import pytest
@@ -42,6 +43,14 @@ def test_a_class_of_a_function_reaches_it_too():
 def test_a_class_that_no_name_leads_to_is_found_by_an_empty_instance():
     by_name, by_instance = b"cbatch_kinds\nMadeWhileRunning\n.", pack_types({"x": Moves})["x"][-1]
     assert KnownTypes({"x": (by_name, by_instance)}, looks_around=False).find("x") is Moves
+
+
+def test_a_class_that_was_made_while_running_is_that_of_an_empty_instance():
+    class Local(Moves):
+        pass
+
+    local, named = (pickle.loads(pack_types({"x": cls})["x"][0]) for cls in (Local, Moves))
+    assert (type(local).__name__, named) == ("Local", Moves)
 
 
 def test_without_classes_a_mapping_stands_in_and_that_is_told_once(tmp_path):
