@@ -19,8 +19,10 @@ from lightning_interp.analysis.guess_check import take_back_losses
 from lightning_interp.analysis.measuring import QUARANTINED, Measured, is_incomplete
 from lightning_interp.analysis.observation import Watched
 from lightning_interp.analysis.observer import Observer
+from lightning_interp.analysis.packed_types import PackedTypes
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.record_history import RecordHistory
+from lightning_interp.analysis.stored_probe import StoredProbe
 from lightning_interp.analysis.watchdog import Watch, Watchdog
 from lightning_interp.analysis.worker.pipe import StartOrder
 from lightning_interp.core.errors import CorruptSnapshotError
@@ -42,7 +44,6 @@ from lightning_interp.store.layout import (
     sweep_temporary,
 )
 from lightning_interp.store.manifest import Status, read_manifest
-from lightning_interp.store.probe_file import read_probe
 from lightning_interp.store.recordlog import append_record, read_records
 from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
 from lightning_interp.store.standing import Standing, measured_steps
@@ -78,6 +79,9 @@ class Analyzer:
         self.state = read_state(run_dir)
         self._plan = plan
         self._waits_for_probe = True
+        self._stored_probe = StoredProbe(
+            run_dir, order.batch_types, has_module=plan.source is not None, notice=self.state.notice
+        )
         self._paced = self._started_over = False
         (run_dir / OBSERVATIONS).mkdir(exist_ok=True)
         sweep_temporary(run_dir / OBSERVATIONS)
@@ -155,6 +159,10 @@ class Analyzer:
     def give_probe(self, probe: Probe) -> None:
         """The probe of a run that keeps it out of the directory."""
         self.observer.probe = probe
+
+    def give_batch_types(self, packed: PackedTypes) -> None:
+        """Classes of the batches of a probe that was collected while the training ran."""
+        self._stored_probe.learn(packed)
 
     def run_pending(
         self, *, stop: Callable[[], bool] = lambda: False, on_step: Callable[[int], None] = lambda _: None
@@ -301,7 +309,7 @@ class Analyzer:
 
     def _probe_ready(self) -> bool:
         if self.observer.probe is None:
-            self.observer.probe = read_probe(self.run_dir)
+            self.observer.probe = self._stored_probe.read()
         if self.observer.probe is not None:
             return True
         self.manifest = read_manifest(self.run_dir)

@@ -2,6 +2,7 @@
 """Batches whose examples have each other's answers, where answers can be told from inputs."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +12,15 @@ from lightning_interp.core.errors import MeasureSkipped
 from lightning_interp.core.records import Batch
 
 ANSWER_KEYS = ("labels", "label", "targets", "target", "y")
-"""What the answer of a dict batch is called."""
+"""What the answer of a dict batch, or of a batch object, is called."""
 _SEED = 0
 
 
 def answers_of(batch: Batch) -> Batch:
-    """The part of a batch that holds the answers: the second of an (x, y) pair, or what a dict calls so.
+    """The part of a batch that holds the answers.
+
+    That is the second of an (x, y) pair; what a dict or a batch object calls so; or the last of three tensors such as
+    (ids, mask, labels): whole numbers beside two inputs of one shape.
 
     Raises:
         MeasureSkipped: There is no such part.
@@ -25,10 +29,31 @@ def answers_of(batch: Batch) -> Batch:
         found = {key: batch[key] for key in ANSWER_KEYS if key in batch}
         if found and len(found) < len(batch):
             return found
+    named = {name: held for name in ANSWER_KEYS if isinstance(held := _attribute(batch, name), Tensor)}
+    if named and any(all(tensor is not held for held in named.values()) for tensor in tensors_of(batch)):
+        return named
+    if isinstance(batch, Mapping):
         raise MeasureSkipped(f"no answers can be told from inputs: the batch has no {', '.join(ANSWER_KEYS)} beside inputs")
-    if isinstance(batch, list | tuple) and len(batch) == 2:
-        return batch[1]
-    raise MeasureSkipped("no answers can be told from inputs: the batch is neither an (x, y) pair nor a dict")
+    if isinstance(batch, list | tuple) and (len(batch) == 2 or _is_triple(batch)):
+        return batch[-1]
+    raise MeasureSkipped(
+        "no answers can be told from inputs: the batch is neither an (x, y) pair nor (ids, mask, labels), and nothing in it "
+        f"is called {', '.join(ANSWER_KEYS)}"
+    )
+
+
+def _attribute(batch: Batch, name: str) -> Any:
+    try:
+        return getattr(batch, name, None)
+    except Exception:  # a property of a class of the user's own
+        return None
+
+
+def _is_triple(batch: Sequence[Any]) -> bool:
+    """Whether the last of three is the answer: beside inputs of two shapes it may as well be an index, or a weight."""
+    if len(batch) != 3 or not all(isinstance(part, Tensor) for part in batch):
+        return False
+    return batch[0].shape == batch[1].shape and not batch[2].is_floating_point() and batch[2].dtype != torch.bool
 
 
 def exchange_answers(batches: Sequence[Batch]) -> tuple[Batch, ...]:
@@ -62,9 +87,11 @@ def _another(count: int) -> Tensor:
 
 
 def _with_answers(batch: Batch, answers: Sequence[Tensor]) -> Batch:
-    given = iter(answers)
-    changed = map_tensors(answers_of(batch), lambda _: next(given))
-    if isinstance(batch, Mapping):
-        return {key: changed.get(key, value) for key, value in batch.items()}
-    pair = (batch[0], changed)
-    return list(pair) if isinstance(batch, list) else pair
+    """The batch, as what it is, with other answers wherever it holds them."""
+    held = answers_of(batch)
+    if type(batch) in (dict, list, tuple):  # inputs and answers may be one tensor
+        given = iter(answers)
+        changed = map_tensors(held, lambda _: next(given))
+        return {**batch, **changed} if isinstance(batch, dict) else type(batch)((*batch[:-1], changed))
+    other = {id(old): new for old, new in zip(tensors_of(held), answers, strict=True)}
+    return map_tensors(batch, lambda tensor: other.get(id(tensor), tensor))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_interp.analysis.activations import KeptOutput, gather_stimuli, recorded_outputs, stimuli_of_batches
 from lightning_interp.analysis.exchanged_answers import exchange_answers
+from lightning_interp.analysis.mean_over import MeanOver, find_mean_over, weighted_mean
 from lightning_interp.analysis.module_loss import batches_of_loader
 from lightning_interp.analysis.outputs import LossSource, better_source
 from lightning_interp.analysis.reduction import batches_of_split
@@ -86,6 +87,7 @@ class SnapshotObservation:
         self.parameters = watched.parameters
         self.current_values: Mapping[str, float] = {}
         self.null = NullPredictor()
+        self.mean_over = MeanOver()
         self._replica = replica
         self._route = route
         self._evaluated: dict[Part, _Evaluated] = {}
@@ -138,7 +140,7 @@ class SnapshotObservation:
             return exchanged_cross_entropy(outputs.logits, outputs.targets)
         examples = self._examples(split)
         exchanged = ProbeSplit(exchange_answers(examples.batches), examples.indices)
-        loss = _run(replica, route, exchanged, (), splits=1).losses.mean()
+        loss = _run(replica, route, exchanged, (), splits=1, mean_over=self.mean_over).losses.mean()
         if torch.equal(loss, self.losses(split).mean()):
             raise MeasureSkipped("the loss is the same with answers exchanged: what it asks for is not among them")
         return loss
@@ -155,14 +157,14 @@ class SnapshotObservation:
         replica, route = self._able()
         batches = self._examples(split).batches
         losses = self.losses(split)
-        total = losses.numel() if losses.ndim else sum(example_count(batch) for batch in batches)
+        total = losses.numel() if losses.ndim else sum(self.mean_over(batch) for batch in batches)
         replica.zero_grad(set_to_none=True)
         parts = batches_of_split(sum(map(example_count, batches)))
         with eager(), repeatable_randomness(), parts, torch.enable_grad():
             for batch in batches:
                 loss = route.call(replica, to_replica(batch, replica)).loss.double()
                 # Ignored targets leave some batches fewer losses than examples; the mean is over losses, as in `losses`.
-                share = (loss.numel() if losses.ndim else example_count(batch)) / total
+                share = (loss.numel() if losses.ndim else self.mean_over(batch)) / total
                 if share:
                     torch.autograd.backward(loss.mean() * share)
         named = replica.named_parameters()
@@ -174,7 +176,7 @@ class SnapshotObservation:
         """Mean loss with some weights replaced."""
         replica, route = self._able()
         with swapped_weights(replica, weights):
-            return _run(replica, route, self._examples(split), (), splits=1).losses.mean()
+            return _run(replica, route, self._examples(split), (), splits=1, mean_over=self.mean_over).losses.mean()
 
     @cached_property
     def stored_activations(self) -> dict[str, Tensor]:
@@ -205,7 +207,7 @@ class SnapshotObservation:
             splits = 2 if self.has_split("heldout") else 1
             layers = self.layers if split in SPLITS else ()  # activations are those of the splits
             with batches_of_loader(examples.loader):
-                self._evaluated[split] = _run(replica, route, examples, layers, splits=splits)
+                self._evaluated[split] = _run(replica, route, examples, layers, splits=splits, mean_over=self.mean_over)
         return self._evaluated[split]
 
 
@@ -223,7 +225,33 @@ class PastObservation(SnapshotObservation):
         )
 
 
-def _run(replica: nn.Module, route: LossSource, examples: ProbeSplit, layers: tuple[str, ...], *, splits: int) -> _Evaluated:
+def find_loss_weights(replica: nn.Module, route: LossSource, examples: ProbeSplit) -> MeanOver | None:
+    """What the losses that a route gives for batches are means over; examples where they are one for each.
+
+    None if it cannot be told at this snapshot.
+    """
+
+    def loss_of(batch: Batch) -> float:
+        with batches_of_loader(examples.loader), repeatable_randomness(), torch.no_grad(), eager():
+            return float(route.call(replica, to_replica(batch, replica)).loss.double().mean())
+
+    if route.name == "pair" or route.loss.get("reduction", "mean") != "mean" or not examples.batches:
+        return MeanOver()
+    with repeatable_randomness(), torch.no_grad(), eager():
+        if route.call(replica, to_replica(examples.batches[0], replica)).loss.ndim:
+            return MeanOver()
+    return find_mean_over(examples.batches, loss_of)
+
+
+def _run(
+    replica: nn.Module,
+    route: LossSource,
+    examples: ProbeSplit,
+    layers: tuple[str, ...],
+    *,
+    splits: int,
+    mean_over: MeanOver,
+) -> _Evaluated:
     """One pass over a split: outputs batch by batch, activations recorded on the way."""
     outputs: list[ProbeOutputs] = []
     kept = _CappedLogits(outputs)
@@ -236,7 +264,7 @@ def _run(replica: nn.Module, route: LossSource, examples: ProbeSplit, layers: tu
                 outputs.append(kept.take(route.call(replica, to_replica(batch, replica))))
             recorded.append(found)
     activations = {layer: gather_stimuli(recorded, layer) for layer in layers}
-    return _Evaluated(*_concatenated(outputs, examples.batches), activations)
+    return _Evaluated(*_concatenated(outputs, examples.batches, mean_over), activations)
 
 
 class _CappedLogits:
@@ -259,22 +287,22 @@ class _CappedLogits:
         return ProbeOutputs(loss, outputs.logits.detach().cpu(), targets)
 
 
-def _concatenated(outputs: list[ProbeOutputs], batches: tuple[Batch, ...]) -> tuple[ProbeOutputs, Tensor]:
+def _concatenated(
+    outputs: list[ProbeOutputs], batches: tuple[Batch, ...], mean_over: MeanOver
+) -> tuple[ProbeOutputs, Tensor]:
     """All batches as one, and the losses in float64."""
     logits = [part.logits for part in outputs if part.logits is not None]
     targets = [part.targets for part in outputs if part.targets is not None]
-    losses = _losses(outputs, batches)
+    losses = _losses(outputs, batches, mean_over)
     whole = ProbeOutputs(losses)
     if logits and len(logits) == len(outputs):
         whole = replace(whole, logits=torch.cat(logits), targets=torch.cat(targets) if len(targets) == len(logits) else None)
     return whole, losses
 
 
-def _losses(outputs: list[ProbeOutputs], batches: tuple[Batch, ...]) -> Tensor:
-    """Loss per example where every batch has it, else the mean over batches weighted by their examples."""
+def _losses(outputs: list[ProbeOutputs], batches: tuple[Batch, ...], mean_over: MeanOver) -> Tensor:
+    """Loss per example where every batch has it, else the mean over all that the means of batches are over."""
     parts = [part.loss.double() for part in outputs]
     if all(part.ndim == 1 for part in parts):
         return torch.cat(parts)
-    counts = torch.tensor([example_count(batch) for batch in batches], dtype=torch.float64)
-    means = torch.stack([part.mean() for part in parts])
-    return (means * counts).sum() / counts.sum()
+    return weighted_mean(torch.stack([part.mean() for part in parts]), [mean_over(batch) for batch in batches])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightning_interp.analysis.activations import kept_entries
 from lightning_interp.analysis.guess_check import ROUNDING, is_worth_a_look
 from lightning_interp.analysis.known_null import count_heldout, find_null
+from lightning_interp.analysis.mean_over import MeanOver
 from lightning_interp.analysis.measuring import (
     NEEDS_REPLICA,
     NEEDS_ROUTE,
@@ -23,7 +24,7 @@ from lightning_interp.analysis.measuring import (
     explain_missing_outputs,
     measure_all,
 )
-from lightning_interp.analysis.observation import PastObservation, SnapshotObservation, Watched
+from lightning_interp.analysis.observation import PastObservation, SnapshotObservation, Watched, find_loss_weights
 from lightning_interp.analysis.outputs import LossSource, find_loss_source, route_by_name
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.probe_budget import cut_loaders, cut_probe, cut_sizes
@@ -36,6 +37,9 @@ from lightning_interp.core.records import SPLITS, Part, Probe, Snapshot
 from lightning_interp.core.series import Series
 from lightning_interp.measures import Measure
 from lightning_interp.store.analysis_state import WEIGHTS_ONLY, AnalysisState
+
+_MOST_UNTOLD = 5
+"""Snapshots at which it is asked what a mean loss is over: equal losses, as of a network that knows nothing, do not tell."""
 
 
 class Observer:
@@ -77,6 +81,7 @@ class Observer:
         self._route: LossSource | None = None
         self._route_is_new = False
         self._probe_is_cut = False
+        self._untold = 0
 
     @property
     def strict(self) -> bool:
@@ -162,6 +167,9 @@ class Observer:
             replica=replica if self._route is not None else None,
             route=self._route,
         )
+        if self._route is not None and replica is not None and self.state.mean_over is None:
+            self._learn_weights(replica, self._route)
+        observation.mean_over = MeanOver.of(self.state.mean_over)
         if self.state.heldout_examples is None and replica is not None and self._route is not None:
             self._learn_null(observation, replica, self._route)
         observation.null = self.state.null
@@ -272,6 +280,24 @@ class Observer:
             self.state.notice(f"no outputs on the {part} examples: {type(err).__name__}: {err}")
             return False
         return True
+
+    def _learn_weights(self, replica: nn.Module, route: LossSource) -> None:
+        """Find out what a mean loss is over, once for the run, at the first snapshot that tells."""
+        assert self.probe is not None
+        found: MeanOver | None
+        try:
+            found = find_loss_weights(replica, route, self.probe.train)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # what a user's function cannot do is told where it is asked for losses
+            found = MeanOver()
+        self._untold += found is None
+        if self._untold == _MOST_UNTOLD:
+            found = MeanOver()
+        if found is not None:
+            self.state.mean_over = found.name
+            if found.tensor is not None:
+                self.state.notice(f"the module's mean loss is over {found.words}: batches count by these, not by examples")
 
     def _learn_null(self, observation: SnapshotObservation, replica: nn.Module, route: LossSource) -> None:
         """Find out what a constant prediction gets, once for the run, at the first snapshot that tells."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lightning_interp.core.batches import example_count, map_tensors
+from lightning_interp.core.batches import example_count, take_examples
 from lightning_interp.core.records import Part, Probe, ProbeSplit
 
 PROBE_SECONDS = 5.0
@@ -64,14 +64,20 @@ def _cut(split: ProbeSplit, keep: int | None) -> ProbeSplit:
         return split
     chosen = _spread(total, keep)
     batches, numbers, start = [], [], 0
+    kept: list[int] = []
     for number, batch in enumerate(split.batches):
         count = example_count(batch)
         rows = chosen[(chosen >= start) & (chosen < start + count)] - start
         start += count
-        if len(rows):
-            batches.append(map_tensors(batch, lambda t, n=count, r=rows: t[r] if t.ndim and t.shape[0] == n else t))  # type: ignore[misc]
-            numbers.append(number)
-    return ProbeSplit(tuple(batches), _indices(split, total, chosen.tolist(), numbers), split.loader)
+        if not len(rows):
+            continue
+        taken = take_examples(batch, rows)
+        if taken is None and len(kept) >= int((chosen < start).sum()):
+            continue  # those kept whole before it stand for its examples
+        batches.append(batch if taken is None else taken)
+        kept += range(start - count, start) if taken is None else (rows + start - count).tolist()
+        numbers.append(number)
+    return ProbeSplit(tuple(batches), _indices(split, total, kept, numbers), split.loader)
 
 
 def _spread(total: int, keep: int) -> Tensor:

@@ -106,12 +106,19 @@ def eager() -> Iterator[None]:
 
 
 def to_replica(batch: Batch, replica: nn.Module) -> Batch:
-    """A batch on the replica's device; floating inputs in the dtype of a module that is wholly of lower precision."""
+    """A copy of a batch on the replica's device; floating inputs in the dtype of a module that is wholly of lower precision.
+
+    Steps of other people's modules write into their batch, and the probe is asked again.
+    """
     parameter = next((p for p in replica.parameters() if p.is_floating_point()), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
     dtypes = {p.dtype for p in replica.parameters() if p.is_floating_point()}
     dtype = dtypes.pop() if len(dtypes) == 1 else None
-    return map_tensors(batch, lambda t: t.to(device, dtype if dtype is not None and t.is_floating_point() else t.dtype))
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.to(device, dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype, copy=True)
+
+    return map_tensors(batch, moved, device=device)
 
 
 @contextmanager

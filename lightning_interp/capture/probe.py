@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from lightning_interp.capture.further_loaders import FurtherLoader, Room
 from lightning_interp.capture.sampled_indices import batch_size_of, sampled_indices
-from lightning_interp.core.batches import to_cpu
+from lightning_interp.core.batches import byte_count, to_cpu
 from lightning_interp.core.randomness import untouched_randomness
 from lightning_interp.core.records import Batch, Probe, ProbeSplit, Split
 
@@ -187,7 +187,7 @@ def _bytes_of(item: Any) -> int:
         return sum(_bytes_of(value) for value in item.values())
     if isinstance(item, list | tuple):
         return sum(_bytes_of(value) for value in item)
-    return int(getattr(item, "nbytes", 8))
+    return byte_count(item) or int(getattr(item, "nbytes", 8))
 
 
 def _cooccurrence(dataset: Any, drawn: Sequence[int] | None, train: ProbeSplit, heldout: ProbeSplit | None) -> Tensor | None:

@@ -13,6 +13,7 @@ from lightning_interp.analysis.worker.engines import Background
 from lightning_interp.capture.clone import check_capturable, parameter_names, state_tensors
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
 from lightning_interp.capture.selection import select_layers, select_parameters, select_watched
+from lightning_interp.core.batch_types import imported_type
 from lightning_interp.core.device import check_device
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.imports import import_object
@@ -263,7 +264,7 @@ def users_probe(probe: Probe | str | Callable[[], Probe] | None) -> Probe | None
     if probe is None or isinstance(probe, Probe):
         return probe
     if isinstance(probe, str) and ":" not in probe:
-        stored = read_probe(Path(probe))
+        stored = read_probe(Path(probe), imported_type)  # the user's own code is imported by now
         if stored is None:
             raise ConfigError(f"probe: {probe} holds no probe.safetensors; give a run directory, or 'pkg.mod:function'.")
         return stored

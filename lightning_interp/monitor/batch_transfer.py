@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_interp.capture import Transfer, as_loaded
+from lightning_interp.core.batches import to_cpu
 from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.namespaces import is_overridden
 from lightning_interp.core.records import Batch, Split
@@ -60,7 +61,8 @@ class BatchTransfer:
         try:
             if split not in self._copies:
                 self._copies[split] = self._copy(split)
-            return self._apply(batch, *self._copies[split], dataloader_idx)
+            # A copy: what a hook writes into may be the data set's own, and the training applies the hook itself.
+            return self._apply(to_cpu(batch), *self._copies[split], dataloader_idx)
         except Exception as err:
             raise ProbeError(f"the batch transfer hooks cannot be applied ({type(err).__name__}: {err})") from err
 

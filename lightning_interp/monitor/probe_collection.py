@@ -2,7 +2,7 @@
 """Where the probe of a run comes from and where it goes: built, given, or collected; stored, or sent to the analyzer."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +22,14 @@ from lightning_interp.capture import (
     shared_examples,
 )
 from lightning_interp.capture.further_loaders import Room, name_by_place
+from lightning_interp.core.batch_types import imported_type, types_in
 from lightning_interp.core.batches import example_count
 from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.records import SPLITS, Batch, Probe, ProbeSplit, Split
 from lightning_interp.monitor.training_context import TrainingContext
 from lightning_interp.store import Manifest, write_manifest, write_probe
+from lightning_interp.store.probe_file import batch_types
 
 _NO_INDEX = "which examples the loaders draw cannot be told"
 
@@ -40,12 +42,27 @@ class ProbeCollection:
         manifest: Its manifest; `manifest` is this with the probe's entry, on disk as soon as it is known.
         save: Whether the probe is written into the directory.
         send: Hands a probe that is not written to a running analyzer; called on a helper thread.
+        announce: Tells a running analyzer the classes of a probe's batches, before that is written; on the same thread.
+
+    Attributes:
+        manifest: As said.
+        travels: What the analyzer must be sent at its start.
+        batch_types: Classes of the batches of a probe that lies in the directory by then.
     """
 
-    def __init__(self, run_dir: Path, manifest: Manifest, *, save: bool, send: Callable[[Probe], None]) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        manifest: Manifest,
+        *,
+        save: bool,
+        send: Callable[[Probe], None],
+        announce: Callable[[Mapping[str, type]], None] = lambda _: None,
+    ) -> None:
         self.manifest = manifest
         self.travels: Probe | None = None
-        self._run_dir, self._save, self._send = run_dir, save, send
+        self.batch_types: Mapping[str, type | None] = {}
+        self._run_dir, self._save, self._send, self._announce = run_dir, save, send, announce
         self._passing: StreamedProbe | None = None
         self._committing: threading.Thread | None = None
         self._turn = threading.Lock()  # manifest and run.json change together
@@ -54,6 +71,7 @@ class ProbeCollection:
     def prepare(self, training: TrainingContext, *, given: Probe | None, resumed: bool) -> None:
         """Build the probe or start collecting it; afterwards `travels` is what the analyzer must be sent at its start."""
         if resumed and self.manifest.probe.get("status") == "ready":
+            self.batch_types = {name: imported_type(name) for name in batch_types(self._run_dir)}
             return
         data = [loader for loader in (training.train_data, training.heldout_data) if loader is not None]
         if given is not None:
@@ -125,7 +143,11 @@ class ProbeCollection:
         try:
             if cloned is not None:
                 cloned.synchronize()
-            probe = self._keep(passing.probe())
+            collected = passing.probe()
+            types = types_in(collected) if collected is not None else {}
+            if types:
+                self._announce(types)
+            probe = self._keep(collected)
             if probe is not None:
                 self._send(probe)
         except Exception as err:  # a full disk, a device error: the training must not depend on it
@@ -144,6 +166,7 @@ class ProbeCollection:
                 if not self._save:
                     raise ProbeError("save_probe=False")
                 entry |= {"status": "ready", "hash": write_probe(self._run_dir, probe)}
+                self.batch_types = types_in(probe)
             except (ProbeError, OSError) as err:
                 travels = probe
                 entry |= {"status": "memory", "reason": str(err)}

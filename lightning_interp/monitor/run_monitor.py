@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightning_interp.analysis.packed_types import pack_types
 from lightning_interp.analysis.worker.engines import Engine, start_engine
 from lightning_interp.capture import Recorder, mark_plain_tensors, take_snapshot
 from lightning_interp.capture.disk_budget import DiskBudget
@@ -303,10 +304,14 @@ class RunMonitor:
         )
         self._open.callback(self._delivery.stop)
         self.probe = ProbeCollection(
-            self.run_dir, manifest, save=self.config.save_probe, send=lambda probe: self._engine.give_probe(probe)
+            self.run_dir,
+            manifest,
+            save=self.config.save_probe,
+            send=lambda probe: self._engine.give_probe(probe),
+            announce=lambda types: self._engine.give_batch_types(pack_types(types)),
         )
         self.probe.prepare(training, given=resolved.request.probe, resumed=self._start.resumed)
-        order = start_order(module, resolved, training, probe=self.probe.travels)
+        order = start_order(module, resolved, training, probe=self.probe.travels, batch_types=self.probe.batch_types)
         self._engine: Engine = start_engine(
             self.config.background, self.run_dir, order, flush=lambda: self._recorder.flush(30.0)
         )

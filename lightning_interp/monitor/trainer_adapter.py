@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_interp.analysis.trainer_stand_in import SETTINGS
 from lightning_interp.capture import first_loader, further_loaders
-from lightning_interp.core.batches import tensors_of
+from lightning_interp.core.batches import example_count, tensors_of
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.namespaces import is_overridden
 from lightning_interp.core.outcome import OUTCOME_STEP
@@ -131,7 +131,7 @@ def training_settings(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor
 
     ``interp/lr`` and ``interp/weight_decay`` of the optimizers' parameter groups: where they differ, ``interp/lr/1``
     and so on are the other values in their order, four at most. ``interp/batch_size`` is the number of examples of a
-    whole optimizer step over all processes, by the length of the first tensor of this batch.
+    whole optimizer step over all processes, by the examples of this batch.
 
     Args:
         trainer: The trainer; no tensor on a GPU is read, a learning rate that is one is copied as logged values are.
@@ -141,7 +141,7 @@ def training_settings(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor
         settings = dict(_group_settings(trainer))
         first = next((tensor for tensor in tensors_of(batch) if tensor.ndim), None)
         if first is not None:
-            examples = len(first) * trainer.accumulate_grad_batches * trainer.world_size
+            examples = example_count(batch) * trainer.accumulate_grad_batches * trainer.world_size
             settings[logged_name("batch_size")] = float(examples)
     except Exception:  # an optimizer of the user's own may hold anything; a figure without it is no reason to stop
         return {}

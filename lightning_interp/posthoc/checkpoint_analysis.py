@@ -43,7 +43,7 @@ from lightning_interp.store import (
     write_manifest,
     write_probe,
 )
-from lightning_interp.store.analysis_state import AnalysisState, read_state
+from lightning_interp.store.analysis_state import read_state
 
 EngineName = Literal["local", "ray"]
 
@@ -185,17 +185,8 @@ def _mapped(
 
 def _map_order(intake: CheckpointIntake, order: StartOrder, threads: int) -> MapOrder:
     analyzer = intake.analyzer
-    state = analyzer.state
-    return MapOrder(
-        replace(order.request, probe=analyzer.observer.probe, device=state.device),
-        analyzer.manifest.layers,
-        analyzer.watched,
-        state.route,
-        state.probe_cut,
-        state.loss,
-        state.null,
-        threads,
-    )
+    request = replace(order.request, probe=analyzer.observer.probe, device=analyzer.state.device)
+    return MapOrder(request, analyzer.manifest.layers, analyzer.watched, analyzer.state.choices(), threads)
 
 
 def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
@@ -218,10 +209,7 @@ def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
         out.mkdir(parents=True, exist_ok=True)
         entry = {"status": "none"} if probe is None else {"status": "ready", "hash": write_probe(out, probe)}
         if base is not None:  # the choices of the run's first snapshot hold here, too
-            state = read_state(Path(str(asked.probe)))
-            choices = AnalysisState(route=state.route, loss=state.loss, probe_cut=state.probe_cut, n_classes=state.n_classes)
-            choices.learn_null(state.null)
-            choices.write(out)
+            read_state(Path(str(asked.probe))).choices().write(out)
         write_manifest(out, replace(manifest, probe=entry))
     except OSError as err:
         raise ConfigError(f"out: {out} cannot be written ({err.strerror or err}). Choose another directory.") from err

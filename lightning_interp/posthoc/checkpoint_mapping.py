@@ -14,7 +14,6 @@ from lightning_interp.analysis.observer import Observer
 from lightning_interp.analysis.orders import replica_source
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.core.errors import InterpError
-from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.records import Snapshot
 from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.core.request import AnalysisRequest
@@ -31,20 +30,14 @@ class MapOrder:
         request: What is asked, resolved, with the probe and the device that are used.
         row_layers: run.json's layer list, the order of per-layer rows.
         watched: Layers whose activations are kept, and parameters.
-        route: How outputs are found, as the first checkpoint decided.
-        loss: The same for where the module's own step has its loss.
-        probe_cut: The same for the size of the probe.
-        null: The same for what a constant prediction gets.
+        choices: What the first checkpoint decided: how outputs are found, the size of the probe, the null predictor.
         threads: Torch threads of the worker.
     """
 
     request: AnalysisRequest
     row_layers: tuple[str, ...]
     watched: Watched
-    route: str | None
-    probe_cut: Mapping[str, int]
-    loss: Mapping[str, str] = field(default_factory=dict)
-    null: NullPredictor = field(default_factory=NullPredictor)
+    choices: AnalysisState
     threads: int = 1
 
 
@@ -86,9 +79,7 @@ class Mapper:
     def of(cls, order: MapOrder) -> "Mapper":
         """A mapper for a worker process."""
         source, _ = replica_source(None, order.request.module, "")
-        state = AnalysisState(route=order.route, loss=dict(order.loss), probe_cut=dict(order.probe_cut))
-        state.learn_null(order.null)
-        observer = Observer(AnalysisPlan(order.request, source), order.watched, order.row_layers, state)
+        observer = Observer(AnalysisPlan(order.request, source), order.watched, order.row_layers, order.choices.choices())
         observer.probe = order.request.probe
         return cls(observer)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from lightning_interp.analysis.activations import choose_stimuli
+from lightning_interp.analysis.exchanged_answers import ANSWER_KEYS
 from lightning_interp.analysis.probe_budget import cut_probe
 from lightning_interp.core.batches import example_count
 from lightning_interp.core.records import SPLITS, Batch, Probe, ProbeSplit, Split
@@ -66,12 +67,14 @@ def _labels(split: ProbeSplit) -> Int[Tensor, " example"] | None:
 
 
 def _targets(batch: Batch) -> Tensor | None:
-    """One integer per example: the second of a pair, or what a dict calls ``labels`` or ``label``."""
+    """One integer per example: the second of a pair, or what the batch calls so."""
     targets = None
     if isinstance(batch, Mapping):
         targets = batch.get("labels", batch.get("label"))
     elif isinstance(batch, list | tuple) and len(batch) == 2:
         targets = batch[1]
+    if targets is None:
+        targets = next((held for name in ANSWER_KEYS if (held := getattr(batch, name, None)) is not None), None)
     if not isinstance(targets, Tensor) or targets.is_floating_point() or targets.dtype == torch.bool:
         return None
     return targets if targets.shape == (example_count(batch),) else None

@@ -2,7 +2,8 @@
 """analysis.json: what the analyzer is doing and the choices it made at the first snapshot, kept for the whole run."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from copy import copy
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ class AnalysisState:
         loss: Of the module's own step: under which name its loss was found, and how it sums up.
         guess_checked: Train losses, in their own unit, at which a guessed loss was compared with the module's own: the
             first and the latest.
+        mean_over: What the module's mean losses are over (`MeanOver.name`), None while it is not known.
         n_classes: Classes of the module's logits, None where it does not classify.
         null_loss: Held-out loss of the best constant prediction, None while it is not known.
         null_error: Its held-out error, None while it is not known.
@@ -54,6 +56,7 @@ class AnalysisState:
     route: str | None = None
     loss: dict[str, str] = field(default_factory=dict)
     guess_checked: list[float] = field(default_factory=list)
+    mean_over: str | None = None
     n_classes: int | None = None
     null_loss: float | None = None
     null_error: float | None = None
@@ -83,11 +86,18 @@ class AnalysisState:
         self.null_loss, self.null_error, self.null_source = found.loss, found.error, found.source
         self.heldout_examples = found.heldout_examples
 
+    def choices(self) -> "AnalysisState":
+        """A new state that holds what was found out at the first snapshots of this one, and nothing else of it."""
+        kept = ("route", "loss", "mean_over", "probe_cut", "n_classes")
+        chosen = replace(AnalysisState(), **{name: copy(getattr(self, name)) for name in kept})
+        chosen.learn_null(self.null)
+        return chosen
+
     def take_route(self, name: str, loss: dict[str, str]) -> None:
         """Outputs are found this way from now on; what was learned about the loss of another way is forgotten."""
         if self.route is not None and self.route != name:
             self.learn_null(NullPredictor())
-            self.n_classes = None
+            self.n_classes = self.mean_over = None
         self.route, self.loss = name, dict(loss)
 
     def notice(self, text: str) -> None:

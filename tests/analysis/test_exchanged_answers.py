@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections import namedtuple
+
 import pytest
 import torch
+from batch_kinds import MAKES, Encoding
 
 from lightning_interp.analysis.exchanged_answers import exchange_answers
 from lightning_interp.core.errors import MeasureSkipped
+
+Pair = namedtuple("Pair", "y x")
+
+
+def typed(kind):
+    return lambda n: MAKES[kind](n[:, None], 10 * n)
 
 
 def batches(*sizes, make):
@@ -16,6 +25,9 @@ KINDS = {
     "list": (lambda n: [n, 10 * n], lambda b: b[1]),
     "labels": (lambda n: {"input": n, "labels": 10 * n}, lambda b: b["labels"]),
     "y": (lambda n: {"x": n, "y": 10 * n, "name": "s"}, lambda b: b["y"]),
+    "triple": (lambda n: (n, n > 0, 10 * n), lambda b: b[2]),
+    "named": (lambda n: Pair(10 * n, n), lambda b: b.y),
+    **{kind: (typed(kind), lambda b: b.y) for kind in MAKES},
     "nested": (lambda n: (n, {"a": 10 * n, "b": (n,)}), lambda b: b[1]["a"]),
 }
 
@@ -32,6 +44,15 @@ def test_inputs_and_forms_of_batches_stay():
     moved = exchange_answers(batches(4, 3, make=KINDS["labels"][0]))
     assert [batch["input"].tolist() for batch in moved] == [[0, 1, 2, 3], [4, 5, 6]]
     assert type(exchange_answers(batches(4, make=KINDS["list"][0]))[0]) is list
+
+
+@pytest.mark.parametrize("kind", MAKES)
+def test_batches_of_every_kind_stay_what_they_are_and_the_given_ones_are_untouched(kind):
+    given = batches(4, 3, make=KINDS[kind][0])
+    moved = exchange_answers(given)
+    assert [type(batch) for batch in moved] == [type(batch) for batch in given]
+    assert torch.equal(moved[1].x, given[1].x)
+    assert torch.cat([batch.y for batch in given]).tolist() == [0, 10, 20, 30, 40, 50, 60]
 
 
 def test_parts_of_one_answer_stay_together():
@@ -56,6 +77,8 @@ def test_the_exchange_is_always_the_same_and_leaves_randomness_alone():
     [
         (torch.zeros(4, 2), "neither"),
         ((torch.zeros(4), torch.zeros(4), torch.zeros(4)), "neither"),
+        ((torch.zeros(4, 2), torch.zeros(4), torch.arange(4)), "neither"),
+        (Encoding({"x": torch.zeros(4)}), "beside inputs"),
         ({"x": torch.zeros(4)}, "no labels, label, targets, target, y beside inputs"),
         ({"y": torch.zeros(4)}, "beside inputs"),
         ((torch.zeros(4), torch.zeros(3)), "one row for each example"),

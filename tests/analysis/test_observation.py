@@ -264,3 +264,18 @@ def test_examples_without_labels_have_margins_but_no_loss(live):
         HeldoutLoss()(observation)
     with pytest.raises(MeasureSkipped, match="no known classes"):
         HeldoutAccuracy()(observation)
+
+
+def test_a_step_that_writes_into_its_batch_finds_it_as_it_was_the_next_time(live):
+    def writes(module, batch):
+        batch[0].add_(1.0)
+        return ProbeOutputs(F.cross_entropy(module(batch[0]), batch[1], reduction="none"))
+
+    probe = Probe(split(5, 2, seed=1))
+    replica = make_replica(FactorySource(lambda: live), Snapshot(0, 0, live.state_dict()), device=torch.device("cpu"))
+    watched, route = Watched((), ()), find_loss_source(replica, probe.train.batches[0], probe_step=writes)
+    losses = [
+        SnapshotObservation(Snapshot(step, 0, {}), watched, {}, probe=probe, replica=replica, route=route).losses("train")
+        for step in range(2)
+    ]
+    assert torch.equal(*losses)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import pytest
 import torch
+from batch_kinds import MAKES, Graph
+from torch.nn.utils.rnn import pack_sequence
 
 from lightning_interp.analysis.probe_budget import PROBE_SECONDS, cut_loaders, cut_probe, cut_sizes
 from lightning_interp.core.records import Probe, ProbeSplit
@@ -87,3 +90,25 @@ def test_cut_probe_leaves_tensors_that_are_not_per_example():
 
 def test_cut_probe_without_sizes_changes_nothing():
     assert cut_probe(PROBE, {}).train is PROBE.train
+
+
+@pytest.mark.parametrize("kind", MAKES)
+def test_cut_probe_cuts_batches_of_every_kind(kind):
+    x, y = torch.arange(24.0).reshape(12, 2), torch.arange(12)
+    given = Probe(ProbeSplit((MAKES[kind](x[:8], y[:8]), MAKES[kind](x[8:], y[8:])), tuple(range(12))))
+    cut = cut_probe(given, {"train": 6}).train
+    assert [type(batch) for batch in cut.batches] == [type(batch) for batch in given.train.batches]
+    assert torch.cat([batch.y for batch in cut.batches]).tolist() == list(cut.indices)
+    assert len(cut.indices) == 6
+
+
+def test_cut_probe_keeps_batches_that_cannot_be_cut_as_a_whole():
+    packed = [pack_sequence([torch.full((2,), float(3 * number + k)) for k in range(3)]) for number in range(8)]
+    cut = cut_probe(Probe(ProbeSplit(tuple(packed), tuple(range(24)))), {"train": 12}).train
+    assert 4 <= len(cut.batches) <= 5
+    assert cut.indices == tuple(int(value) for batch in cut.batches for value in batch.data[:3])
+
+
+def test_cut_probe_of_one_graph_is_that_graph():
+    graph = Graph(x=torch.zeros(5, 2), edge_index=torch.zeros(2, 9, dtype=torch.long))
+    assert cut_probe(Probe(ProbeSplit((graph,), (0,))), {"train": 1}).train.batches == (graph,)

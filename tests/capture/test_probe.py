@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from batch_kinds import Graph
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -331,3 +332,11 @@ def test_is_map_style_tells_streams_apart():
     assert is_map_style(loader(Numbers()))
     assert not is_map_style(DataLoader(Stream()))
     assert not is_map_style([1, 2, 3])
+
+
+def test_choose_indices_knows_the_size_of_examples_that_are_objects():
+    class Graphs(Numbers):
+        def __getitem__(self, index):
+            return Graph(x=torch.zeros(2**16, 2))
+
+    assert len(choose_indices(Graphs(1_000))) == SAMPLED_EXAMPLES

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import pytest
 import torch
+from batch_kinds import MAKES
 
 from lightning_interp.capture import StreamedProbe
 
@@ -99,3 +101,14 @@ def test_passing_probe_keeps_a_sanity_check_that_filled_it():
     passing.offer_sanity(sanity(*range(9)), whole=False)
     assert passing.complete
     assert first_values(passing) == list(range(8))
+
+
+@pytest.mark.parametrize("kind", MAKES)
+def test_passing_probe_copies_batches_of_every_kind(kind):
+    passing, batch = StreamedProbe(heldout=False), MAKES[kind](torch.ones(600, 2), torch.arange(600))
+    passing.offer("train", batch)
+    assert passing.complete
+    batch.x.zero_()
+    (kept,) = passing.probe().train.batches
+    assert type(kept) is type(batch)
+    assert kept.x.min().item() == 1.0

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from batch_kinds import MAKES
 
 from lightning_interp.cli import picture
 from lightning_interp.cli.main import main
@@ -289,6 +290,13 @@ def test_stimuli_of_a_large_probe_are_the_evenly_spaced_ones(run_dir):
     write_probe(run_dir, Probe(ProbeSplit(({"x": torch.zeros(1000, 2), "labels": labels},))))
     found = stimuli_of(open_run(run_dir), 256)
     assert found.labels.tolist() == labels[torch.linspace(0, 999, 256).round().long()].tolist()
+
+
+@pytest.mark.parametrize("kind", MAKES)
+def test_stimuli_of_batches_of_every_kind_have_the_classes_that_they_name(run_dir, kind):
+    labels = torch.arange(TRAIN) % 2
+    write_probe(run_dir, Probe(ProbeSplit((MAKES[kind](torch.zeros(TRAIN, 2), labels),))))
+    assert stimuli_of(open_run(run_dir), TRAIN).labels.tolist() == labels.tolist()
 
 
 def test_stimuli_of_a_probe_that_was_cut_follow_the_cut(run_dir):

@@ -14,8 +14,8 @@ def test_map_tensors_keeps_the_nesting():
     assert doubled == {"a": [torch.tensor([2.0]), "text"], "b": (None, 3)}
 
 
-def test_map_tensors_makes_named_tuples_plain():
-    assert type(map_tensors(Pair(torch.ones(1), 2), lambda tensor: tensor)) is tuple
+def test_map_tensors_keeps_named_tuples():
+    assert type(map_tensors(Pair(torch.ones(1), 2), lambda tensor: tensor)) is Pair
 
 
 def test_tensors_of_walks_depth_first():

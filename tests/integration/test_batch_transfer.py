@@ -134,3 +134,23 @@ def test_overlap_of_training_and_heldout_examples_is_told(tmp_path: Path, caplog
     loaders = [DataLoader(dataset, batch_size=8, sampler=SubsetRandomSampler(range(*ends))) for ends in ((0, 60), (50, 96))]
     fit(tmp_path, InterpMonitor(background="inline", strict=True), max_steps=2, train=loaders[0], heldout=loaders[1])
     assert "10 of 46 held-out examples of the probe are also drawn in training" in caplog.text
+
+
+class ShiftsInPlace(Classifier):
+    """Its hook writes into the batch it is given."""
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        batch[0].add_(1.0)
+        return batch
+
+
+def test_a_hook_that_writes_into_its_batch_does_not_reach_the_data_set(tmp_path: Path) -> None:
+    items = [tuple(part[start : start + 32].clone() for part in data().tensors) for start in (0, 32, 64)]
+    loader: Any = DataLoader(items, batch_size=None)  # type: ignore[arg-type]
+    monitor = InterpMonitor(background="inline", strict=True)
+    fit(tmp_path, monitor, ShiftsInPlace(), train=loader, max_steps=2)
+    assert torch.equal(items[2][0], data().tensors[0][64:])  # the two steps did not come so far
+    assert monitor.run_dir is not None
+    probe = open_run(monitor.run_dir).probe
+    assert probe is not None
+    assert torch.equal(probe.train.batches[2][0], items[2][0] + 1.0)

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from batch_kinds import graphs
 from noisy_training import quiet_trainer
 from small_training import Classifier, data, fit
 from torch.utils.data import DataLoader
@@ -84,6 +85,7 @@ def test_one_value_has_the_plain_name_and_of_many_four_are_kept() -> None:
 def test_batch_size_is_that_of_all_processes() -> None:
     batch = {"scale": torch.tensor(1.0), "x": torch.zeros(8, 2)}
     assert training_settings(optimizer_of(), batch) == {"interp/batch_size": 24.0}
+    assert training_settings(optimizer_of(), graphs(torch.zeros(8, 2), torch.zeros(8))) == {"interp/batch_size": 24.0}
 
 
 class ShowsItsLoss(Classifier):

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from batch_kinds import Encoding, Named
 
-from lightning_interp.core.records import Probe
+from lightning_interp.core.records import Probe, ProbeSplit
 from lightning_interp.monitor import probe_collection
 from lightning_interp.monitor.probe_collection import ProbeCollection
 from lightning_interp.monitor.training_context import TrainingContext
@@ -84,3 +85,23 @@ def test_probe_that_cannot_be_kept_is_a_warning(
     keeper.finish(30.0)
     assert "the probe could not be kept (RuntimeError: as planned)" in caplog.text
     assert read_manifest(tmp_path).probe == {"status": "none", "reason": "RuntimeError: as planned"}
+
+
+def test_classes_of_collected_batches_are_announced_before_the_probe_is_written(tmp_path: Path, sent: list[Probe]) -> None:
+    announced: list[Any] = []
+    keeper = collecting(tmp_path, sent)
+    keeper._announce = lambda types: announced.append((types, (tmp_path / "probe.safetensors").exists()))
+    keeper.offer("train", Encoding({"x": BATCH}))
+    keeper.finish(30.0)
+    assert announced == [({"batch_kinds:Encoding": Encoding}, False)]
+
+
+def test_classes_of_a_given_probe_go_with_the_order(tmp_path: Path) -> None:
+    manifest = Manifest("run", "now", (), (), (), "Net", {}, {}, probe={"status": "pending"})
+    keeper = ProbeCollection(tmp_path, manifest, save=True, send=lambda _: None)
+    given = Probe(ProbeSplit((Named(BATCH, BATCH),)))
+    keeper.prepare(TrainingContext(tmp_path), given=given, resumed=False)
+    assert keeper.batch_types == {"batch_kinds:Named": Named}
+    again = ProbeCollection(tmp_path, keeper.manifest, save=True, send=lambda _: None)
+    again.prepare(TrainingContext(tmp_path), given=None, resumed=True)
+    assert again.batch_types == {"batch_kinds:Named": Named}

@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
+import sys
+from collections import OrderedDict, UserDict
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
+from batch_kinds import MAKES, Encoding, Graph, Moves, Named
 
+from lightning_interp.core.batch_types import StandIn, imported_type, missing_types, types_in
+from lightning_interp.core.batches import example_count
 from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.records import Probe, ProbeSplit
 from lightning_interp.store import read_probe, write_probe
+from lightning_interp.store.probe_file import batch_types
+from lightning_interp.store.tensor_file import read_metadata
 
 
 def test_write_probe_round_trips_nested_batches(tmp_path):
@@ -80,3 +89,127 @@ def test_write_probe_hash_follows_the_content(tmp_path):
 
 def test_read_probe_is_none_where_none_is_stored(tmp_path):
     assert read_probe(tmp_path) is None
+
+
+X, Y = torch.arange(12.0).reshape(6, 2), torch.arange(6)
+
+
+def stored(path, *batches, find_type=None):
+    write_probe(path, Probe(ProbeSplit(batches)))
+    probe = read_probe(path) if find_type is None else read_probe(path, find_type)
+    return probe.train.batches
+
+
+@pytest.mark.parametrize("kind", MAKES)
+def test_batches_of_every_kind_come_back_as_what_they_were(tmp_path, kind):
+    batch = MAKES[kind](X, Y)
+    (found,) = stored(tmp_path, batch, find_type=types_in(Probe(ProbeSplit((batch,)))).get)
+    assert type(found) is type(batch)
+    assert torch.equal(found.x, batch.x)
+    assert torch.equal(found.y, Y)
+    assert example_count(found) == 6
+
+
+@pytest.mark.parametrize("kind", MAKES)
+def test_without_its_class_a_batch_has_a_stand_in_with_the_same_attributes(tmp_path, kind):
+    batch = MAKES[kind](X, Y)
+    (found,) = stored(tmp_path, batch)
+    assert torch.equal(found.x, batch.x)
+    assert torch.equal(found.y, Y)
+    assert example_count(found) == 6
+    if kind != "namespace":
+        assert missing_types(read_probe(tmp_path))[0] == f"batch_kinds:{type(batch).__name__}"
+
+
+def test_a_mapping_has_its_entries_in_place_of_its_class_and_moves(tmp_path):
+    (found,) = stored(tmp_path, Encoding({"ids": X, "labels": Y}))
+    assert dict(found).keys() == {"ids", "labels"}
+    assert type(found.to("cpu")) is StandIn
+    with pytest.raises(AttributeError, match=r"no 'mask' \(batch_kinds:Encoding\)"):
+        found.mask  # noqa: B018
+
+
+def test_a_stand_in_is_written_as_what_it_stands_for(tmp_path):
+    batches = stored(tmp_path, Named(X, Y), Encoding({"x": X}), Moves((X, Y)), Graph(x=X, edge_index=Y.repeat(2, 1)))
+    again = stored(tmp_path, *batches, find_type=imported_type)
+    assert [type(batch).__name__ for batch in again] == ["Named", "Encoding", "Moves", "Graph"]
+    assert again[3]._store._parent() is again[3]
+    assert torch.equal(again[2].y, Y)
+
+
+def test_readers_of_before_find_plain_containers(tmp_path):
+    """They take the first key of a node for what it is, and do not look at the others."""
+    stored(tmp_path, Named(X, Y), Encoding({"x": X}))
+    named, encoding = read_metadata(tmp_path / "probe.safetensors")["splits"]["train"]["trees"]
+    assert next(iter(named)) == "tuple"
+    assert named["tuple"] == [{"tensor": "train/0/0"}, {"tensor": "train/0/1"}]
+    assert next(iter(encoding)) == "dict"
+    assert encoding["dict"] == [["x", {"tensor": "train/1/x"}]]
+
+
+def test_plain_batches_are_written_as_before(tmp_path):
+    stored(tmp_path, {"x": [X, (Y, "text")]})
+    (tree,) = read_metadata(tmp_path / "probe.safetensors")["splits"]["train"]["trees"]
+    inner = {"list": [{"tensor": "train/0/x/0"}, {"tuple": [{"tensor": "train/0/x/1/0"}, {"value": "text"}]}]}
+    assert tree == {"dict": [["x", inner]]}
+
+
+def test_classes_are_named_without_reading_tensors(tmp_path):
+    stored(tmp_path, [Named(X, Moves((X, Y)))])
+    assert batch_types(tmp_path) == {"batch_kinds:Named", "batch_kinds:Moves"}
+
+
+def test_edges_of_several_kinds_are_keys_of_several_words(tmp_path):
+    (found,) = stored(tmp_path, {("paper", "cites", "paper"): X})
+    assert torch.equal(found["paper", "cites", "paper"], X)
+
+
+def test_a_public_attribute_that_needs_pickling_is_refused(tmp_path):
+    batch = Moves((X, object()))
+    with pytest.raises(ProbeError, match="train/0/y is a object"):
+        write_probe(tmp_path, Probe(ProbeSplit((batch,))))
+
+
+def test_python_s_own_containers_need_no_class_from_elsewhere(tmp_path):
+    (found,) = stored(tmp_path, OrderedDict(b=X, a=Y))
+    assert (type(found), list(found)) == (OrderedDict, ["b", "a"])
+
+
+def test_a_class_that_has_changed_has_a_stand_in(tmp_path):
+    @dataclass(slots=True)
+    class Changed:
+        x: torch.Tensor
+
+    (found,) = stored(tmp_path, Moves((X, Y)), find_type=lambda _: Changed)
+    assert torch.equal(found.y, Y)
+
+
+class Cleans(UserDict):
+    def __del__(self):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "subprocess:Popen", "os:_Environ", "shelve:Shelf", "dbm.dumb:_Database", "torch.nn.modules.linear:Linear",
+        "torch:Tensor", "builtins:dict", "os:system", "colorsys:rgb_to_hls", f"{__name__}:Cleans", "no", "", ":",
+    ],
+)  # fmt: skip
+def test_a_name_in_a_file_finds_no_class_that_is_no_batch_and_imports_nothing(name):
+    sys.modules.pop("colorsys", None)
+    assert imported_type(name) is None
+    assert "colorsys" not in sys.modules
+
+
+def test_a_name_in_a_file_asks_no_module_for_what_it_may_import_when_asked(monkeypatch):
+    class Lazy(type(sys)):
+        def __getattr__(self, name):
+            raise AssertionError(name)
+
+    monkeypatch.setitem(sys.modules, "lazy", Lazy("lazy"))
+    assert imported_type("lazy:Batch") is None
+
+
+def test_a_name_in_a_file_finds_what_is_imported():
+    assert imported_type("batch_kinds:Encoding") is Encoding

@@ -4,6 +4,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from lightning_interp.analysis.packed_types import PackedTypes
 from lightning_interp.core.records import Probe
 
 HANDOVER_S = 10.0
@@ -20,6 +21,10 @@ class Engine(ABC):
     @abstractmethod
     def give_probe(self, probe: Probe) -> None:
         """Hand over a probe that is kept out of the run directory."""
+
+    @abstractmethod
+    def give_batch_types(self, packed: PackedTypes) -> None:
+        """Hand over the classes of batches that were collected, before the probe is written."""
 
     @abstractmethod
     def finish(self) -> None:

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import Literal
 
 from lightning_interp.analysis.orders import analyzer_for
+from lightning_interp.analysis.packed_types import PackedTypes
 from lightning_interp.analysis.worker.engine import Engine
 from lightning_interp.analysis.worker.pipe import Quarantine, StartOrder
 from lightning_interp.analysis.worker.process_engine import ProcessEngine
@@ -35,7 +36,7 @@ class ThreadEngine(Engine):
     def __init__(self, run_dir: Path, order: StartOrder) -> None:
         self._run_dir, self._order = run_dir, _live(order)
         self._finishing = threading.Event()
-        self._probes: SimpleQueue[Probe] = SimpleQueue()
+        self._letters: SimpleQueue[Probe | PackedTypes] = SimpleQueue()
         self._failure: str | None = None
         self._thread = threading.Thread(target=self._work, name="interp-analyzer", daemon=True)
         self._thread.start()
@@ -45,7 +46,11 @@ class ThreadEngine(Engine):
 
     def give_probe(self, probe: Probe) -> None:
         """Hand the probe to the thread."""
-        self._probes.put(probe)
+        self._letters.put(probe)
+
+    def give_batch_types(self, packed: PackedTypes) -> None:
+        """Hand the classes to the thread."""
+        self._letters.put(packed)
 
     def finish(self) -> None:
         """Let the thread end when nothing is left."""
@@ -74,8 +79,10 @@ class ThreadEngine(Engine):
                 analyzer = analyzer_for(self._run_dir, self._order)
                 while True:
                     finishing = self._finishing.is_set()  # before looking: a snapshot may come in between
-                    while not self._probes.empty():
-                        analyzer.give_probe(self._probes.get())
+                    while not self._letters.empty():
+                        letter = self._letters.get()
+                        give = analyzer.give_probe if isinstance(letter, Probe) else analyzer.give_batch_types
+                        give(letter)  # type: ignore[arg-type]
                     if not analyzer.run_pending():
                         if finishing:
                             break
@@ -103,6 +110,10 @@ class InlineEngine(Engine):
     def give_probe(self, probe: Probe) -> None:
         """Keep the probe."""
         self._analyzer.give_probe(probe)
+
+    def give_batch_types(self, packed: PackedTypes) -> None:
+        """Keep the classes."""
+        self._analyzer.give_batch_types(packed)
 
     def finish(self) -> None:
         """Observe what is left and let go of the lock."""

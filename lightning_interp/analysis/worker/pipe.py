@@ -14,11 +14,12 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import cloudpickle
 
+from lightning_interp.analysis.packed_types import PackedTypes
 from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.imports import folders_needed
 from lightning_interp.core.request import AnalysisRequest
 
-Kind = Literal["quarantine", "start", "probe", "finish"]
+Kind = Literal["quarantine", "start", "batch_types", "probe", "finish"]
 HANG_LIMIT_S = 120.0
 """Least seconds after which an observation may count as hanging: beside a training it has a fraction of a core."""
 ORPHAN_GRACE_S = 60.0
@@ -64,6 +65,7 @@ class StartOrder:
         quarantine: What is left out; None, as for an analysis started by hand, tries again what was left out before.
         start_id: Tells the analyzers of this start from those of others.
         least_limit_s: Seconds after which an observation may count as hanging.
+        batch_types: Classes of the probe's batches; None for an analysis started by hand.
         orphan_grace_s: Seconds an analyzer may outlive its training without having been told to finish.
     """
 
@@ -76,6 +78,7 @@ class StartOrder:
     start_id: str = field(default_factory=lambda: os.urandom(8).hex())  # moves no random stream of the training
     least_limit_s: float = HANG_LIMIT_S
     orphan_grace_s: float = ORPHAN_GRACE_S
+    batch_types: PackedTypes | None = None
 
 
 def encode(kind: Kind, content: object = None) -> bytes:

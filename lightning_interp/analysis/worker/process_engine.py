@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from lightning_interp.analysis.packed_types import PackedTypes
 from lightning_interp.analysis.worker.engine import HANDOVER_S, Engine
 from lightning_interp.analysis.worker.exit_causes import WorkerExit, exit_of
 from lightning_interp.analysis.worker.pipe import StartOrder, encode, encode_start
@@ -63,10 +64,11 @@ class ProcessEngine(Engine):
 
     def give_probe(self, probe: Probe) -> None:
         """Send the probe through the pipe."""
-        letter = encode("probe", probe)
-        with self._lock:
-            self._keep(letter)
-            self._worker.send(letter)
+        self._post(encode("probe", probe))
+
+    def give_batch_types(self, packed: PackedTypes) -> None:
+        """Send the classes through the pipe."""
+        self._post(encode("batch_types", packed))
 
     def finish(self) -> None:
         """Tell the process to end when nothing is left."""
@@ -137,6 +139,11 @@ class ProcessEngine(Engine):
     def failure(self) -> str | None:
         """How the process ended, where it ended untold or in error and no other took its place."""
         return self._failure
+
+    def _post(self, letter: bytes) -> None:
+        with self._lock:
+            self._keep(letter)
+            self._worker.send(letter)
 
     def _keep(self, letter: bytes) -> None:
         if self._letters:

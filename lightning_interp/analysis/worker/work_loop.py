@@ -65,6 +65,8 @@ class WorkLoop:
             self._gone |= kind == "gone" and not self._finishing
             if kind == "probe":
                 self._analyzer.give_probe(decode(body))
+            elif kind == "batch_types":
+                self._analyzer.give_batch_types(decode(body))
 
     def _left_alone(self) -> bool:
         """Whether the training ended a while ago and nothing that it said before was to finish."""
