@@ -11,6 +11,7 @@ from torch import nn
 
 from lightning_interp.analysis.worker.engines import Background
 from lightning_interp.capture.clone import check_capturable, state_tensors
+from lightning_interp.capture.default_layers import default_layers, left_out_lines
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
 from lightning_interp.capture.selection import select_layers, select_parameters, select_watched
 from lightning_interp.core.device import check_device
@@ -90,12 +91,14 @@ class Resolved:
         matrices: Selected parameters of two axes or more.
         names: Scalar names loggers get.
         notes: Lines for the user.
+        roles: What each layer is in the network, by its name, where the user named no layers.
     """
 
     request: AnalysisRequest
     matrices: tuple[str, ...]
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    roles: Mapping[str, str] = field(default_factory=dict)
 
 
 def switched_off(variable: str = SWITCH) -> bool:
@@ -119,8 +122,11 @@ def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> R
     asked = config.request
     shapes = {name: tuple(tensor.shape) for name, tensor in state_tensors(module).items()}
     trainable = {strip_wrappers(name) for name, _ in module.named_parameters()}
+    default = default_layers(module)
+    if asked.parameters == "*":
+        trainable -= default.unmeasured
     parameters = select_parameters(asked.parameters, [name for name in shapes if name in trainable])
-    layers = select_layers(asked.layers, module)
+    layers = tuple(default.roles) if asked.layers is None else select_layers(asked.layers, module)
     task = None if asked.task is None else asked.task.resolve(shapes)
     outcome = outcome_of(asked.outcome)
     measures = with_outcome(resolve_measures(asked.measures, task=task), outcome)
@@ -148,8 +154,10 @@ def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> R
         matrices=tuple(name for name in parameters if len(shapes[name]) > 1 and name not in layers),
         names=names + components,
         notes=notes
+        + (left_out_lines(default) if asked.layers is None or asked.parameters == "*" else ())
         + (() if tca is None else (_describe(tca, components),))
         + (() if outcome is None else (_describe_outcome(outcome),)),
+        roles=default.roles if asked.layers is None else {},
     )
 
 
