@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
-from tests.support.structures import EXAMPLES, FORWARDS, Classifier, FusionTransformer, Momentum, NestedLists, OwnDecoder
+from structures import EXAMPLES, FORWARDS, Classifier, FusionTransformer, Momentum, NestedLists, OwnDecoder
 from torch import nn
 from torchmetrics import MeanMetric
 
