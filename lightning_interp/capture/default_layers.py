@@ -134,7 +134,7 @@ class _Parts:
             if role == "":
                 self._walk(child)
             elif role in self.ends:
-                self.ends[role].append(child)
+                self.ends[role] += [] if self.modules.is_shared_embedding(child) else [child]
             elif role in ("activation", "layer"):
                 (self.loose if role == "layer" else self.activations).append(child)
             elif role == "block":
@@ -175,7 +175,9 @@ class _Parts:
                 modules[child], nn.ModuleList | nn.ModuleDict
             )
         return self._is_blocklike(child) and (
-            self._classes[type(modules[child])] > 1 or any(modules.is_attention(inner) for inner in modules.inside(child))
+            self._classes[type(modules[child])] > 1
+            or modules.is_list(above.rpartition(".")[0])  # the one block of a stage
+            or any(modules.is_attention(inner) for inner in modules.inside(child))
         )
 
     def _is_repeated(self, child: str) -> bool:
@@ -219,17 +221,29 @@ class _Parts:
         """At most eight names with their roles: an embedding, a head, and what is between them evenly over depth."""
         order = {name: place for place, name in enumerate(self.modules)}
         last = max((order[name] for names in self.in_depth.values() for name in names), default=-1)
-        after = [name for name in self.loose if order[name] > last or self.modules.is_named_head(name)]
-        heads = sorted((*self.ends["head"], *after[-1:]), key=order.__getitem__)
+        after = [name for name in self.loose if order[name] > last]
+        named = [name for name in after or self.loose if self.modules.is_named_head(name)]
+        heads = sorted((*self.ends["head"], *(named or after)[-1:]), key=order.__getitem__)
         found = dict.fromkeys(self.ends["embedding"][:1], "embedding") | dict.fromkeys(heads[-1:], "head")
         found |= spread_roles(self.in_depth, DEFAULT_LAYERS - len(found))
-        inner = {name for role in ("MLP", "block") for each in self.in_depth[role] for name in self.modules.inside(each)}
-        neurons = [name for name in self.modules if name in {*self.activations, *inner}]
-        neurons = [name for name in neurons if self.modules.is_neuron_activation(name)]
+        neurons = [name for name in self.modules if self._is_neurons(name)]
         for role, names in (("embedding", self.ends["embedding"]), ("head", heads), ("activation", neurons)):
             left = [name for name in names if name not in found]
             found |= dict.fromkeys(spread(left, DEFAULT_LAYERS - len(found)), role)
         return found
+
+    def _is_neurons(self, name: str) -> bool:
+        """Whether it is a nonlinearity that is called: in no part, in a row of layers, or directly in a block or MLP."""
+        above = name.rpartition(".")[0]
+        if not self.modules.is_neuron_activation(name):
+            return False
+        if name in self.activations or above in (*self.in_depth["block"], *self.in_depth["MLP"]):
+            return True
+        return (
+            self.modules.is_list(above)
+            and any(is_inside(name, self.in_depth[role]) for role in ("block", "MLP"))
+            and not is_inside(name, self.in_depth["attention"])
+        )
 
 
 def spread_roles(names: Mapping[str, Sequence[str]], room: int) -> dict[str, str]:

@@ -23,6 +23,7 @@ _MLP_NAME = re.compile(r"^(mlp|ffn?|pos_?ffn?|feed_?forward|pos(ition)?_?wise_\w
 _EMBEDDING = re.compile(r"embed(s|der|ding|dings)?\d*$", re.IGNORECASE)
 _POSITION = re.compile(r"(^|_)(pos|position\w*|wpe|rotary\w*|rope)(_|$)", re.IGNORECASE)
 _POSITION_CLASS = re.compile(r"(position\w*|pos|rotary|sinusoidal)_?(emb|enc)", re.IGNORECASE)
+_SHARED = re.compile(r"(^|_)(shared|tied)(_|$)", re.IGNORECASE)
 _HEAD = re.compile(r"(head|classifier|projector|predictor)\d*$", re.IGNORECASE)
 _HEAD_NAME = re.compile(
     r"(^|_)(heads?|classifiers?|projector|predictor|readout|unembed(ding)?|logits|fc)\d*$", re.IGNORECASE
@@ -126,7 +127,9 @@ class NamedModules:
         return isinstance(self[name], nn.RNNBase | nn.RNNCellBase)
 
     def is_attention(self, name: str) -> bool:
-        """Whether it is one attention, with all its heads."""
+        """Whether it is one attention, with all its heads. That of windows gives windows, not examples, and is none."""
+        if "window" in self.class_name(name).lower():
+            return False
         return self._has_role(name, _ATTENTION, _ATTENTION_NAME) and self.is_called(name)
 
     def is_mlp(self, name: str) -> bool:
@@ -152,10 +155,18 @@ class NamedModules:
             return False
         return not self.is_most(name) or any(isinstance(self[inner], nn.Embedding) for inner in self.children(name))
 
+    def is_shared_embedding(self, name: str) -> bool:
+        """Whether it only holds the weights of embeddings further in, which are the ones that are called."""
+        weight = getattr(self[name], "weight", None)
+        if weight is None or not _SHARED.search(_last(name)):
+            return False
+        others = (self[other] for other in self if other != name)
+        return any(isinstance(other, nn.Embedding) and other.weight is weight for other in others)
+
     def is_named_head(self, name: str) -> bool:
         """Whether its class or name says that it reads out what the network found, and it is called as a whole."""
         named = _HEAD.search(self.class_name(name)) or _HEAD_NAME.search(_last(name))
-        return bool(named) and self.is_called(name) and not self.is_most(name)
+        return bool(named) and self.is_called(name) and (self.is_leaf(name) or not self.is_most(name))
 
     def is_list_of_heads(self, name: str) -> bool:
         """Whether a list of modules holds several heads."""

@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
-from structures import EXAMPLES, FORWARDS, Classifier, FusionTransformer, Momentum, NestedLists, OwnDecoder
+from structures import (
+    EXAMPLES,
+    FORWARDS,
+    Classifier,
+    FeedForward,
+    FusionTransformer,
+    Momentum,
+    NestedLists,
+    OwnDecoder,
+    Residual,
+)
 from torch import nn
 from torchmetrics import MeanMetric
 
@@ -14,6 +24,13 @@ EXPECTED = {
         "embedding": ["token_emb"],
         "attention": [f"attn_layers.layers.{index}.1" for index in (0, 4, 8)],
         "MLP": [f"attn_layers.layers.{index}.1" for index in (3, 7, 11)],
+        "head": ["to_logits"],
+    },
+    "shared embedding": {
+        "embedding": ["token_emb"],
+        "attention": ["attn_layers.layers.0.1"],
+        "MLP": ["attn_layers.layers.1.1"],
+        "activation": ["attn_layers.layers.1.1.ff.1"],
         "head": ["to_logits"],
     },
     "own decoder": {
@@ -129,6 +146,38 @@ def test_default_layers_leave_copies_out_and_say_how_to_name_them():
     assert "backbone_momentum, projection_head_momentum" in line
     assert "parameters=['*']" in line
     assert select_layers("backbone_momentum*", Momentum())[0] == "backbone_momentum"
+
+
+def test_default_layers_take_the_one_block_of_a_stage_whole():
+    class Depthwise(Residual):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.se = nn.Linear(2, 2), FeedForward()
+
+    class Inverted(Depthwise):
+        pass
+
+    stages = nn.Sequential(nn.Sequential(Depthwise()), nn.Sequential(Inverted(), Inverted()))
+    assert select_layers(None, nn.ModuleDict({"blocks": stages}))[0] == "blocks.0.0"
+
+
+def test_default_layers_leave_out_attention_whose_output_is_windows():
+    class WindowAttention(nn.Linear):
+        pass
+
+    class Block(Residual):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attn, self.mlp = WindowAttention(4, 4), FeedForward()
+
+    roles = default_layers(nn.ModuleDict({"blocks": nn.ModuleList([Block(), Block()])})).roles
+    assert set(roles.values()) == {"MLP", "block", "activation"}
+
+
+def test_default_layers_of_a_network_whose_head_is_most_of_it_have_the_head():
+    net = nn.Sequential(nn.ModuleList([nn.Linear(2, 2)]))
+    net.conv_head, net.classifier = nn.Linear(2, 2), nn.Linear(2, 99)
+    assert default_layers(net).roles["classifier"] == "head"
 
 
 def test_default_layers_of_a_shallow_network_have_room_for_its_neurons():

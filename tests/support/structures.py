@@ -98,6 +98,25 @@ class NestedLists(nn.Module):
         return self.to_logits(self.attn_layers(self.emb_dropout(stream)))
 
 
+class SharedEmbedding(NestedLists):
+    """Holds the weights of its embedding a second time, in a module that is never called; has a second, smaller output."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        parts = dict(self.named_children())
+        for name in parts:
+            delattr(self, name)
+        self.shared = nn.Embedding(7, WIDTH)
+        for name, part in parts.items():
+            self.add_module(name, part)
+        self.token_emb.emb.weight = self.shared.weight
+        self.length_predictor = nn.Sequential(nn.Linear(WIDTH, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.length_predictor(self.token_emb(x))
+        return super().forward(x)
+
+
 class OwnLinear(nn.Linear):
     pass
 
@@ -499,6 +518,7 @@ def images() -> Tensor:
 
 FORWARDS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "nested lists": (lambda: NestedLists(6), tokens),
+    "shared embedding": (SharedEmbedding, tokens),
     "own decoder": (lambda: OwnDecoder(2), tokens),
     "tokens first": (lambda: TokensFirst(12), tokens),
     "classifier": (lambda: Classifier(12), tokens),
