@@ -91,7 +91,7 @@ class Resolved:
         matrices: Selected parameters of two axes or more.
         names: Scalar names loggers get.
         notes: Lines for the user.
-        roles: What each layer is in the network, by its name, where the user named no layers.
+        roles: What each layer is in the network, by its name, where the layers are the default ones.
     """
 
     request: AnalysisRequest
@@ -157,7 +157,7 @@ def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> R
         + (left_out_lines(default) if asked.layers is None or asked.parameters == "*" else ())
         + (() if tca is None else (_describe(tca, components),))
         + (() if outcome is None else (_describe_outcome(outcome),)),
-        roles=default.roles if asked.layers is None else {},
+        roles=default.roles if layers == tuple(default.roles) else {},
     )
 
 

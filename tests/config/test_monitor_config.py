@@ -57,9 +57,9 @@ def test_resolve_counts_tied_parameters_once():
     assert resolve(MonitorConfig(), net).request.parameters == ("0.weight",)
 
 
-def test_resolve_tells_roles_where_the_user_names_no_layers():
+def test_resolve_tells_roles_of_default_layers():
     assert resolve(MonitorConfig(), NET).roles == {"1": "activation"}
-    assert resolve(MonitorConfig.of(layers="1"), NET).roles == {}
+    assert resolve(MonitorConfig.of(layers="0"), NET).roles == {}
 
 
 @pytest.mark.parametrize(("parameters", "count"), [("*", 4), (["*"], 8), ("momentum.*", 4)])
