@@ -8,7 +8,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from lightning_interp.analysis.activations import KeptOutput, gather_stimuli, recorded_outputs, stimuli_of_batches
+from lightning_interp.analysis.activations import (
+    RecordedOutputs,
+    gather_stimuli,
+    recorded_outputs,
+    stimuli_of_batches,
+    why_not_gathered,
+)
 from lightning_interp.analysis.exchanged_answers import exchange_answers
 from lightning_interp.analysis.mean_over import MeanOver, find_mean_over, weighted_mean
 from lightning_interp.analysis.module_loss import batches_of_loader
@@ -56,6 +62,8 @@ class _Evaluated:
     outputs: ProbeOutputs
     losses: Tensor
     activations: Mapping[str, Tensor | None]
+    missing: Mapping[str, str]
+    calls: Mapping[str, int]
 
 
 class SnapshotObservation:
@@ -147,9 +155,11 @@ class SnapshotObservation:
 
     def activations(self, layer: str, split: Split) -> Float[Tensor, "stimulus unit"]:
         """Output of one layer for the chosen stimuli of the split."""
-        found = self._evaluate(split).activations.get(layer)
+        evaluated = self._evaluate(split)
+        found = evaluated.activations.get(layer)
         if found is None:
-            raise MeasureSkipped(f"layer `{layer}` gave no output per example on this probe")
+            reason = evaluated.missing.get(layer, "it is not watched")
+            raise MeasureSkipped(f"layer `{layer}` gave no output per example on this probe: {reason}")
         return found
 
     def gradients(self, split: Split) -> Mapping[str, Tensor]:
@@ -188,6 +198,18 @@ class SnapshotObservation:
             for layer, parts in found.items()
             if parts and all(part is not None for part in parts)
         }
+
+    @property
+    def missing_activations(self) -> dict[str, str]:
+        """Why nothing is kept of a layer, for those of which nothing is."""
+        return {
+            layer: why for split in SPLITS if self.has_split(split) for layer, why in self._evaluate(split).missing.items()
+        }
+
+    @property
+    def layer_calls(self) -> Mapping[str, int]:
+        """How often each watched module is called for one batch of the training examples."""
+        return self._evaluate("train").calls
 
     def _able(self) -> tuple[nn.Module, LossSource]:
         if self._replica is None or self._route is None:
@@ -255,16 +277,19 @@ def _run(
     """One pass over a split: outputs batch by batch, activations recorded on the way."""
     outputs: list[ProbeOutputs] = []
     kept = _CappedLogits(outputs)
-    recorded: list[Mapping[str, KeptOutput]] = []
+    recorded: list[RecordedOutputs] = []
+    axes: dict[str, int] = {}
     sizes = [example_count(batch) for batch in examples.batches]
     chosen = stimuli_of_batches(sizes, splits=splits)
     with repeatable_randomness(), batches_of_split(sum(sizes)):
         for batch, rows, size in zip(examples.batches, chosen, sizes, strict=True):
-            with torch.no_grad(), eager(), recorded_outputs(replica, layers, rows, examples=size) as found:
+            with torch.no_grad(), eager(), recorded_outputs(replica, layers, rows, examples=size, axes=axes) as found:
                 outputs.append(kept.take(route.call(replica, to_replica(batch, replica))))
             recorded.append(found)
     activations = {layer: gather_stimuli(recorded, layer) for layer in layers}
-    return _Evaluated(*_concatenated(outputs, examples.batches, mean_over), activations)
+    missing = {layer: why_not_gathered(recorded, layer) for layer, kept in activations.items() if kept is None}
+    whole = _concatenated(outputs, examples.batches, mean_over)
+    return _Evaluated(*whole, activations, missing, recorded[0].calls)
 
 
 class _CappedLogits:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_interp.analysis.activations import kept_entries
+from lightning_interp.analysis.activations import kept_entries, missing_line, repeated_line
 from lightning_interp.analysis.guess_check import ROUNDING, is_worth_a_look
 from lightning_interp.analysis.known_null import count_heldout, find_null
 from lightning_interp.analysis.mean_over import MeanOver
@@ -325,7 +325,8 @@ class Observer:
         except Exception as err:  # outputs that failed are already reported by the measures that needed them
             self.state.notice(f"activations are not stored: {type(err).__name__}: {err}")
             return {}
-        missing = [layer for layer in self._watched.layers if layer not in stored]
-        if missing:
-            self.state.notice(f"no output per example from layer {', '.join(missing)}: not called in the forward?")
+        if observation.missing_activations:
+            self.state.notice(missing_line(observation.missing_activations))
+        if repeated := repeated_line(observation.layer_calls, self._watched.layers):
+            self.state.notice(repeated)
         return stored

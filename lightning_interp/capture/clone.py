@@ -3,7 +3,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -41,9 +41,15 @@ def state_tensors(module: nn.Module) -> dict[str, Tensor]:
     return {strip_wrappers(name): value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
 
 
-def parameter_names(module: nn.Module) -> tuple[str, ...]:
-    """Names that parameters have in the state_dict, in its order: a module may give others there than `named_parameters`."""
-    parameters = {(parameter.data_ptr(), parameter.shape) for parameter in module.parameters()}
+def parameter_names(module: nn.Module, *, without: Collection[str] = ()) -> tuple[str, ...]:
+    """Names that parameters have in the state_dict, in its order: a module may give others there than `named_parameters`.
+
+    Args:
+        module: The module.
+        without: Parameters to leave out, by their names among `named_parameters` without wrapper prefixes.
+    """
+    named = module.named_parameters()
+    parameters = {(value.data_ptr(), value.shape) for name, value in named if strip_wrappers(name) not in without}
     return tuple(name for name, value in state_tensors(module).items() if (value.data_ptr(), value.shape) in parameters)
 
 

@@ -8,15 +8,12 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from lightning_interp.capture.default_layers import default_layers
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.names import split_call, strip_wrappers
 
 Pattern = str | type[nn.Module] | Sequence[str | type[nn.Module]]
 """A glob (``"net.*"``), a regular expression (``"re:net\\.\\d+"``), a class or ``"type:ReLU"``, or a list of these."""
-
-DEFAULT_LAYERS = 8
-"""Most activation layers looked at when the user names none."""
-_ACTIVATION_MODULE = "torch.nn.modules.activation"
 
 
 def select_parameters(patterns: Pattern, names: Iterable[str]) -> tuple[str, ...]:
@@ -73,17 +70,17 @@ def select_layers(patterns: Pattern | None, module: nn.Module) -> tuple[str, ...
     """Names of modules whose outputs are observed, in `named_modules` order.
 
     Args:
-        patterns: None for a default of up to eight leaf activations and block outputs, else patterns; a name may end in
-            ``#k`` for the k-th call in one forward.
+        patterns: None for those of `default_layers`, else patterns; a name may end in ``#k`` for the k-th call in one
+            forward.
         module: The module to look into; only its structure is read.
 
     Raises:
         ConfigError: A pattern matches nothing; the message has the nearest names.
     """
+    if patterns is None:
+        return tuple(default_layers(module).roles)
     modules = {strip_wrappers(name): child for name, child in module.named_modules() if name}
     modules.pop("", None)
-    if patterns is None:
-        return _default_layers(modules)
     calls: dict[str, list[int]] = {}
     for pattern in _as_list(patterns, argument="layers"):
         name, call = split_call(pattern) if isinstance(pattern, str) else (pattern, 0)
@@ -95,30 +92,6 @@ def select_layers(patterns: Pattern | None, module: nn.Module) -> tuple[str, ...
     return tuple(
         key if call == 0 else f"{key}#{call}" for key in modules if key in calls for call in sorted(set(calls[key]))
     )
-
-
-def _default_layers(modules: dict[str, nn.Module]) -> tuple[str, ...]:
-    """Leaf activation modules and outputs of repeated blocks; leaves with weights where there are neither."""
-    blocks = {
-        f"{name}.{index}"
-        for name, child in modules.items()
-        if isinstance(child, nn.ModuleList)
-        for index in range(len(child))
-    }
-    wanted = [name for name, child in modules.items() if name in blocks or type(child).__module__ == _ACTIVATION_MODULE]
-    wanted = [name for name in wanted if not isinstance(modules[name], nn.MultiheadAttention)] or [
-        name
-        for name, child in modules.items()
-        if not any(child.children()) and any(True for _ in child.parameters(recurse=False))
-    ]
-    return spread(wanted, DEFAULT_LAYERS)
-
-
-def spread(names: Sequence[str], count: int) -> tuple[str, ...]:
-    """At most so many names spread evenly over a list, first and last included."""
-    if len(names) <= count:
-        return tuple(names)
-    return tuple(names[round(i * (len(names) - 1) / (count - 1))] for i in range(count))
 
 
 def _as_list(patterns: Pattern, *, argument: str) -> list[str | type[nn.Module]]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from lightning_interp.analysis.worker.engines import Background
 from lightning_interp.capture.clone import check_capturable, parameter_names, state_tensors
+from lightning_interp.capture.default_layers import default_layers, left_out_lines
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
 from lightning_interp.capture.selection import select_layers, select_parameters, select_watched
 from lightning_interp.core.batch_types import imported_type
@@ -90,12 +91,14 @@ class Resolved:
         matrices: Selected parameters of two axes or more.
         names: Scalar names loggers get.
         notes: Lines for the user.
+        roles: What each layer is in the network, by its name, where the layers are the default ones.
     """
 
     request: AnalysisRequest
     matrices: tuple[str, ...]
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    roles: Mapping[str, str] = field(default_factory=dict)
 
 
 def switched_off(variable: str = SWITCH) -> bool:
@@ -118,8 +121,10 @@ def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> R
     check_capturable(module)
     asked = config.request
     shapes = {name: tuple(tensor.shape) for name, tensor in state_tensors(module).items()}
-    parameters = select_parameters(asked.parameters, parameter_names(module))
-    layers = select_layers(asked.layers, module)
+    default = default_layers(module)
+    left_out = default.unmeasured if asked.parameters == "*" else frozenset()
+    parameters = select_parameters(asked.parameters, parameter_names(module, without=left_out))
+    layers = tuple(default.roles) if asked.layers is None else select_layers(asked.layers, module)
     task = None if asked.task is None else asked.task.resolve(shapes)
     outcome = outcome_of(asked.outcome)
     measures = with_outcome(resolve_measures(asked.measures, task=task), outcome)
@@ -147,8 +152,10 @@ def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> R
         matrices=tuple(name for name in parameters if len(shapes[name]) > 1 and name not in layers),
         names=names + components,
         notes=notes
+        + (left_out_lines(default) if asked.layers is None or asked.parameters == "*" else ())
         + (() if tca is None else (_describe(tca, components),))
         + (() if outcome is None else (_describe_outcome(outcome),)),
+        roles=default.roles if layers == tuple(default.roles) else {},
     )
 
 

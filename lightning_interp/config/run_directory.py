@@ -16,6 +16,7 @@ from torch import nn
 
 from lightning_interp.config.monitor_config import MonitorConfig, Resolved
 from lightning_interp.core.errors import ConfigError, RunError
+from lightning_interp.core.names import strip_wrappers
 from lightning_interp.store import Attempt, Manifest, analyzer_lock, holds_run, read_manifest, resume_run, write_manifest
 
 STATE_VERSION = 1
@@ -111,6 +112,29 @@ def choose_directory(config: MonitorConfig, root: Path, progress: Progress | Non
 def _holds(directory: str | os.PathLike[str] | None, run_id: str) -> bool:
     """Whether a directory holds this very run: it may have been copied to where the training goes on."""
     return directory is not None and holds_run(Path(directory)) and read_manifest(Path(directory)).run_id == run_id
+
+
+def as_begun(config: MonitorConfig, directory: Path, progress: Progress | None, module: nn.Module) -> MonitorConfig:
+    """The configuration of a run that is continued: where the user names nothing, it watches what it began with.
+
+    An earlier release may have chosen other layers and parameters by itself, and rows of one run have one order.
+
+    Args:
+        config: What was asked for.
+        directory: From `choose_directory`.
+        progress: What the checkpoint remembers.
+        module: The module; what the run began with is not asked of one that lacks it.
+    """
+    if progress is None or not _holds(directory, progress.run_id):
+        return config
+    known, asked = read_manifest(directory), config.request
+    modules = {strip_wrappers(name) for name, _ in module.named_modules()}
+    parameters = {strip_wrappers(name) for name, _ in module.named_parameters()}
+    if asked.layers is None and known.activation_layers and modules.issuperset(known.activation_layers):
+        asked = replace(asked, layers=known.activation_layers)
+    if asked.parameters == "*" and known.parameters and parameters.issuperset(known.parameters):
+        asked = replace(asked, parameters=known.parameters)
+    return replace(config, request=asked)
 
 
 def open_directory(directory: Path, manifest: Manifest, *, step: int, progress: Progress | None) -> RunStart:

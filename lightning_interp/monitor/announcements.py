@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the monitor tells the user at the start and at the end of a training, as lines of text."""
 
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 from lightning_interp.capture import Recorder, Schedule
+from lightning_interp.capture.default_layers import ROLES
 from lightning_interp.config.monitor_config import Resolved
 from lightning_interp.monitor.training_context import TrainingContext
 from lightning_interp.store.layout import MANIFEST
 
 _MOST_COUNTED = 100_000
+_ROLE_WORDS = {"block": "block output", "layer": "leaf"}
 
 
 def plan_lines(
@@ -17,7 +20,7 @@ def plan_lines(
 ) -> list[str]:
     """What will be watched, when, and what it takes on disk."""
     request = resolved.request
-    lines = [f"layers {', '.join(request.layers) or 'none'}; {len(request.parameters)} parameters; {schedule!r}"]
+    lines = [layers_line(request.layers, resolved.roles), f"{len(request.parameters)} parameters; {schedule!r}"]
     if training.max_steps is not None:
         lines.append(_disk_line(schedule, training.max_steps, snapshot_bytes, max_disk))
     lines += resolved.notes
@@ -26,6 +29,17 @@ def plan_lines(
     if training.heldout_data is None and request.probe is None:
         lines.append("no validation data: phases end at memorization; give the trainer a validation loader, or pass probe=")
     return lines
+
+
+def layers_line(layers: Sequence[str], roles: Mapping[str, str]) -> str:
+    """The layers that are looked at, by their roles where those are known.
+
+    >>> layers_line(("emb", "blocks.0", "blocks.1"), {"emb": "embedding", "blocks.0": "block", "blocks.1": "block"})
+    'layers: embedding emb; block output blocks.0, blocks.1'
+    """
+    groups = {role: [layer for layer in layers if roles.get(layer) == role] for role in ROLES}
+    told = [f"{_ROLE_WORDS.get(role, role)} {', '.join(group)}" for role, group in groups.items() if group]
+    return f"layers: {'; '.join(told) if roles else ', '.join(layers) or 'none'}"
 
 
 def waiting_line(reached: int, last_step: int) -> str:

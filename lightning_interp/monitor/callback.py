@@ -68,9 +68,11 @@ class InterpMonitor(Callback):
         dirpath: Run directory; a new one under ``<default_root_dir>/interp_runs/`` where None.
         every_n_steps: A snapshot every so many optimizer steps, in place of the log-spaced default.
         schedule: A schedule of your own.
-        parameters: Parameters to measure: glob, ``re:`` expression, or a list of these.
+        parameters: Parameters to measure: glob, ``re:`` expression, or a list of these. ``"*"`` leaves out copies of the
+            network such as momentum encoders and teachers, ``["*"]`` does not.
         layers: Layers whose activations are measured: glob, ``re:`` expression, type, ``type:Name``, a list; ``name#1``
-            is the second call in a forward. None takes up to eight activations and block outputs.
+            is the second call in a forward. None takes up to eight: activations, or in a deep network embedding, attentions,
+            MLPs, block outputs and head, evenly over depth.
         measures: ``"standard"``, names, measure objects, ``pkg.mod:Name``, or a list of these.
         task: Declares modular arithmetic, which adds the Fourier measures and takes the whole data set as probe.
         tca: Tensor component analysis of stored activations: `TCA(...)`, or true for its defaults.

@@ -22,7 +22,7 @@ from lightning_interp.capture import Recorder, mark_plain_tensors, take_snapshot
 from lightning_interp.capture.disk_budget import DiskBudget
 from lightning_interp.capture.recorder import BEHIND
 from lightning_interp.config.monitor_config import MonitorConfig, Resolved, make_schedule, resolve
-from lightning_interp.config.run_directory import Progress, choose_directory, new_manifest, open_directory
+from lightning_interp.config.run_directory import Progress, as_begun, choose_directory, new_manifest, open_directory
 from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import ConfigError, InterpError
 from lightning_interp.core.timeline import Timeline
@@ -127,8 +127,8 @@ class RunMonitor:
         Raises:
             ConfigError: The configuration does not fit, or the directory cannot be used.
         """
-        resolved = resolve(self.config, module)
         directory = directory or choose_directory(self.config, training.root, progress)
+        resolved = resolve(as_begun(self.config, directory, progress, module), module)
         if not wait_until_closed(directory, CLOSED_WITHIN_S):
             raise ConfigError(f"dirpath: the run in {directory} is still being closed. Wait a little, or choose another.")
         manifest = new_manifest(self.config, resolved, module, trainer=training.settings)

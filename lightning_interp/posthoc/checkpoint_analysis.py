@@ -19,7 +19,9 @@ from torch import nn
 
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.analysis.worker.pipe import StartOrder
-from lightning_interp.capture.selection import DEFAULT_LAYERS, select_parameters, spread
+from lightning_interp.capture.default_layers import DEFAULT_LAYERS, copies_line, spread
+from lightning_interp.capture.network_copies import is_inside, network_copies
+from lightning_interp.capture.selection import select_parameters
 from lightning_interp.config.monitor_config import MonitorConfig, resolve, resolve_tca, tca_settings, users_probe
 from lightning_interp.config.run_directory import default_directory, package_versions
 from lightning_interp.core.device import check_device
@@ -135,6 +137,13 @@ def analyze_survey(
     order, _ = order_for(manifest, replace(options.request, measures=_named_measures(options.request.measures), probe=None))
     with analyzer_lock(out, wait_s=1.0), _threads(options.threads):
         intake = CheckpointIntake(analyzer_for(out, order), survey)
+        left_out = [
+            copy
+            for copy in network_copies(survey.shapes)
+            if not any(is_inside(name, (copy,)) for name in manifest.parameters)
+        ]
+        if left_out:
+            intake.analyzer.state.notice(copies_line(left_out))
         observed = _observe(intake, order, options, on_progress)
     pending = tuple(m.name for m in order.request.measures if intake.lacks_outputs(m))
     return CheckpointAnalysis(open_run(out), observed, intake.findings, tuple(intake.notices), pending)
@@ -256,6 +265,9 @@ def _manifest(asked: AnalysisRequest, survey: Survey, factory: Callable[[], nn.M
     else:
         shapes = survey.shapes
         trained = [name for name in shapes if not name.endswith(_BUFFERS)]
+        if asked.parameters == "*":
+            copies = network_copies({name: shapes[name] for name in trained})
+            trained = [name for name in trained if not is_inside(name, copies)]
         parameters, title = select_parameters(asked.parameters, trained), ""
         matrices = tuple(name for name in parameters if len(shapes[name]) > 1)
         layers = spread(matrices, DEFAULT_LAYERS) if asked.tca else ()

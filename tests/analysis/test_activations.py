@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
+import pytest
 import torch
 from torch import nn
 
 from lightning_interp.analysis.activations import (
     MOST_UNITS,
     KeptOutput,
+    axis_of_examples,
     choose_stimuli,
     choose_units,
     gather_stimuli,
+    missing_line,
     recorded_outputs,
     reduce_output,
+    repeated_line,
     stimuli_of_batches,
 )
 
@@ -94,6 +98,82 @@ def test_recorded_outputs_finds_layers_under_a_module_named_module():
     ) as found:  # the name without the prefix a wrapper would add
         module["module"](torch.ones(3, 2))
     assert found["1"].entries.shape == (3, 2)
+
+
+class TokensFirst(nn.Module):
+    """Works on [token, example, unit]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.act, self.unused = nn.GRU(3, 2), nn.Tanh(), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.gru(x.transpose(0, 1))[0])
+
+
+def test_recorded_outputs_finds_the_examples_where_tokens_come_first():
+    module = TokensFirst()
+    with recorded_outputs(module, ("gru", "act"), torch.arange(6), examples=6) as found:
+        output = module(torch.randn(6, 4, 3))
+    assert torch.equal(found["act"].entries, output[-1])
+
+
+def test_recorded_outputs_takes_torchs_own_word_for_tokens_first_where_lengths_do_not_tell():
+    module = TokensFirst()
+    with recorded_outputs(module, ("gru",), torch.arange(4), examples=4) as found:
+        output = module.gru(torch.randn(4, 4, 3))[0]
+    assert torch.equal(found["gru"].entries, output[-1])
+
+
+def test_recorded_outputs_keeps_to_the_axis_an_earlier_batch_told():
+    module, axes, kept = TokensFirst(), {}, []
+    for examples in (6, 4):  # the second has as many examples as tokens
+        with recorded_outputs(module, ("act",), torch.arange(examples), examples=examples, axes=axes) as found:
+            kept.append((found, module(torch.randn(examples, 4, 3))))
+    (_, _), (second, output) = kept
+    assert torch.equal(second["act"].entries, output[-1])
+
+
+def test_recorded_outputs_takes_the_last_step_of_packed_sequences():
+    lstm, sequences = nn.LSTM(3, 2, batch_first=True), [torch.randn(2, 3), torch.randn(4, 3)]
+    with recorded_outputs(nn.ModuleList([lstm]), ("0",), torch.arange(2), examples=2) as found:
+        lstm(nn.utils.rnn.pack_sequence(sequences, enforce_sorted=False))
+    last = torch.stack([lstm(sequence)[0][-1] for sequence in sequences])
+    torch.testing.assert_close(found["0"].entries, last.detach())  # batched and single products differ in their last bits
+
+
+def test_recorded_outputs_says_what_is_not_called_and_what_has_another_shape():
+    module = nn.Sequential(nn.Flatten(0), nn.ReLU())
+    module.unused = nn.Sequential()
+    layers = ("0", "unused.act", "1#1")
+    module.unused.act = nn.ReLU()
+    with recorded_outputs(module, layers, torch.arange(2), examples=2) as found:
+        nn.Sequential(module[0], module[1])(torch.ones(2, 3))
+    told = [found.why_not(layer) for layer in layers]
+    assert "shape (6,), in which no axis is that of the 2 examples" in told[0]
+    assert told[1] == "it is not called in the forward"
+    assert told[2].startswith("it is called 1 time in the forward")
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((6, 5), 0), ((5, 6, 2), 1), ((6, 6, 2), 0), ((5, 6, 6), None), ((5, 4), None)])
+def test_axis_of_examples_is_the_first_or_the_only_one(shape, axis):
+    assert axis_of_examples(torch.ones(shape), nn.Identity(), examples=6) == axis
+
+
+def test_axis_of_examples_is_that_of_earlier_batches_or_none():
+    assert axis_of_examples(torch.ones(5, 6), nn.Identity(), examples=6, known=0) is None
+
+
+def test_missing_line_gathers_layers_of_one_reason():
+    line = missing_line({"a": "it is not called", "b": "it gives no tensor", "c": "it is not called"})
+    assert line.startswith(
+        "no output per example from a, c: it is not called; no output per example from b: it gives no tensor"
+    )
+
+
+def test_repeated_line_names_the_second_call():
+    assert "act; layers='act#1'" in repeated_line({"act": 2, "once": 1}, ("act", "once"))
+    assert repeated_line({"act": 2}, ("act", "act#1")) == ""
 
 
 def test_recorded_outputs_leaves_no_hook_behind():

@@ -117,12 +117,12 @@ def test_select_layers_defaults_to_activations():
 
 
 def test_select_layers_defaults_to_outputs_of_blocks():
-    assert select_layers(None, Blocks(3)) == ("blocks.0", "blocks.1", "blocks.2")
+    assert select_layers(None, Blocks(3)) == ("embed", "blocks.0", "blocks.1", "blocks.2")
 
 
 def test_select_layers_defaults_to_at_most_eight_first_and_last_included():
     chosen = select_layers(None, Blocks(30))
-    assert (len(chosen), chosen[0], chosen[-1]) == (8, "blocks.0", "blocks.29")
+    assert (len(chosen), chosen[:2], chosen[-1]) == (8, ("embed", "blocks.0"), "blocks.29")
 
 
 def test_select_layers_defaults_to_leaves_with_weights_where_there_is_nothing_else():

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import copy
 import json
 import os
 import threading
@@ -54,6 +55,19 @@ def test_resolve_counts_tied_parameters_once():
     net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
     net[1].weight = net[0].weight
     assert resolve(MonitorConfig(), net).request.parameters == ("0.weight",)
+
+
+def test_resolve_tells_roles_of_default_layers():
+    assert resolve(MonitorConfig(), NET).roles == {"1": "activation"}
+    assert resolve(MonitorConfig.of(layers="0"), NET).roles == {}
+
+
+@pytest.mark.parametrize(("parameters", "count"), [("*", 4), (["*"], 8), ("momentum.*", 4)])
+def test_resolve_leaves_copies_out_unless_they_are_asked_for(parameters, count):
+    net = nn.ModuleDict({"encoder": NET, "momentum": copy.deepcopy(NET).requires_grad_(False)})
+    found = resolve(MonitorConfig.of(parameters=parameters, layers="encoder.1"), net)
+    assert len(found.request.parameters) == count
+    assert any("left out as copies" in note for note in found.notes) is (parameters == "*")
 
 
 def test_resolve_notes_a_module_without_layers():

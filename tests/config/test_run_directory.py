@@ -11,7 +11,14 @@ import torch
 from torch import nn
 
 from lightning_interp.config.monitor_config import MonitorConfig, resolve
-from lightning_interp.config.run_directory import Progress, choose_directory, default_directory, new_manifest, open_directory
+from lightning_interp.config.run_directory import (
+    Progress,
+    as_begun,
+    choose_directory,
+    default_directory,
+    new_manifest,
+    open_directory,
+)
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.store import Manifest, read_manifest
 
@@ -46,6 +53,24 @@ def test_new_manifest_lists_activation_layers_before_matrices(manifest):
     assert manifest.activation_layers == ("1",)
     assert manifest.module_class == "torch.nn.modules.container.Sequential"
     assert "torch" in manifest.versions
+
+
+def test_as_begun_keeps_what_an_earlier_release_chose(tmp_path, manifest):
+    known = replace(manifest, layers=("0", "0.weight"), activation_layers=("0",), parameters=("0.weight",))
+    open_directory(tmp_path, known, step=0, progress=None)
+    config = as_begun(MonitorConfig(), tmp_path, progress_of(tmp_path, known), NET)
+    wanted = new_manifest(MonitorConfig(), resolve(config, NET), NET)
+    assert (wanted.layers, wanted.parameters) == (known.layers, known.parameters)
+    assert open_directory(tmp_path, wanted, step=10, progress=progress_of(tmp_path, known)).resumed
+
+
+def test_as_begun_leaves_what_the_user_names_and_what_a_module_lacks(tmp_path, manifest):
+    open_directory(tmp_path, manifest, step=0, progress=None)
+    progress = progress_of(tmp_path, manifest)
+    asked = MonitorConfig.of(layers="0", parameters=["*"])
+    assert as_begun(asked, tmp_path, progress, NET) == asked
+    assert as_begun(MonitorConfig(), tmp_path, progress, nn.ModuleDict({"other": NET})) == MonitorConfig()
+    assert as_begun(MonitorConfig(), tmp_path, None, NET) == MonitorConfig()
 
 
 def test_open_directory_starts_a_new_run(tmp_path, manifest):
