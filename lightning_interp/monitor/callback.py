@@ -101,10 +101,8 @@ class InterpMonitor(Callback):
 
     _validated: int | None = None
     """Optimizer step of the latest validation: until the next, what it logged is only carried on."""
-    _last: LastSnapshot
-    """Sees to the last snapshot while there is a monitor."""
-    _begins: bool = False
-    """Whether the run begins with the next batch."""
+    _last: LastSnapshot  # of `_monitor`
+    _begins = False  # with the next batch
 
     def __init__(  # noqa: PLR0913 - one argument for each thing a user may set; all but the first by keyword
         self,
@@ -217,7 +215,8 @@ class InterpMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the run directory. The run begins with the first batch: until then hooks may load or make weights."""
-        if self._inactive(trainer):
+        self._begins = not self._inactive(trainer)
+        if not self._begins:
             return
         root = Path(trainer.default_root_dir)
         # A second fit of this callback continues its run only where the training itself goes on.
@@ -225,7 +224,6 @@ class InterpMonitor(Callback):
         self._resumes = False
         chosen = choose_directory(self.config, root, self._progress) if trainer.is_global_zero else None
         self._directory = Path(trainer.strategy.broadcast(str(chosen)))  # every rank learns it
-        self._begins = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begin the run before the first step; let the first batches of data that cannot be indexed pass by the probe."""
@@ -249,7 +247,7 @@ class InterpMonitor(Callback):
     @_shielded
     def _after_step(self, trainer: Trainer, pl_module: LightningModule, step: int, entered: float, batch: Batch) -> None:
         assert self._monitor is not None, "the hook looked"
-        if not self._last.is_awaited(trainer, step):
+        if self._monitor.is_due(step, entered) and not self._last.is_awaited(trainer, step):
             scalars = functools.partial(snapshot_scalars, trainer, batch, validated=self._validated)
             self._monitor.after_step(pl_module, step=step, epoch=trainer.current_epoch, scalars=scalars, entered=entered)
             self._publish(trainer, self._monitor)
@@ -310,6 +308,7 @@ class InterpMonitor(Callback):
             return
         self._left = monitor
         try:
+            self._last.hand_over({})
             self._progress = monitor.progress(wait_s=0.0)
             monitor.leave("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
         except Exception as err:  # also under `strict`: what the user has to know is the exception that is on its way

@@ -74,15 +74,21 @@ class LastSnapshot:
 
     def take(self, trainer: Trainer, module: LightningModule, scalars: Mapping[str, Tensor | float]) -> None:
         """The training is over: hand over the last snapshot, with what was logged until now."""
-        step = trainer.global_step
-        held, self._held = self._held, None
-        if held is not None and held.step > self._monitor.last_captured:
-            held.copies.keep(scalars)
-            self._monitor.submit(held)
-        elif not self._end.is_over(trainer):
-            epoch = trainer.current_epoch
+        step, epoch, is_over = trainer.global_step, trainer.current_epoch, self._end.is_over(trainer)
+        if self._held is not None and self._held.step < step and not is_over:
+            self._held = None  # the training had been told to stop, and went on
+        if not self.hand_over(scalars) and not is_over:
             self._monitor.last_snapshot(module, self._marks, step=step, epoch=epoch, scalars=scalars)
         self._marks = WeightMarks()  # which refer to the module
+
+    def hand_over(self, scalars: Mapping[str, Tensor | float]) -> bool:
+        """Whether there was a copy of the last step's weights, which the writer gets now: also where the end breaks off."""
+        held, self._held = self._held, None
+        if held is None or held.step <= self._monitor.last_captured:
+            return False
+        held.copies.keep(scalars)
+        self._monitor.submit(held)
+        return True
 
     def _has(self, step: int) -> bool:
         return self._monitor.last_captured >= step or (self._held is not None and self._held.step >= step)

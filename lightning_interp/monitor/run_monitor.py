@@ -27,7 +27,7 @@ from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import ConfigError, InterpError
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.measures.registry import own_labels
-from lightning_interp.monitor.announcements import finish_words, plan_lines
+from lightning_interp.monitor.announcements import changed_line, finish_words, plan_lines
 from lightning_interp.monitor.budget import Contention, SnapshotThrottle
 from lightning_interp.monitor.closing import close_at_exit, close_beside, wait_until_closed
 from lightning_interp.monitor.delivery import Delivery
@@ -213,20 +213,14 @@ class RunMonitor:
     def last_snapshot(
         self, module: nn.Module, marks: WeightMarks, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]
     ) -> None:
-        """The snapshot of the last step, if it is not there already: also where it was due and given up.
-
-        Not of weights that are known by `marks` to have been changed since the step.
-        """
+        """The snapshot of the last step, if there is none and `marks` know of no change of the weights since."""
         if step <= self.last_captured:
             return
         if marks.fit(module, step=step):
             self.snapshot(module, step=step, epoch=epoch, scalars=scalars)
-            return
-        self.drop(step, "the weights were changed after the last optimizer step")
-        warn(
-            f"the last snapshot is that of step {self.last_captured:,}: after the last step, {step:,}, other weights were "
-            "put into the module (averaged or merged ones?) before they could be copied"
-        )
+        else:
+            self.drop(step, "the weights were changed after the last optimizer step")
+            warn(changed_line(self.last_captured, step))
 
     def progress(self, *, wait_s: float = CHECKPOINT_WAIT_S) -> Progress:
         """What a checkpoint must remember, once snapshots being written are on disk or `wait_s` seconds are over."""

@@ -15,6 +15,7 @@ from small_training import Classifier, data
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
+from waiting import until_closed
 
 from lightning_interp import InterpMonitor, Run, open_run
 from lightning_interp.store.health_log import events
@@ -158,9 +159,9 @@ def test_a_stop_within_an_epoch_leaves_the_trained_weights(tmp_path: Path, other
     assert_trained(run, module)
 
 
-def stops_early(*, on_train_epoch_end: bool) -> EarlyStopping:
-    """Stops after the second epoch."""
-    return EarlyStopping("val_loss", patience=1, min_delta=1e3, check_on_train_epoch_end=on_train_epoch_end)
+def stops_early(*, on_train_epoch_end: bool, patience: int = 1) -> EarlyStopping:
+    """Stops so many epochs after the first."""
+    return EarlyStopping("val_loss", patience=patience, min_delta=1e3, check_on_train_epoch_end=on_train_epoch_end)
 
 
 def test_a_stop_told_in_validation_leaves_the_trained_weights(tmp_path: Path) -> None:
@@ -186,6 +187,21 @@ def test_a_stop_that_is_told_when_nothing_else_is_left_costs_nothing_but_is_not_
     assert caplog.text.count("the last snapshot is that of step 5: after the last step, 6, other weights") == 1
 
 
+def test_a_stop_that_is_taken_back_leaves_no_snapshot_of_its_own(tmp_path: Path) -> None:
+    class GoesOn(StopsAfter):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.should_stop:
+                trainer.should_stop, self.step = False, 99
+
+    module = Recorded()
+    monitor = InterpMonitor(tmp_path / "run", every_n_steps=100, background="inline", report=False, strict=True)
+    callbacks = [GoesOn(4), monitor, stops_early(on_train_epoch_end=True, patience=2)]
+    train(tmp_path, module, callbacks)
+    run = open_run(tmp_path / "run")
+    assert run.steps == [0, 7]
+    assert_trained(run, module)
+
+
 def test_the_last_snapshot_waits_for_the_outcome_and_not_for_its_weights(tmp_path: Path) -> None:
     class Scored(Recorded):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -198,6 +214,21 @@ def test_the_last_snapshot_waits_for_the_outcome_and_not_for_its_weights(tmp_pat
     assert_trained(run, module)
     last = run.all_records[-1]
     assert (last.step, last.values["outcome"], last.values["outcome_step"]) == (10, pytest.approx(0.09), 9)
+
+
+def test_the_last_step_has_a_snapshot_if_the_validation_after_it_breaks_off(tmp_path: Path) -> None:
+    class BreaksOff(Recorded):
+        def on_validation_start(self) -> None:
+            if self.global_step == EPOCH:
+                raise RuntimeError("in validation")
+
+    module = BreaksOff()
+    with pytest.raises(RuntimeError, match="in validation"):
+        train(tmp_path, module, [EMAWeightAveraging(decay=0.9), monitor_in(tmp_path)], max_epochs=1)
+    until_closed(tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    assert run.steps == [0, EPOCH]
+    assert_trained(run, module)
 
 
 class LoadsLate(Recorded):
