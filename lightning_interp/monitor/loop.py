@@ -71,8 +71,7 @@ class Monitor(RunMonitor):
         Raises:
             ConfigError: The configuration does not fit; nothing was changed.
         """
-        self._module, self._step, self._left_at = unwrapped(module), step, None
-        self._marks = WeightMarks()
+        self._module, self._marks, self._step, self._left_at = unwrapped(module), WeightMarks(), step, None
         self._outcome, self._carried = outcome_of(self.config.request.outcome), {}
         if not switched_off():
             several = isinstance(heldout_data, Mapping) or (
