@@ -51,6 +51,11 @@ class CopySet:
         with torch.no_grad():
             if live:
                 torch._foreach_copy_([self._clones[name] for name in live], list(live.values()))
+        self.keep(scalars)
+
+    def keep(self, scalars: Mapping[str, Tensor | float]) -> None:
+        """Copy other logged values in place of those there are; for a copy whose training goes on to log."""
+        with torch.no_grad():
             self._scalars = {name: v.detach().clone() if isinstance(v, Tensor) else v for name, v in scalars.items()}
             for device, way in self._ways.items():
                 logged = {n: v for n, v in self._scalars.items() if isinstance(v, Tensor) and v.device == device}

@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measures by name, several by commas, groups losses, norms, spectra, or PKG.MOD:NAME (default: standard; "
         "of a run directory, beside its own); may be repeated",
     )
+    what.add_argument(
+        "--averaged", action="store_true", help="read averaged weights (EMA) where checkpoints have them beside the trained"
+    )
     how = parser.add_argument_group("how")
     how.add_argument("--out", type=Path, metavar="RUN_DIR", help="where results go (default: new, under interp_runs/)")
     how.add_argument("--step-pattern", metavar="REGEX", help="where names have the step, as the one group")

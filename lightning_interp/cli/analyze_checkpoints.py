@@ -30,7 +30,7 @@ def run_checkpoints(args: argparse.Namespace) -> Any:
 
     console, options = PlainConsole(stderr=True), _options(args)
     with shown(console.status("looking through the checkpoints")):
-        survey = Survey.of(args.sources, step_pattern=args.step_pattern)
+        survey = Survey.of(args.sources, step_pattern=args.step_pattern, averaged=args.averaged)
     _show_survey(console, survey)
     told = set(survey.findings)
     while True:
@@ -91,7 +91,7 @@ def _wait_for_more(console: "PlainConsole", args: argparse.Namespace, survey: "S
         with shown(console.status("waiting for more checkpoints; Ctrl-C ends")):
             while True:
                 time.sleep(LOOK_EVERY_S)
-                later = Survey.of(args.sources, step_pattern=args.step_pattern, earlier=survey)
+                later = Survey.of(args.sources, step_pattern=args.step_pattern, averaged=args.averaged, earlier=survey)
                 if {each.step for each in later.kept} - known:
                     return later
     except KeyboardInterrupt:

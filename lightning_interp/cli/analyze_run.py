@@ -5,6 +5,7 @@ import argparse
 from typing import Any
 
 from lightning_interp.cli.progress import counted
+from lightning_interp.core.errors import ConfigError
 
 
 def finish_run(args: argparse.Namespace) -> Any:
@@ -12,6 +13,10 @@ def finish_run(args: argparse.Namespace) -> Any:
     from lightning_interp.core.terminal import PlainConsole
     from lightning_interp.posthoc.unfinished_run import analyze_run
 
+    if args.averaged:
+        raise ConfigError(
+            "--averaged: the snapshots of a run hold the network in training alone. Give checkpoints, or --out."
+        )
     console = PlainConsole(stderr=True)
     with counted(console, "snapshots") as progress:
         finished = analyze_run(

@@ -47,6 +47,14 @@ def waiting_line(reached: int, last_step: int) -> str:
     return f"waiting for the analysis: {f'at step {reached:,} of {last_step:,}' if reached >= 0 else 'starting'}"
 
 
+def changed_line(captured: int, step: int) -> str:
+    """Why the last step has no snapshot."""
+    return (
+        f"the last snapshot is that of step {captured:,}: after the last step, {step:,}, other weights were put into the "
+        "module (averaged or merged ones?) before they could be copied"
+    )
+
+
 def finish_words(run_dir: Path) -> str:
     """How an analysis that has not finished can be finished."""
     if not (run_dir / MANIFEST).exists():

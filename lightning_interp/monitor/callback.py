@@ -27,6 +27,7 @@ from lightning_interp.core.tca_settings import TCA
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.measures import CyclicGroupTask, MeasureSpec
 from lightning_interp.monitor.failure_shield import shielded
+from lightning_interp.monitor.last_snapshot import LastSnapshot
 from lightning_interp.monitor.listeners import AlarmCallback, Listeners, PhaseCallback
 from lightning_interp.monitor.run_monitor import RunMonitor
 from lightning_interp.monitor.trainer_adapter import (
@@ -102,8 +103,8 @@ class InterpMonitor(Callback):
 
     _validated: int | None = None
     """Optimizer step of the latest validation: until the next, what it logged is only carried on."""
-    _waits_at: int | None = None
-    """Last optimizer step, if its snapshot waits for the outcome of the validation that ends the training."""
+    _last: LastSnapshot  # of `_monitor`
+    _begins = False  # with the next batch
 
     def __init__(  # noqa: PLR0913 - one argument for each thing a user may set; all but the first by keyword
         self,
@@ -215,23 +216,21 @@ class InterpMonitor(Callback):
             resolve(self.config, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open or resume the run directory and start the analyzer."""
-        if self._inactive(trainer):
+        """Choose the run directory. The run begins with the first batch: until then hooks may load or make weights."""
+        self._begins = not self._inactive(trainer)
+        if not self._begins:
             return
         root = Path(trainer.default_root_dir)
         # A second fit of this callback continues its run only where the training itself goes on.
-        progress = self._progress if self._resumes or trainer.global_step > 0 else None
+        self._progress = self._progress if self._resumes or trainer.global_step > 0 else None
         self._resumes = False
-        chosen = choose_directory(self.config, root, progress) if trainer.is_global_zero else None
-        failure = self._start(trainer, pl_module, chosen, progress) if chosen is not None else None
-        # Every rank learns the directory, and stops where rank 0 cannot go on: alone they would wait for it for ever.
-        directory, reason = trainer.strategy.broadcast((str(chosen), str(failure) if failure is not None else ""))
-        self._directory = Path(directory)
-        if reason:
-            raise failure if failure is not None else InterpError(reason)
+        chosen = choose_directory(self.config, root, self._progress) if trainer.is_global_zero else None
+        self._directory = Path(trainer.strategy.broadcast(str(chosen)))  # every rank learns it
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Let the first batches of data that cannot be indexed pass by the probe."""
+        """Begin the run before the first step; let the first batches of data that cannot be indexed pass by the probe."""
+        if self._begins:
+            self._begin(trainer, pl_module)
         if self._monitor is not None and self._monitor.probe.collects:
             self._offer("train", batch)
 
@@ -240,19 +239,21 @@ class InterpMonitor(Callback):
     ) -> None:
         """Take a snapshot if one is due; fires more often than the optimizer steps, and mostly there is nothing to do."""
         monitor = self._monitor
-        if monitor is None:
+        if monitor is None or self._last.is_over(trainer):
             return
         entered = time.perf_counter()
         step = trainer.global_step
-        if step != self._waits_at and monitor.is_due(step, entered):
+        if monitor.is_due(step, entered) or self._last.is_near(trainer, step):
             self._after_step(trainer, pl_module, step, entered, batch)
 
     @_shielded
     def _after_step(self, trainer: Trainer, pl_module: LightningModule, step: int, entered: float, batch: Batch) -> None:
         assert self._monitor is not None, "the hook looked"
-        scalars = functools.partial(snapshot_scalars, trainer, batch, validated=self._validated)
-        self._monitor.after_step(pl_module, step=step, epoch=trainer.current_epoch, scalars=scalars, entered=entered)
-        self._publish(trainer, self._monitor)
+        if self._monitor.is_due(step, entered) and not self._last.is_awaited(trainer, step):
+            scalars = functools.partial(snapshot_scalars, trainer, batch, validated=self._validated)
+            self._monitor.after_step(pl_module, step=step, epoch=trainer.current_epoch, scalars=scalars, entered=entered)
+            self._publish(trainer, self._monitor)
+        self._last.after_batch(trainer, pl_module, step)
 
     @_shielded
     def _offer(self, split: Split, batch: Any) -> None:
@@ -283,13 +284,18 @@ class InterpMonitor(Callback):
         """Note that all training batches have passed."""
         if self._monitor is not None:
             self._monitor.probe.ended("train")
+            self._last.after_epoch(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the last snapshot; where no batch came, also the first."""
+        if self._begins:
+            self._begin(trainer, pl_module)
+        self._take_last(trainer, pl_module)
 
     @_shielded
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the last snapshot."""
+    def _take_last(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._monitor is not None:
-            scalars = snapshot_scalars(trainer, None, validated=self._validated)
-            self._monitor.last_snapshot(pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=scalars)
+            self._last.take(trainer, pl_module, snapshot_scalars(trainer, None, validated=self._validated))
 
     @_shielded
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -299,11 +305,12 @@ class InterpMonitor(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """After a crash or Ctrl-C, which skip `teardown`: only mark it; checkpoints of the user's are made after this."""
-        monitor, self._monitor = self._monitor, None
+        monitor, self._monitor, self._begins = self._monitor, None, False
         if monitor is None:
             return
         self._left = monitor
         try:
+            self._last.hand_over({})
             self._progress = monitor.progress(wait_s=0.0)
             monitor.leave("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
         except Exception as err:  # also under `strict`: what the user has to know is the exception that is on its way
@@ -335,20 +342,25 @@ class InterpMonitor(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the running monitor: threads and pipes cannot travel."""
-        return {**self.__dict__, "_monitor": None, "_left": None, "_timeline": self.timeline}
+        return {**self.__dict__, "_monitor": None, "_left": None, "_last": None, "_timeline": self.timeline}
 
-    def _start(
-        self, trainer: Trainer, module: LightningModule, directory: Path, progress: Progress | None
-    ) -> Exception | None:
+    def _begin(self, trainer: Trainer, module: LightningModule) -> None:
+        """Start the monitor. Every rank stops where rank 0 cannot go on: alone they would wait for it for ever."""
+        self._begins = False
+        failure = self._start(trainer, module) if trainer.is_global_zero else None
+        reason = trainer.strategy.broadcast("" if failure is None else str(failure))
+        if reason:
+            raise InterpError(reason) if failure is None else failure
+
+    def _start(self, trainer: Trainer, module: LightningModule) -> Exception | None:
         """Start the monitor; returns what must stop the training: bad configuration, under `strict` anything."""
-        self._directory = directory
         monitor = RunMonitor(config=self.config, listeners=self._listeners)
         try:
             with shielded("could not start", strict=self.config.request.strict, give_up=lambda: "it", spares=(InterpError,)):
                 training = training_of(trainer, module)
-                monitor.start(module, training, directory=directory, progress=progress)
+                monitor.start(module, training, directory=self._directory, progress=self._progress)
+                self._last = LastSnapshot(trainer, self, monitor, waits=self.config.request.outcome is not None)
                 self._monitor, self._left, self._validated = monitor, None, None
-                self._waits_at = None if self.config.request.outcome is None else training.max_steps
         except Exception as err:
             return err
         if self._monitor is not None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_interp.capture import first_loader, further_loaders
+from lightning_interp.capture.weight_marks import WeightMarks
 from lightning_interp.config.monitor_config import switched_off
 from lightning_interp.config.run_directory import Progress
 from lightning_interp.core.errors import InterpError
@@ -36,6 +37,7 @@ class Monitor(RunMonitor):
     """
 
     _module: nn.Module
+    _marks: WeightMarks
     _step = 0
     _left_at: Progress | None = None
     _outcome: Outcome | None = None
@@ -70,7 +72,7 @@ class Monitor(RunMonitor):
         Raises:
             ConfigError: The configuration does not fit; nothing was changed.
         """
-        self._module, self._step, self._left_at = unwrapped(module), step, None
+        self._module, self._marks, self._step, self._left_at = unwrapped(module), WeightMarks(), step, None
         self._outcome, self._carried = outcome_of(self.config.request.outcome), {}
         if not switched_off():
             several = isinstance(heldout_data, Mapping) or (
@@ -118,10 +120,14 @@ class Monitor(RunMonitor):
         entered = time.perf_counter()
         self._step = self._step + 1 if step is None else step
         self._carry(scalars)
-        if not self._closed and self.is_due(self._step, entered):
-            with shielded("failed in step", strict=self.config.request.strict, give_up=self._give_up):
+        if self._closed:
+            return
+        with shielded("failed in step", strict=self.config.request.strict, give_up=self._give_up):
+            if self.is_due(self._step, entered):
                 kept = {**self._carried, **scalars}
                 self.after_step(self._module, step=self._step, epoch=epoch, scalars=lambda: kept, entered=entered)
+            if self.last_captured < self._step:  # it may be the last, and averages may be put in before the block ends
+                self._marks.make(self._module, step=self._step)
 
     def _carry(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Remember the outcome until a snapshot is due: a loop of one's own passes it at the step of its validation."""
@@ -143,7 +149,7 @@ class Monitor(RunMonitor):
         if self._closed:
             return
         if status == "finished":
-            self.last_snapshot(self._module, step=self._step, epoch=0, scalars=self._carried)
+            self.last_snapshot(self._module, self._marks, step=self._step, epoch=0, scalars=self._carried)
             self.close(status=status, module=self._module)
         else:
             self._left_at = self.progress(wait_s=0.0)

@@ -18,16 +18,17 @@ from torch import Tensor, nn
 
 from lightning_interp.analysis.packed_types import pack_types
 from lightning_interp.analysis.worker.engines import Engine, start_engine
-from lightning_interp.capture import Recorder, mark_plain_tensors, take_snapshot
+from lightning_interp.capture import RawSnapshot, Recorder, mark_plain_tensors, take_snapshot
 from lightning_interp.capture.disk_budget import DiskBudget
 from lightning_interp.capture.recorder import BEHIND
+from lightning_interp.capture.weight_marks import WeightMarks
 from lightning_interp.config.monitor_config import MonitorConfig, Resolved, make_schedule, resolve
 from lightning_interp.config.run_directory import Progress, as_begun, choose_directory, new_manifest, open_directory
 from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import ConfigError, InterpError
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.measures.registry import own_labels
-from lightning_interp.monitor.announcements import finish_words, plan_lines
+from lightning_interp.monitor.announcements import changed_line, finish_words, plan_lines
 from lightning_interp.monitor.budget import Contention, SnapshotThrottle
 from lightning_interp.monitor.closing import close_at_exit, close_beside, wait_until_closed
 from lightning_interp.monitor.delivery import Delivery
@@ -64,6 +65,8 @@ class RunMonitor:
 
     probe: ProbeCollection
     """Takes the batches that pass, where the probe is made of them."""
+    last_captured: int
+    """Step of the latest snapshot."""
 
     def __init__(
         self,
@@ -82,7 +85,7 @@ class RunMonitor:
         self._open = ExitStack()  # what must be let go, in reverse order of opening
         self._closed = True
         self._analysis_failed = False
-        self._last_step = self._last_captured = -1  # handled, captured or given up; captured
+        self._last_step = self.last_captured = -1  # handled, captured or given up; captured
         self._next_step, self._next_look, self._next_drain = 0, 0.0, 0.0
 
     @property
@@ -175,8 +178,7 @@ class RunMonitor:
             if self._throttle.may_take(step, waiting=self._recorder.waiting):
                 self.snapshot(module, step=step, epoch=epoch, scalars=scalars())
             else:
-                self._move_on(step)
-                self._recorder.drop(step, "max_overhead: the monitor takes more of the wall time than it may")
+                self.drop(step, "max_overhead: the monitor takes more of the wall time than it may")
         if started >= self._next_look:
             self._look(step, check_s=started - (started if entered is None else entered))
         self._throttle.overhead.spend(time.perf_counter() - started)
@@ -189,15 +191,36 @@ class RunMonitor:
         if raw is None:
             self._recorder.drop(step, BEHIND)
             return
-        self._recorder.submit(raw)
-        self._captured(step)
         self._throttle.overhead.note_snapshot(time.perf_counter() - started)
+        self.submit(raw)
+
+    def hold(self, module: nn.Module, *, step: int, epoch: int) -> RawSnapshot | None:
+        """Copy the weights now, for `submit` later on; None while the writer holds all buffers."""
+        return take_snapshot(module, self._recorder.buffers, step=step, epoch=epoch, scalars={})
+
+    def submit(self, raw: RawSnapshot) -> None:
+        """Hand a copy to the writer."""
+        self._move_on(raw.step)
+        self._recorder.submit(raw)
+        self._captured(raw.step)
         self._engine.snapshot_taken()
 
-    def last_snapshot(self, module: nn.Module, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]) -> None:
-        """The snapshot of the last step, if it is not there already: also where it was due and given up."""
-        if step > self._last_captured:
+    def drop(self, step: int, reason: str) -> None:
+        """Record that there is no snapshot of a step."""
+        self._move_on(step)
+        self._recorder.drop(step, reason)
+
+    def last_snapshot(
+        self, module: nn.Module, marks: WeightMarks, *, step: int, epoch: int, scalars: Mapping[str, Tensor | float]
+    ) -> None:
+        """The snapshot of the last step, if there is none and `marks` know of no change of the weights since."""
+        if step <= self.last_captured:
+            return
+        if marks.fit(module, step=step):
             self.snapshot(module, step=step, epoch=epoch, scalars=scalars)
+        else:
+            self.drop(step, "the weights were changed after the last optimizer step")
+            warn(changed_line(self.last_captured, step))
 
     def progress(self, *, wait_s: float = CHECKPOINT_WAIT_S) -> Progress:
         """What a checkpoint must remember, once snapshots being written are on disk or `wait_s` seconds are over."""
@@ -254,7 +277,7 @@ class RunMonitor:
 
     def _captured(self, step: int) -> None:
         """There is a snapshot of the step, and the analyzer has it to do."""
-        self._last_captured = step
+        self.last_captured = step
         self._throttle.captured(step)
 
     def _mark_closed(self) -> None:
@@ -324,7 +347,7 @@ class RunMonitor:
             writer=self._recorder.cost,
         )
         self._open.callback(self._throttle.stop)
-        self._last_captured = self._start.last_step
+        self.last_captured = self._start.last_step
         self._move_on(self._start.last_step)
         for step in snapshot_steps(self.run_dir):
             if step > self._delivery.step:

@@ -98,6 +98,7 @@ def analyze_checkpoints(
     options: CheckpointOptions | None = None,
     *,
     step_pattern: str | None = None,
+    averaged: bool = False,
     on_survey: Callable[[Survey], None] = lambda _: None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     **changes: Any,
@@ -108,6 +109,7 @@ def analyze_checkpoints(
         sources: Files, folders, run directories or fsspec URLs. Nothing in them is resolved, imported or called.
         options: How; fields of `CheckpointOptions` and of its request can also be given by name.
         step_pattern: Regular expression with one group, where names say the step and checkpoints do not.
+        averaged: Whether to read averaged weights (EMA) and not the network in training, of checkpoints that hold both.
         on_survey: Told what was found, with the step of each checkpoint, before work starts.
         on_progress: Told how many are done, and of how many.
         **changes: Fields of `CheckpointOptions` and of its request.
@@ -121,7 +123,7 @@ def analyze_checkpoints(
     """
     chosen = _changed(options or CheckpointOptions(), changes)
     listed = [sources] if isinstance(sources, str | PathLike) else list(sources)
-    survey = Survey.of([fspath(source) for source in listed], step_pattern=step_pattern)
+    survey = Survey.of([fspath(source) for source in listed], step_pattern=step_pattern, averaged=averaged)
     on_survey(survey)
     return analyze_survey(survey, chosen, on_progress=on_progress)
 
@@ -206,13 +208,13 @@ def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
             raise ConfigError(
                 f"out: {out} holds the run of a training. Choose another directory, or leave it out for a new one."
             )
-        _check_same_means(out, known, options)
+        _check_same_means(out, known, options, survey)
         return known
     asked = options.request
     base, factory = _probe_run(asked.probe), imported(asked.module, "module")
     probe = users_probe(asked.probe)
     manifest = _taken_over(base, asked) if base is not None else _manifest(asked, survey, factory)
-    plain = {"checkpoints": list(survey.sources), "threads": options.threads}
+    plain = {"checkpoints": list(survey.sources), "threads": options.threads, "averaged": survey.averaged}
     manifest = replace(manifest, configuration={**manifest.configuration, **plain})
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -225,8 +227,11 @@ def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
     return read_manifest(out)
 
 
-def _check_same_means(out: Path, known: Manifest, options: CheckpointOptions) -> None:
+def _check_same_means(out: Path, known: Manifest, options: CheckpointOptions, survey: Survey) -> None:
     """Refuse to go on with more than an analysis was begun with: its layers and its probe are those of the whole run."""
+    if known.configuration.get("averaged", survey.averaged) != survey.averaged:
+        weights = "trained weights" if survey.averaged else "averaged weights"
+        raise ConfigError(f"out: {out} was begun with {weights}. Choose another directory.")
     if known.probe.get("status") == "none" and options.request.probe is not None:
         raise ConfigError(
             f"out: {out} was begun without a probe, with the weights alone. Choose another directory to measure more."

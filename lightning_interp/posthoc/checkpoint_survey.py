@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from lightning_interp.core.errors import CheckpointError
 from lightning_interp.sources.checkpoints.format import Found
-from lightning_interp.sources.checkpoints.integrity import Finding, Inspected, check_headers, check_holes
+from lightning_interp.sources.checkpoints.integrity import Finding, Inspected, check_choices, check_headers, check_holes
 from lightning_interp.sources.checkpoints.reading import read_header
+from lightning_interp.sources.checkpoints.registry import of_averages
 from lightning_interp.sources.checkpoints.search import find_checkpoints
 from lightning_interp.store.file_identity import stamp
 
@@ -20,16 +21,25 @@ class Survey:
         sources: What was looked through.
         kept: Checkpoints to analyze.
         findings: What headers alone tell.
+        averaged: Whether averaged weights are read where a checkpoint has them beside the trained ones.
         headers: Every checkpoint with a readable header, with the stamp of its files, for a later look at a growing folder.
     """
 
     sources: tuple[str, ...]
     kept: tuple[Inspected, ...]
     findings: tuple[Finding, ...]
+    averaged: bool = False
     headers: Mapping[str, tuple[list[int] | None, Inspected]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, sources: Sequence[str], *, step_pattern: str | None = None, earlier: "Survey | None" = None) -> "Survey":
+    def of(
+        cls,
+        sources: Sequence[str],
+        *,
+        step_pattern: str | None = None,
+        averaged: bool = False,
+        earlier: "Survey | None" = None,
+    ) -> "Survey":
         """Look through files, folders, run directories or URLs; files unchanged since an earlier look are not opened again.
 
         Raises:
@@ -44,7 +54,7 @@ class Survey:
             if known is not None and known[0] == now is not None:
                 headers[found.where] = known
                 continue
-            inspected = _inspected(found)
+            inspected = _inspected(of_averages(found) if averaged else found) or _without_averages(found)
             if isinstance(inspected, Finding):
                 findings.append(inspected)
             else:
@@ -52,7 +62,8 @@ class Survey:
         kept, more = check_headers([inspected for _, inspected in headers.values()])
         steps = [finding.step for finding in findings if finding.step is not None]
         holes = check_holes([*steps, *(inspected.step for _, inspected in headers.values())], ", ".join(sources))
-        return cls(tuple(sources), tuple(kept), (*findings, *more, *holes), headers)
+        odd = (*check_choices(kept), *findings, *more, *holes)
+        return cls(tuple(sources), tuple(kept), odd, averaged, headers)
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -70,7 +81,14 @@ class Survey:
             raise CheckpointError(f"{', '.join(self.sources)}: none of the checkpoints can be analyzed. {reasons}")
 
 
-def _inspected(found: Found) -> Inspected | Finding:
+def _without_averages(found: Found) -> Finding:
+    text = "averages are asked for, and files of this kind have none; left out"
+    return Finding(found.where, found.named_step, "averages", text, left_out=True)
+
+
+def _inspected(found: Found | None) -> Inspected | Finding | None:
+    if found is None:
+        return None
     try:
         header = read_header(found)
     except CheckpointError as err:

@@ -165,3 +165,23 @@ def test_a_measure_inside_a_class_is_found_by_its_name(tmp_path: Path) -> None:
     with monitor.watch(network()):
         monitor.step(1)
     assert [record.values["inner"] for record in open_run(tmp_path / "run").all_records] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("swapped", [False, True], ids=["as trained", "averages put in"])
+def test_a_loop_that_puts_averages_in_at_its_end_has_no_snapshot_of_them(tmp_path: Path, swapped: bool) -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(10, 3)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    monitor = Monitor(tmp_path / "run", every_n_steps=5, background="inline", report=False, strict=True)
+    with monitor.watch(net):
+        for _ in range(7):
+            optimizer.zero_grad()
+            net(torch.randn(4, 10)).square().sum().backward()
+            optimizer.step()
+            monitor.step()
+        trained = net.weight.detach().clone()
+        if swapped:
+            net.weight.data.mul_(0.5)
+    run = open_run(tmp_path / "run")
+    assert run.steps == ([0, 5] if swapped else [0, 5, 7])
+    assert swapped or torch.equal(run.snapshot(7).weights["weight"], trained)

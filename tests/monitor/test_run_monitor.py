@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from lightning_interp.capture.weight_marks import WeightMarks
 from lightning_interp.core.errors import InterpError
 from lightning_interp.monitor.run_monitor import RunMonitor
 from lightning_interp.monitor.training_context import TrainingContext
@@ -27,8 +28,8 @@ def test_a_step_that_is_given_up_is_due_no_more_and_is_made_up_for_at_the_end(tm
     monitor.after_step(module, step=6, epoch=0, scalars=dict)
     assert not monitor.is_due(9, 0.0) and monitor.is_due(10, 0.0)
     assert monitor.progress().last_step == 6
-    monitor.last_snapshot(module, step=6, epoch=0, scalars={})
-    monitor.last_snapshot(module, step=6, epoch=0, scalars={})
+    for _ in range(2):
+        monitor.last_snapshot(module, WeightMarks(), step=6, epoch=0, scalars={})
     monitor.close()
     run = open_run(tmp_path / "run")
     assert run.steps == [0, 6]

@@ -40,12 +40,14 @@ class Header:
         epoch: The same for the epoch.
         shapes: Shape of each tensor by name, wrapper prefixes stripped.
         content: Checksums of the tensors if the file has them: equal for equal files, without a byte of them read.
+        choice: Which weights are read where there are trained and averaged ones, as a line for the user; empty otherwise.
     """
 
     step: int | None
     epoch: int | None
     shapes: Mapping[str, tuple[int, ...]]
     content: str | None = None
+    choice: str = ""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Finding:
         where: The checkpoint.
         step: Its step, None where it has none.
         kind: ``damaged``, ``failed``, ``duplicate``, ``shapes``, ``not_finite``, ``no_step``, ``same_step``,
-            ``step_differs``, ``hole``, ``jump``.
+            ``step_differs``, ``hole``, ``jump``, ``averages``.
         text: What is wrong, and what is done about it.
         left_out: Whether the checkpoint is not analyzed.
     """
@@ -114,6 +114,18 @@ def check_headers(inspected: Sequence[Inspected]) -> tuple[list[Inspected], list
         if each.header.content is not None:
             contents[each.header.content] = each
     return list(kept.values()), findings
+
+
+def check_choices(inspected: Sequence[Inspected]) -> list[Finding]:
+    """Which weights are read of checkpoints that have trained and averaged ones, or may have either; once for all alike."""
+    alike: dict[str, list[Inspected]] = {}
+    for each in inspected:
+        if each.header.choice:
+            alike.setdefault(each.header.choice, []).append(each)
+    return [
+        Finding(f"{found[0].found.where}{f' and {len(found) - 1} more' if found[1:] else ''}", None, "averages", text, False)
+        for text, found in alike.items()
+    ]
 
 
 def check_order(steps: Sequence[int], samples: Sequence[Tensor], wheres: Sequence[str]) -> list[Finding]:

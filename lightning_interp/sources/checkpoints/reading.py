@@ -62,4 +62,5 @@ def _joined(headers: list[Header]) -> Header:
         epoch=next((header.epoch for header in headers if header.epoch is not None), None),
         shapes={name: shape for header in headers for name, shape in header.shapes.items()},
         content=None if None in contents else json.dumps(contents),
+        choice=next((header.choice for header in headers if header.choice), ""),
     )

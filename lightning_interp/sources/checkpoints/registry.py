@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The formats of checkpoints. One more is a module as `format` describes it, and a line here."""
 
-from lightning_interp.sources.checkpoints import run_snapshots, safetensors_file, torch_save
+from dataclasses import replace
+
+from lightning_interp.sources.checkpoints import run_snapshots, safetensors_file, torch_averages, torch_save
 from lightning_interp.sources.checkpoints.format import CheckpointFormat, Found, Place
 
 FORMATS: tuple[CheckpointFormat, ...] = (
     run_snapshots,
     safetensors_file,  # before torch: of a folder that holds both, the file with nothing in it that could be run
     torch_save,
+    torch_averages,
 )
 """In the order in which they are tried."""
 
@@ -19,6 +22,11 @@ def found_at(place: Place) -> list[Found] | None:
         CheckpointError: The place is of a format, and damaged.
     """
     return next((found for each in FORMATS if (found := each.matches(place)) is not None), None)
+
+
+def of_averages(found: Found) -> Found | None:
+    """The same checkpoint, to be read for its averaged weights; None where its format has none."""
+    return replace(found, kind=torch_averages.NAME) if found.kind == torch_save.NAME else None
 
 
 def format_named(name: str) -> CheckpointFormat:

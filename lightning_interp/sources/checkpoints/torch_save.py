@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_interp.core.errors import CheckpointError
 from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.recycled_memory import RecycledMemory
+from lightning_interp.sources.checkpoints.averages import chosen
 from lightning_interp.sources.checkpoints.format import Found, Header, Place
 from lightning_interp.sources.checkpoints.parts import INDEX, file_or_folder, indexed
 from lightning_interp.sources.checkpoints.pickle_reader import Placeholder, StoredTensor
@@ -33,18 +34,29 @@ def matches(place: Place) -> list[Found] | None:
 
 def header(path: Path) -> Header:
     """Names, shapes and step, from the file's pickle, and the CRC32s of its storages."""
+    return header_of(path)
+
+
+def header_of(path: Path, *, averaged: bool = False) -> Header:
+    """The same, of the averages in the file where these are asked for."""
     with TorchZip(path) as archive:
-        stored, step, epoch = state_dict_of(archive.content)
+        content, choice = chosen(archive.content, averaged=averaged)
+        stored, step, epoch = state_dict_of(content)
         checks = archive.crc32s()
-    content = {strip_wrappers(name): [each.key, checks.get(each.key), list(each.size)] for name, each in stored.items()}
+    sums = {strip_wrappers(name): [each.key, checks.get(each.key), list(each.size)] for name, each in stored.items()}
     shapes = {strip_wrappers(name): tuple(each.size) for name, each in stored.items()}
-    return Header(step, epoch, shapes, json.dumps(content, sort_keys=True))
+    return Header(step, epoch, shapes, json.dumps(sums, sort_keys=True), choice)
 
 
 def tensors(path: Path, memory: RecycledMemory | None) -> dict[str, Tensor]:
     """Tensors of the state dict, tied ones sharing memory, each storage checked by its CRC32."""
+    return tensors_of(path, memory)
+
+
+def tensors_of(path: Path, memory: RecycledMemory | None, *, averaged: bool = False) -> dict[str, Tensor]:
+    """The same, of the averages in the file where these are asked for."""
     with TorchZip(path) as archive:
-        stored = state_dict_of(archive.content)[0]
+        stored = state_dict_of(chosen(archive.content, averaged=averaged)[0])[0]
         return {strip_wrappers(name): each for name, each in archive.read_all(stored, memory).items()}
 
 
