@@ -16,6 +16,7 @@ from lightning_interp.capture import (
     StreamedProbe,
     as_loaded,
     build_probe,
+    data_sets_kept,
     is_map_style,
     read_further,
     room_beside,
@@ -45,9 +46,17 @@ class ProbeCollection:
         self.travels: Probe | None = None
         self._run_dir, self._save, self._send = run_dir, save, send
         self._passing: StreamedProbe | None = None
+        self._known: Probe | None = None
         self._committing: threading.Thread | None = None
         self._turn = threading.Lock()  # manifest and run.json change together
-        self._too_late = False
+        self._too_late = self._finished = False
+
+    def amend(self, change: Callable[[Manifest], Manifest]) -> None:
+        """Change another entry of run.json, unless `finish` was called; from any thread."""
+        with self._turn, suppress(OSError):
+            if not self._finished:
+                self.manifest = change(self.manifest)
+                write_manifest(self._run_dir, self.manifest)
 
     def prepare(self, training: TrainingContext, *, given: Probe | None, resumed: bool) -> None:
         """Build the probe or start collecting it; afterwards `travels` is what the analyzer must be sent at its start."""
@@ -57,10 +66,14 @@ class ProbeCollection:
         if given is not None:
             self.travels = self._keep(given)
         elif training.train_data is not None and not all(is_map_style(loader) for loader in data):
-            self._passing = StreamedProbe(heldout=training.heldout_data is not None)
+            self._passing = StreamedProbe(heldout=training.heldout_data is not None or training.heldout_later)
             say("which examples the loaders draw cannot be told: the probe is made of the first batches that pass")
             if training.further_heldout:
                 say("of several validation loaders only the first is followed then")
+        elif training.train_data is not None and training.heldout_later:
+            self._known = _built(training, self.manifest.layers)
+            self._passing = StreamedProbe(heldout=True, train=self._known is None)
+            say("validation data comes later: held-out examples are those of the first validation, and records wait for it")
         else:
             self.travels = self._keep(_built(training, self.manifest.layers) if data else None)
 
@@ -102,10 +115,12 @@ class ProbeCollection:
     def finish(self, timeout_s: float) -> None:
         """Commit and wait; afterwards `manifest` says what became of the probe, and nobody here writes run.json."""
         self.commit()
-        if self._committing is None:
-            return
-        self._committing.join(timeout_s)
+        if self._committing is not None:
+            self._committing.join(timeout_s)
         with self._turn:
+            self._finished = True
+            if self._committing is None:
+                return
             if self._committing.is_alive():
                 self._too_late = True
                 self.manifest = replace(self.manifest, probe={"status": "none", "reason": "not written in time"})
@@ -117,7 +132,12 @@ class ProbeCollection:
         try:
             if cloned is not None:
                 cloned.synchronize()
-            probe = self._keep(passing.probe())
+            found = passing.probe()
+            if self._known is not None:
+                found = replace(self._known, heldout=None if found is None else found.heldout)
+            if found is not None and passing.lacks_heldout:
+                say("no validation came: without held-out examples phases end at memorization")
+            probe = self._keep(found)
             if probe is not None:
                 self._send(probe)
         except Exception as err:  # a full disk, a device error: the training must not depend on it
@@ -153,14 +173,32 @@ class ProbeCollection:
 
 
 def _built(training: TrainingContext, layers: Sequence[str]) -> Probe | None:
-    try:
-        probe = _read(training)
-        if training.heldout_data is not None and probe.heldout is not None:
-            _warn_of_shared(training, probe.heldout)
-    except Exception as err:  # the user's data set or collate function; training must not depend on it
-        warn(f"no probe could be read from the training data ({type(err).__name__}: {err}); pass probe=")
-        return None
-    return replace(probe, loaders=_of_further_loaders(training, probe.heldout, layers))
+    loaders = (training.train_data, training.heldout_data, *(each.data for each in training.further_heldout))
+    with data_sets_kept(*loaders):
+        try:
+            probe = _read(training)
+            if training.heldout_data is not None and probe.heldout is not None:
+                _warn_of_shared(training, probe.heldout)
+        except Exception as err:  # the user's data set or collate function; training must not depend on it
+            warn(f"no probe could be read from the training data ({type(err).__name__}: {err}); pass probe=")
+            return None
+        probe = replace(probe, loaders=_of_further_loaders(training, probe.heldout, layers))
+    return _with_examples(probe) if training.heldout_data is not None else probe
+
+
+def _with_examples(probe: Probe) -> Probe:
+    """The probe without empty held-out examples: those of the first loader that has any stand in for them."""
+    if probe.loaders:
+        say(f"validation loaders beside the first: {', '.join(probe.loaders)}")
+    if probe.heldout is not None and probe.heldout.batches:
+        return probe
+    name = next(iter(probe.loaders), None)
+    if name is None:
+        say("the validation data has no examples: phases end at memorization; pass probe=")
+        return replace(probe, heldout=None)
+    say(f"the first validation loader has no examples: {name} is judged in its place")
+    others = {other: split for other, split in probe.loaders.items() if other != name}
+    return replace(probe, heldout=probe.loaders[name], loaders=others)
 
 
 def _of_further_loaders(training: TrainingContext, first: ProbeSplit | None, layers: Sequence[str]) -> dict[str, ProbeSplit]:
@@ -193,7 +231,9 @@ def _of_further_loader(training: TrainingContext, loader: FurtherLoader, room: R
     except Exception as err:  # the user's data set or collate function
         warn(f"validation loader {loader.name} is not followed ({type(err).__name__}: {err})")
         return None
-    if split is None:
+    if split is None and len(loader.data.dataset) == 0:
+        say(f"validation loader {loader.name} is not followed: it has no examples")
+    elif split is None:
         say(f"validation loader {loader.name} is not followed: the others take the room there is for held-out examples")
     return split
 

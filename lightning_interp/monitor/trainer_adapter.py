@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lightning_interp.capture import first_loader, further_loaders
+from lightning_interp.capture import MOST_LOADERS, first_loader, further_loaders, is_map_style
 from lightning_interp.core.batches import tensors_of
+from lightning_interp.core.console import say
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.namespaces import is_overridden
 from lightning_interp.core.outcome import OUTCOME_STEP
@@ -49,24 +50,70 @@ def built_later(module: LightningModule) -> bool:
 
 def training_of(trainer: Trainer, module: LightningModule) -> TrainingContext:
     """The training as it starts."""
-    steps = trainer.estimated_stepping_batches
-    heldout, validates = trainer.val_dataloaders, trainer.enable_validation
+    heldout = _heldout(trainer)
+    limits = _most_batches(trainer)
     return TrainingContext(
         root=Path(trainer.default_root_dir),
         step=trainer.global_step,
         epoch=trainer.current_epoch,
-        max_steps=int(steps) if steps != float("inf") else None,
+        max_steps=_length(trainer),
         device=str(module.device),
         train_data=first_loader(trainer.train_dataloader),
-        heldout_data=first_loader(heldout) if validates else None,
-        further_heldout=further_loaders(heldout, list(trainer.num_val_batches)) if validates and heldout is not None else (),
+        heldout_data=first_loader(heldout),
+        further_heldout=further_loaders(heldout, limits) if heldout is not None else (),
+        heldout_later=heldout is None and trainer.enable_validation,
         transfer=batch_transfer(trainer, module),
         loggers=trainer.loggers,
-        most_batches={
-            "train": trainer.num_training_batches,
-            "heldout": next(iter(trainer.num_val_batches), float("inf")),
-        },
+        most_batches={"train": trainer.num_training_batches, "heldout": next(iter(limits), float("inf"))},
+        **_why_no_heldout(trainer),
     )
+
+
+def tell_untrained(trainer: Trainer) -> None:
+    """Say that a fit had nothing to do, where that is so: no step, no run directory."""
+    zero = [name for name in ("max_steps", "max_epochs", "limit_train_batches") if getattr(trainer, name) == 0]
+    if zero or trainer.num_training_batches == 0:
+        why = f"{zero[0]}=0" if zero else "the training loader has no batches"
+        say(f"nothing was trained ({why}): there is no run to watch")
+
+
+def _length(trainer: Trainer) -> int | None:
+    """Optimizer steps of the whole training, None where it is open or cannot be told."""
+    try:
+        steps = trainer.estimated_stepping_batches
+    except Exception:  # of gradient accumulation that changes, or of a trainer of the user's own
+        steps = trainer.max_steps
+    return int(steps) if 0 < steps < float("inf") else None  # -1 of a stream that has epochs to end it
+
+
+def _heldout(trainer: Trainer) -> Any:
+    """The validation loaders, None where there are none, or none yet.
+
+    Before Lightning has asked for them, and of a module without a `validation_step`, they are those passed to `fit`. It asks
+    late where there is no sanity check and the first epoch ends without a validation.
+    """
+    if trainer.limit_val_batches == 0:
+        return None
+    if trainer.enable_validation and trainer.val_dataloaders is not None:
+        return trainer.val_dataloaders
+    # Nothing public has them yet; a hook of the user's that makes loaders is left to Lightning.
+    source = getattr(trainer.fit_loop.epoch_loop.val_loop, "_data_source", None)
+    passed = None if source is None or source.is_module() else source.instance
+    passed = getattr(passed, "iterables", passed)
+    return passed if trainer.enable_validation or is_map_style(first_loader(passed)) else None
+
+
+def _most_batches(trainer: Trainer) -> list[float]:
+    """Batches of each validation loader in one pass."""
+    known = list(trainer.num_val_batches)
+    limit = trainer.limit_val_batches
+    return known or ([float(limit)] * MOST_LOADERS if isinstance(limit, int) else [])
+
+
+def _why_no_heldout(trainer: Trainer) -> dict[str, tuple[str, str]]:
+    """What to say where Lightning is told to take nothing of the validation data."""
+    none = trainer.limit_val_batches == 0
+    return {"no_heldout": ("limit_val_batches=0 leaves no validation data", "raise it, or pass probe=")} if none else {}
 
 
 def sanity_was_whole(trainer: Trainer, seen: int) -> bool:

@@ -25,6 +25,8 @@ class TrainingContext:
         train_data: Training loader, or any other iterable.
         heldout_data: First validation loader, None where there is none.
         further_heldout: The other validation loaders.
+        no_heldout: Why there are no held-out examples, where there are none, and what to do about it.
+        heldout_later: Whether validation data will be known at the first validation only.
         most_batches: Batches taken of one pass over a split, where that is limited (``overfit_batches``).
         transfer: What the training does to a batch between loader and step.
         loggers: Lightning loggers.
@@ -38,6 +40,8 @@ class TrainingContext:
     train_data: object = None
     heldout_data: object = None
     further_heldout: Sequence[FurtherLoader] = ()
+    no_heldout: tuple[str, str] = ("no validation data", "give the trainer a validation loader, or pass probe=")
+    heldout_later: bool = False
     most_batches: Mapping[Split, float] = field(default_factory=dict)
     transfer: Transfer = as_loaded
     loggers: Sequence[LightningLogger] = ()
