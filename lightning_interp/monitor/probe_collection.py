@@ -17,6 +17,7 @@ from lightning_interp.capture import (
     as_loaded,
     build_probe,
     data_sets_kept,
+    first_batch,
     is_map_style,
     read_further,
     room_beside,
@@ -47,6 +48,7 @@ class ProbeCollection:
         self._run_dir, self._save, self._send = run_dir, save, send
         self._passing: StreamedProbe | None = None
         self._known: Probe | None = None
+        self._first_of_train = False
         self._committing: threading.Thread | None = None
         self._turn = threading.Lock()  # manifest and run.json change together
         self._too_late = self._finished = False
@@ -63,6 +65,10 @@ class ProbeCollection:
         if resumed and self.manifest.probe.get("status") == "ready":
             return
         data = [loader for loader in (training.train_data, training.heldout_data) if loader is not None]
+        first = training.first_of_train
+        self._first_of_train = bool(first)
+        if first and given is None:
+            say(f"of the loaders in a training batch the probe takes the first ({first}): validation shows one")
         if given is not None:
             self.travels = self._keep(given)
         elif training.train_data is not None and not all(is_map_style(loader) for loader in data):
@@ -85,7 +91,7 @@ class ProbeCollection:
     def offer(self, split: Split, batch: Batch) -> None:
         """A batch passes; it is kept where the data cannot be indexed and the probe still wants it."""
         if self._passing is not None:
-            self._passing.offer(split, batch)
+            self._passing.offer(split, first_batch(batch) if split == "train" and self._first_of_train else batch)
             if self._passing.complete:
                 self.commit()
 

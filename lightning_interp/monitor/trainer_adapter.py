@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lightning_interp.capture import MOST_LOADERS, first_loader, further_loaders, is_map_style
+from lightning_interp.capture import MOST_LOADERS, combined, first_loader, further_loaders, is_combined, is_map_style
 from lightning_interp.core.batches import tensors_of
 from lightning_interp.core.console import say
 from lightning_interp.core.errors import ConfigError
@@ -50,23 +50,35 @@ def built_later(module: LightningModule) -> bool:
 
 def training_of(trainer: Trainer, module: LightningModule) -> TrainingContext:
     """The training as it starts."""
-    heldout = _heldout(trainer)
-    limits = _most_batches(trainer)
+    heldout, limits, train = _heldout(trainer), _most_batches(trainer), trainer.train_dataloader
+    mode = _mode(trainer.fit_loop.epoch_loop.val_loop)
+    together = is_combined(heldout) and mode not in ("", "sequential")
+    whole = is_combined(train) and (together or heldout is None)
     return TrainingContext(
         root=Path(trainer.default_root_dir),
         step=trainer.global_step,
         epoch=trainer.current_epoch,
         max_steps=_length(trainer),
         device=str(module.device),
-        train_data=first_loader(trainer.train_dataloader),
-        heldout_data=first_loader(heldout),
-        further_heldout=further_loaders(heldout, limits) if heldout is not None else (),
+        # Beside validation batches of one loader the first is what losses can be compared on.
+        train_data=combined(train, _mode(trainer.fit_loop)) if whole else first_loader(train),
+        first_of_train="" if whole or not is_combined(train) else str(next(iter(train))) if isinstance(train, dict) else "0",
+        heldout_data=combined(heldout, mode) if together else first_loader(heldout),
+        further_heldout=() if together or heldout is None else further_loaders(heldout, limits),
         heldout_later=heldout is None and trainer.enable_validation,
         transfer=batch_transfer(trainer, module),
         loggers=trainer.loggers,
-        most_batches={"train": trainer.num_training_batches, "heldout": next(iter(limits), float("inf"))},
+        most_batches={
+            "train": trainer.num_training_batches,
+            "heldout": max(limits, default=float("inf")) if together else next(iter(limits), float("inf")),
+        },
         **_why_no_heldout(trainer),
     )
+
+
+def _mode(loop: Any) -> str:
+    """How Lightning combines the loaders of a loop, which nothing public tells; empty where it cannot be found."""
+    return str(getattr(getattr(loop, "_combined_loader", None), "_mode", ""))
 
 
 def tell_untrained(trainer: Trainer) -> None:

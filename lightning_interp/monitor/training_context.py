@@ -23,6 +23,7 @@ class TrainingContext:
         max_steps: Length in optimizer steps, None where it is open.
         device: Device of the module.
         train_data: Training loader, or any other iterable.
+        first_of_train: Name of the training loader that `train_data` is, where a training batch has a batch of several.
         heldout_data: First validation loader, None where there is none.
         further_heldout: The other validation loaders.
         no_heldout: Why there are no held-out examples, where there are none, and what to do about it.
@@ -38,6 +39,7 @@ class TrainingContext:
     max_steps: int | None = None
     device: str = "cpu"
     train_data: object = None
+    first_of_train: str = ""
     heldout_data: object = None
     further_heldout: Sequence[FurtherLoader] = ()
     no_heldout: tuple[str, str] = ("no validation data", "give the trainer a validation loader, or pass probe=")
