@@ -69,20 +69,25 @@ def files_changed(root: Path) -> bool | None:
 
 
 def _filters(git: str, root: Path) -> set[str]:
-    """Names of the filters that any configuration sets, each ``filter.<name>``."""
+    """Names of the filters that any configuration sets, each ``filter.<name>``.
+
+    Raises:
+        ValueError: One cannot be set on a command line.
+    """
     told = _run(git, root, ["config", "--null", "--name-only", "--get-regexp", r"^filter\."], _QUIET).stdout
-    return {name.rpartition(".")[0] for name in os.fsdecode(told).split("\0") if name}
+    found = {name.rpartition(".")[0] for name in os.fsdecode(told).split("\0") if name}
+    if any("=" in name for name in found):
+        raise ValueError("a filter with an equals sign in its name")
+    return found
 
 
 def _run(git: str, root: Path, command: list[str], settings: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
     """Run git in a folder with settings that come before those of any file."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
-    environment["GIT_CONFIG_COUNT"] = str(len(settings))
-    for index, (name, value) in enumerate(settings.items()):
-        environment |= {f"GIT_CONFIG_KEY_{index}": name, f"GIT_CONFIG_VALUE_{index}": value}
+    settled = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     return subprocess.run(
-        [git, "-C", str(root), *command],
+        [git, "-C", str(root), *settled, *command],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

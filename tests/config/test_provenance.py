@@ -84,6 +84,14 @@ def test_nothing_that_a_repository_names_is_run(repository: Path) -> None:
     assert {"core.fsmonitor", "filter.evil.clean"} <= {path.name for path in marks.iterdir()}  # as git itself would have
 
 
+def test_a_filter_that_cannot_be_switched_off_is_no_answer(repository: Path) -> None:
+    (repository / ".gitattributes").write_text("*.py filter=a=b\n")
+    mark = repository.parent / "mark"
+    git(repository, "config", "filter.a=b.clean", f"touch {mark}; cat")
+    (repository / "train.py").write_text("print(2)\n")
+    assert files_changed(repository) is None and not mark.exists()
+
+
 def test_no_repository_and_no_git_are_no_answer(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert head_of(tmp_path) is None and files_changed(tmp_path) is None
     (tmp_path / ".git").mkdir()

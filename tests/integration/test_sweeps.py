@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many fits in one process: sweeps, and Lightning's tuners, which train for a while and take it all back."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_interp import InterpMonitor, open_run
+from lightning_interp.cli.main import main
 from lightning_interp.core.errors import ConfigError
-from lightning_interp.store import holds_run
+from lightning_interp.dashboards.report import write_report
+from lightning_interp.store import Provenance, holds_run, read_manifest, write_manifest
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint"),
@@ -202,3 +205,16 @@ def test_every_start_of_a_run_says_where_it_came_from(tmp_path: Path) -> None:
     first, second = (open_run(path).manifest.provenance for path in runs_in(tmp_path))
     assert [origin.attempt for origin in first] == [0] and [origin.attempt for origin in second] == [0, 1]
     assert all(origin.seeds["torch"] == torch.initial_seed() for origin in (*first, *second))
+
+
+def test_status_and_report_tell_where_a_run_came_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer_of(tmp_path, monitor(tmp_path / "run")).fit(Tunable())
+    known = read_manifest(tmp_path / "run")
+    words, seeds = ("train.py", "--key=***"), {"torch": 5}
+    origin = Provenance(command=words, commit="a" * 40, branch="<b>\x1b[31m", changed=True, seeds=seeds)
+    write_manifest(tmp_path / "run", replace(known, provenance=(origin,)))
+    assert main(["status", str(tmp_path / "run")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "From commit aaaaaaaaaaaa" in shown and "and changes that are not in it." in shown and "\x1b[31m" not in shown
+    page = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
+    assert "train.py --key=***" in page and "torch 5" in page and "(<b>" not in page
