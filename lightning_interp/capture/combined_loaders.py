@@ -35,7 +35,7 @@ def combined(loaders: Any, mode: str) -> Any:
     names = list(loaders) if isinstance(loaders, Mapping) else None
     try:
         with untouched_randomness(*(loader.dataset for loader in inner)), data_sets_kept(*inner):
-            batches = CombinedBatches(inner, names, cycled=mode == CYCLED)
+            batches = CombinedBatches(inner, names, kind=type(loaders), cycled=mode == CYCLED)
     except Exception:  # data of the user's own that cannot be read: what passes is all there is
         return loaders
     return DataLoader(batches, batch_size=None, collate_fn=_as_it_is)
@@ -51,14 +51,15 @@ class CombinedBatches(Dataset[Batch]):
 
     Args:
         loaders: The loaders; neither they nor their samplers' iterators are advanced.
-        names: Their names, None where batches come in a list.
+        names: Their names, None where batches come in a list or a tuple.
+        kind: Class of the collection that the loaders are in.
         cycled: Whether shorter loaders begin again.
     """
 
-    def __init__(self, loaders: list[DataLoader[Any]], names: list[str] | None, *, cycled: bool) -> None:
+    def __init__(self, loaders: list[DataLoader[Any]], names: list[str] | None, *, kind: type, cycled: bool) -> None:
         self.datasets = [loader.dataset for loader in loaders]
         self.collates = [loader.collate_fn for loader in loaders]
-        self._names, self._cycled = names, cycled
+        self._names, self._cycled, self._tuples = names, cycled, issubclass(kind, tuple)
         self._chunks = [_chunks(loader) for loader in loaders]
 
     def __len__(self) -> int:
@@ -70,7 +71,9 @@ class CombinedBatches(Dataset[Batch]):
             collate(ExampleReader(dataset).fetch(chunks[index % len(chunks)]))
             for dataset, collate, chunks in zip(self.datasets, self.collates, self._chunks, strict=True)
         ]
-        return batches if self._names is None else dict(zip(self._names, batches, strict=True))
+        if self._names is not None:
+            return dict(zip(self._names, batches, strict=True))
+        return tuple(batches) if self._tuples else batches
 
 
 def _chunks(loader: DataLoader[Any]) -> list[list[int]]:

@@ -158,6 +158,6 @@ def test_secrets_inside_quoted_words_are_masked_to_their_end() -> None:
 
 
 def test_long_and_unprintable_words_are_kept_as_text() -> None:
-    long, odd = masked(["x" * 1000, "caf\udce9"])
-    assert len(long) == 501 and odd == "caf\\udce9"
+    long, odd = masked(["x" * 1000, "na\udce9"])
+    assert len(long) == 501 and odd == "na\\udce9"
     assert len(masked(["a"] * 500)) == 201

@@ -76,9 +76,11 @@ def test_beside_combined_validation_batches_are_what_the_steps_get(tmp_path: Pat
 
 
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no")
-def test_without_validation_training_batches_are_whole(tmp_path: Path) -> None:
-    run = watched(tmp_path, [loader(40), loader(60)], None)
-    assert run.probe is not None and [len(batch) for batch in run.probe.train.batches] == [2, 2, 2]
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_without_validation_training_batches_are_whole(tmp_path: Path, kind: type) -> None:
+    run = watched(tmp_path, kind([loader(40), loader(60)]), None)
+    assert run.probe is not None
+    assert [(type(batch), len(batch)) for batch in run.probe.train.batches] == [(kind, 2)] * 3
 
 
 def test_combined_streams_pass_whole_beside_combined_validation(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class Placed(Classifier):
         super().validation_step(batch, batch_idx)
 
 
-class OwnLoaders(Classifier):
+class MakesLoaders(Classifier):
     """Makes its loaders in hooks."""
 
     def train_dataloader(self) -> Any:
@@ -144,7 +144,7 @@ def fit_own(root: Path, **arguments: Any) -> None:
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     monitor = InterpMonitor(root / "run", **INLINE)
     L.Trainer(default_root_dir=root, callbacks=[monitor], accelerator="cpu", **options, **LATE, **arguments).fit(
-        OwnLoaders()
+        MakesLoaders()
     )
 
 
