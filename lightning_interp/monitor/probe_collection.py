@@ -51,12 +51,18 @@ class ProbeCollection:
         self._first_of_train = False
         self._committing: threading.Thread | None = None
         self._turn = threading.Lock()  # manifest and run.json change together
-        self._too_late = self._finished = False
+        self._too_late = False
+
+    def seal(self) -> Manifest:
+        """The manifest as it stands; from now on nobody here writes run.json."""
+        with self._turn:
+            self._too_late = True
+            return self.manifest
 
     def amend(self, change: Callable[[Manifest], Manifest]) -> None:
-        """Change another entry of run.json, unless `finish` was called; from any thread."""
+        """Change another entry of run.json, unless it is sealed; from any thread."""
         with self._turn, suppress(OSError):
-            if not self._finished:
+            if not self._too_late:
                 self.manifest = change(self.manifest)
                 write_manifest(self._run_dir, self.manifest)
 
@@ -119,14 +125,12 @@ class ProbeCollection:
             self._committing.start()
 
     def finish(self, timeout_s: float) -> None:
-        """Commit and wait; afterwards `manifest` says what became of the probe, and nobody here writes run.json."""
+        """Commit and wait; afterwards `manifest` says what became of the probe, for good."""
         self.commit()
-        if self._committing is not None:
-            self._committing.join(timeout_s)
+        if self._committing is None:
+            return
+        self._committing.join(timeout_s)
         with self._turn:
-            self._finished = True
-            if self._committing is None:
-                return
             if self._committing.is_alive():
                 self._too_late = True
                 self.manifest = replace(self.manifest, probe={"status": "none", "reason": "not written in time"})

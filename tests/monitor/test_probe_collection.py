@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,12 @@ def test_probe_that_cannot_be_kept_is_a_warning(
     keeper.finish(30.0)
     assert "the probe could not be kept (RuntimeError: as planned)" in caplog.text
     assert read_manifest(tmp_path).probe == {"status": "none", "reason": "RuntimeError: as planned"}
+
+
+def test_other_entries_change_until_the_manifest_is_sealed(tmp_path: Path, sent: list[Probe]) -> None:
+    keeper = collecting(tmp_path, sent)
+    keeper.amend(lambda manifest: replace(manifest, module_class="Other"))
+    assert read_manifest(tmp_path).module_class == "Other"
+    write_manifest(tmp_path, replace(keeper.seal(), status="failed"))
+    keeper.amend(lambda manifest: replace(manifest, module_class="Late"))
+    assert read_manifest(tmp_path) == replace(keeper.manifest, module_class="Other", status="failed")
