@@ -3,9 +3,11 @@
 
 from lightning_interp.capture.buffers import CopySet, SnapshotBuffers
 from lightning_interp.capture.clone import RawSnapshot, check_capturable, take_snapshot
+from lightning_interp.capture.combined_loaders import combined, first_batch, is_combined
 from lightning_interp.capture.further_loaders import MOST_LOADERS, FurtherLoader, first_loader, further_loaders
 from lightning_interp.capture.plain_tensors import changed_since, mark_plain_tensors
 from lightning_interp.capture.probe import Transfer, as_loaded, build_probe, is_map_style, read_further, room_beside
+from lightning_interp.capture.readable_examples import data_sets_kept
 from lightning_interp.capture.recorder import Recorder
 from lightning_interp.capture.sampled_indices import shared_examples
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
@@ -28,8 +30,12 @@ __all__ = [
     "build_probe",
     "changed_since",
     "check_capturable",
+    "combined",
+    "data_sets_kept",
+    "first_batch",
     "first_loader",
     "further_loaders",
+    "is_combined",
     "is_map_style",
     "mark_plain_tensors",
     "read_further",

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from lightning_interp.capture.further_loaders import FurtherLoader, Room
+from lightning_interp.capture.readable_examples import ExampleReader
 from lightning_interp.capture.sampled_indices import batch_size_of, sampled_indices
 from lightning_interp.core.batches import byte_count, to_cpu
 from lightning_interp.core.randomness import untouched_randomness
@@ -107,20 +108,16 @@ def _read_split(loader: DataLoader[Any], drawn: Sequence[int] | None, transfer: 
 
 
 def _read_indices(loader: DataLoader[Any], indices: list[int], transfer: Callable[[Batch], Batch]) -> ProbeSplit:
-    size = batch_size_of(loader)
-    if loader.batch_size is None and loader.batch_sampler is None:  # each item is a batch already
-        batches = [loader.collate_fn(loader.dataset[index]) for index in indices]
+    whole = loader.batch_size is None and loader.batch_sampler is None  # each item is a batch already
+    size, reader = batch_size_of(loader), ExampleReader(loader.dataset, singly=whole)
+    if whole:
+        items = [reader.fetch([index]) for index in indices]
+        batches = [loader.collate_fn(item[0]) for item in items if item is not None]
     else:
-        chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
-        batches = [loader.collate_fn(_fetch(loader.dataset, chunk)) for chunk in chunks]
-    return ProbeSplit(tuple(to_cpu(transfer(batch)) for batch in batches), tuple(indices))
-
-
-def _fetch(dataset: Any, indices: list[int]) -> Any:
-    """Items as the loader's own fetcher gets them: in one call where the data set offers that."""
-    if getattr(dataset, "__getitems__", None):
-        return dataset.__getitems__(indices)
-    return [dataset[index] for index in indices]
+        chunks = [reader.fetch(indices[start : start + size]) for start in range(0, len(indices), size)]
+        batches = [loader.collate_fn(chunk) for chunk in chunks if chunk is not None]
+    reader.finish()
+    return ProbeSplit(tuple(to_cpu(transfer(batch)) for batch in batches), tuple(reader.read))
 
 
 def choose_indices(
@@ -141,7 +138,7 @@ def choose_indices(
         most_bytes: Bytes of one.
     """
     drawn = range(len(dataset)) if drawn is None else drawn
-    count, size = len(drawn), _bytes_of(dataset[drawn[0]] if len(drawn) else ())
+    count, size = len(drawn), _bytes_of(_any_of(dataset, drawn))
     if count <= most and count * size <= most_bytes:
         return list(drawn)
     sampled = SAMPLED_EXAMPLES
@@ -178,6 +175,13 @@ def readable_labels(dataset: Any) -> Tensor | None:
         return None  # labels that are no numbers (boxes, text) cannot stratify
     fits = labels.ndim == 1 and len(labels) == len(dataset) and not labels.is_floating_point()
     return labels.long() if fits else None
+
+
+def _any_of(dataset: Any, drawn: Sequence[int]) -> Any:
+    """An example that can be read, empty where there is none."""
+    few = ExampleReader(dataset, singly=True)
+    places = dict.fromkeys((0, len(drawn) // 2, len(drawn) - 1)) if len(drawn) else ()
+    return next((item for place in places if (item := few.fetch([drawn[place]])) is not None), ())
 
 
 def _bytes_of(item: Any) -> int:

@@ -122,5 +122,5 @@ def _source(dataset: Any, indices: Sequence[int]) -> tuple[Any, Sequence[int]]:
 def _length(sized: Any) -> int | None:
     try:
         return len(sized)
-    except (TypeError, NotImplementedError):
+    except Exception:  # none, or of a data set of the user's own that cannot tell it
         return None

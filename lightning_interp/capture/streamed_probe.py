@@ -9,18 +9,28 @@ from lightning_interp.core.records import SPLITS, Batch, Probe, ProbeSplit, Spli
 
 
 class StreamedProbe:
-    """Collects the first 512 training and 512 validation examples (or 64 MB of each) as the loops hand them by."""
+    """Collects the first 512 training and 512 validation examples (or 64 MB of each) as the loops hand them by.
 
-    def __init__(self, *, heldout: bool) -> None:
+    Args:
+        heldout: Whether validation examples are wanted.
+        train: Whether training examples are.
+    """
+
+    def __init__(self, *, heldout: bool, train: bool = True) -> None:
         self._kept: dict[Split, list[Batch]] = {"train": [], "heldout": []}
         self._size: dict[Split, tuple[int, int]] = {"train": (0, 0), "heldout": (0, 0)}
-        self._wants_heldout = heldout
+        self._wanted: dict[Split, bool] = {"train": train, "heldout": heldout}
         self._provisional = False
 
     @property
     def complete(self) -> bool:
         """Whether both splits have all they take."""
-        return self._full("train") and (self._full("heldout") or not self._wants_heldout)
+        return self._full("train") and self._full("heldout")
+
+    @property
+    def lacks_heldout(self) -> bool:
+        """Whether validation examples were wanted and none has come."""
+        return self._wanted["heldout"] and not self._kept["heldout"]
 
     def offer(self, split: Split, batch: Batch) -> None:
         """Copy a batch if its split still wants one. The copy stays on its device: nothing waits for it."""
@@ -56,12 +66,12 @@ class StreamedProbe:
             self._size[split] = (SAMPLED_EXAMPLES, 0)
 
     def probe(self) -> Probe | None:
-        """What was collected, on the CPU; None where no training batch passed."""
-        if not self._kept["train"]:
+        """What was collected, on the CPU; None where training batches were wanted and none passed."""
+        if self._wanted["train"] and not self._kept["train"]:
             return None
         train, heldout = (ProbeSplit(tuple(to_cpu(batch) for batch in self._kept[split])) for split in SPLITS)
         return Probe(train, heldout if heldout.batches else None)
 
     def _full(self, split: Split) -> bool:
         examples, size = self._size[split]
-        return examples >= SAMPLED_EXAMPLES or size >= WHOLE_SPLIT_BYTES
+        return not self._wanted[split] or examples >= SAMPLED_EXAMPLES or size >= WHOLE_SPLIT_BYTES

@@ -33,6 +33,7 @@ def page(summary: RunSummary, problem: str = "") -> Group:
         cell(summary.sentence),
         *map(cell, summary.loaders),
         cell(f"{summary.training} {summary.analyzer}", "dim"),
+        *([cell(f"From {summary.code}.", "dim")] if summary.code else []),
         *(cell(warning, "yellow") for warning in summary.warnings),
         _phases(summary),
     ]

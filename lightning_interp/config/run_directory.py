@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from lightning_interp.config.monitor_config import MonitorConfig, Resolved
+from lightning_interp.config.provenance import provenance_now
 from lightning_interp.core.errors import ConfigError, RunError
 from lightning_interp.core.names import strip_wrappers
 from lightning_interp.store import Attempt, Manifest, analyzer_lock, holds_run, read_manifest, resume_run, write_manifest
@@ -165,6 +166,8 @@ def open_directory(directory: Path, manifest: Manifest, *, step: int, progress: 
     _check_same_watch(directory, known, manifest)
     _wait_for_analyzer(directory)
     resumed = replace(resume_run(directory, step), configuration=manifest.configuration)
+    origins = (replace(origin, attempt=resumed.attempt) for origin in manifest.provenance)
+    resumed = replace(resumed, provenance=(*resumed.provenance, *origins))
     write_manifest(directory, resumed)
     return RunStart(directory, resumed, progress.last_step, resumed=True)
 
@@ -212,6 +215,7 @@ def new_manifest(
         versions=package_versions(),
         probe={"status": "pending"},
         attempts=(Attempt(0),),
+        provenance=(provenance_now(),),
     )
 
 

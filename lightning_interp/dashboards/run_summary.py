@@ -91,6 +91,7 @@ class RunSummary:
         disk: Bytes by part of the run directory.
         labels: Labels of the run's own measures, for people.
         loaders: Name and verdict of each further validation loader, in a line.
+        code: The commit the latest start came from, and whether files differed from it; empty where it is not known.
     """
 
     run: str
@@ -109,6 +110,7 @@ class RunSummary:
     disk: Mapping[str, int]
     labels: Labels
     loaders: tuple[str, ...] = ()
+    code: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without labels."""
@@ -137,6 +139,7 @@ def summary_of(run: RunView, *, now: float) -> RunSummary:
         disk=sizes_by_part(run.path) if run.path is not None else {},
         labels=run.labels,
         loaders=tuple(loader_lines(run.timeline)),
+        code=run.manifest.provenance[-1].code if run.manifest is not None and run.manifest.provenance else "",
     )
 
 

@@ -24,10 +24,9 @@ def plan_lines(
     if training.max_steps is not None:
         lines.append(_disk_line(schedule, training.max_steps, snapshot_bytes, max_disk))
     lines += resolved.notes
-    if training.further_heldout and request.probe is None:
-        lines.append(f"validation loaders beside the first: {', '.join(each.name for each in training.further_heldout)}")
-    if training.heldout_data is None and request.probe is None:
-        lines.append("no validation data: phases end at memorization; give the trainer a validation loader, or pass probe=")
+    if training.heldout_data is None and not training.heldout_later and request.probe is None:
+        why, remedy = training.no_heldout
+        lines.append(f"{why}: phases end at memorization; {remedy}")
     return lines
 
 

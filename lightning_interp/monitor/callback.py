@@ -3,7 +3,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ from lightning_interp.monitor.trainer_adapter import (
     check_strategy,
     sanity_was_whole,
     snapshot_scalars,
+    tell_untrained,
     training_of,
 )
 
@@ -105,6 +106,8 @@ class InterpMonitor(Callback):
     """Optimizer step of the latest validation: until the next, what it logged is only carried on."""
     _last: LastSnapshot  # of `_monitor`
     _begins = False  # with the next batch
+    _given: Mapping[str, Any] | None = None
+    """State that a checkpoint got last: read back, it is no checkpoint to go on from (tuners save and restore)."""
 
     def __init__(  # noqa: PLR0913 - one argument for each thing a user may set; all but the first by keyword
         self,
@@ -301,6 +304,8 @@ class InterpMonitor(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Finish the analysis within `close_timeout` and deliver what is left."""
         if stage == "fit":
+            if self._monitor is None and not self._inactive(trainer):
+                tell_untrained(trainer)
             self._close(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -333,12 +338,14 @@ class InterpMonitor(Callback):
         """Where the run is and how far it was captured, in plain values."""
         if self._monitor is not None:
             self._progress = self._monitor.progress()
-        return {} if self._progress is None else self._progress.state_dict()
+        self._given = {} if self._progress is None else self._progress.state_dict()
+        return dict(self._given)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the run a checkpoint belongs to."""
         self._progress = Progress.from_state(state_dict)
-        self._resumes = self._progress is not None
+        # One that goes on from a later step does so by its step.
+        self._resumes = self._progress is not None and (self._resumes or state_dict != self._given)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the running monitor: threads and pipes cannot travel."""

@@ -16,6 +16,8 @@ from lightning_interp.capture import (
     StreamedProbe,
     as_loaded,
     build_probe,
+    data_sets_kept,
+    first_batch,
     is_map_style,
     read_further,
     room_beside,
@@ -64,9 +66,24 @@ class ProbeCollection:
         self.batch_types: Mapping[str, type | None] = {}
         self._run_dir, self._save, self._send, self._announce = run_dir, save, send, announce
         self._passing: StreamedProbe | None = None
+        self._known: Probe | None = None
+        self._first_of_train = False
         self._committing: threading.Thread | None = None
         self._turn = threading.Lock()  # manifest and run.json change together
         self._too_late = False
+
+    def seal(self) -> Manifest:
+        """The manifest as it stands; from now on nobody here writes run.json."""
+        with self._turn:
+            self._too_late = True
+            return self.manifest
+
+    def amend(self, change: Callable[[Manifest], Manifest]) -> None:
+        """Change another entry of run.json, unless it is sealed; from any thread."""
+        with self._turn, suppress(OSError):
+            if not self._too_late:
+                self.manifest = change(self.manifest)
+                write_manifest(self._run_dir, self.manifest)
 
     def prepare(self, training: TrainingContext, *, given: Probe | None, resumed: bool) -> None:
         """Build the probe or start collecting it; afterwards `travels` is what the analyzer must be sent at its start."""
@@ -74,19 +91,25 @@ class ProbeCollection:
             self.batch_types = {name: imported_type(name) for name in batch_types(self._run_dir)}
             return
         data = [loader for loader in (training.train_data, training.heldout_data) if loader is not None]
+        first = training.first_of_train
+        self._first_of_train = bool(first)
+        if first and given is None:
+            say(f"of the loaders in a training batch the probe takes the first ({first}): validation shows one")
         if given is not None:
             self.travels = self._keep(given)
         elif training.train_data is not None and not all(is_map_style(loader) for loader in data):
             if not training.hands_batches:
-                warn(
-                    f"{_NO_INDEX}, so there is no probe, and only weights are measured; pass probe= with batches of your own"
-                )
+                warn(f"{_NO_INDEX}, so there is no probe, and only weights are measured; pass probe=")
                 self._settle({"status": "none", "reason": _NO_INDEX})
                 return
-            self._passing = StreamedProbe(heldout=training.heldout_data is not None)
+            self._passing = StreamedProbe(heldout=training.heldout_data is not None or training.heldout_later)
             say(f"{_NO_INDEX}: the probe is made of the first batches that pass")
             if training.further_heldout:
                 say("of several validation loaders only the first is followed then")
+        elif training.train_data is not None and training.heldout_later:
+            self._known = _built(training, self.manifest.layers)
+            self._passing = StreamedProbe(heldout=True, train=self._known is None)
+            say("validation data comes later: held-out examples are those of the first validation, and records wait for it")
         else:
             self.travels = self._keep(_built(training, self.manifest.layers) if data else None)
 
@@ -98,7 +121,7 @@ class ProbeCollection:
     def offer(self, split: Split, batch: Batch) -> None:
         """A batch passes; it is kept where the data cannot be indexed and the probe still wants it."""
         if self._passing is not None:
-            self._passing.offer(split, batch)
+            self._passing.offer(split, first_batch(batch) if split == "train" and self._first_of_train else batch)
             if self._passing.complete:
                 self.commit()
 
@@ -126,7 +149,7 @@ class ProbeCollection:
             self._committing.start()
 
     def finish(self, timeout_s: float) -> None:
-        """Commit and wait; afterwards `manifest` says what became of the probe, and nobody here writes run.json."""
+        """Commit and wait; afterwards `manifest` says what became of the probe, for good."""
         self.commit()
         if self._committing is None:
             return
@@ -143,11 +166,15 @@ class ProbeCollection:
         try:
             if cloned is not None:
                 cloned.synchronize()
-            collected = passing.probe()
-            types = types_in(collected) if collected is not None else {}
+            found = passing.probe()
+            if self._known is not None:
+                found = replace(self._known, heldout=None if found is None else found.heldout)
+            if found is not None and passing.lacks_heldout:
+                say("no validation came: without held-out examples phases end at memorization")
+            types = types_in(found) if found is not None else {}
             if types:
                 self._announce(types)
-            probe = self._keep(collected)
+            probe = self._keep(found)
             if probe is not None:
                 self._send(probe)
         except Exception as err:  # a full disk, a device error: the training must not depend on it
@@ -184,14 +211,32 @@ class ProbeCollection:
 
 
 def _built(training: TrainingContext, layers: Sequence[str]) -> Probe | None:
-    try:
-        probe = _read(training)
-        if training.heldout_data is not None and probe.heldout is not None:
-            _warn_of_shared(training, probe.heldout)
-    except Exception as err:  # the user's data set or collate function; training must not depend on it
-        warn(f"no probe could be read from the training data ({type(err).__name__}: {err}); pass probe=")
-        return None
-    return replace(probe, loaders=_of_further_loaders(training, probe.heldout, layers))
+    loaders = (training.train_data, training.heldout_data, *(each.data for each in training.further_heldout))
+    with data_sets_kept(*loaders):
+        try:
+            probe = _read(training)
+            if training.heldout_data is not None and probe.heldout is not None:
+                _warn_of_shared(training, probe.heldout)
+        except Exception as err:  # the user's data set or collate function; training must not depend on it
+            warn(f"no probe could be read from the training data ({type(err).__name__}: {err}); pass probe=")
+            return None
+        probe = replace(probe, loaders=_of_further_loaders(training, probe.heldout, layers))
+    return _with_examples(probe) if training.heldout_data is not None else probe
+
+
+def _with_examples(probe: Probe) -> Probe:
+    """The probe without empty held-out examples: those of the first loader that has any stand in for them."""
+    if probe.loaders:
+        say(f"validation loaders beside the first: {', '.join(probe.loaders)}")
+    if probe.heldout is not None and probe.heldout.batches:
+        return probe
+    name = next(iter(probe.loaders), None)
+    if name is None:
+        say("the validation data has no examples: phases end at memorization; pass probe=")
+        return replace(probe, heldout=None)
+    say(f"the first validation loader has no examples: {name} is judged in its place")
+    others = {other: split for other, split in probe.loaders.items() if other != name}
+    return replace(probe, heldout=probe.loaders[name], loaders=others)
 
 
 def _of_further_loaders(training: TrainingContext, first: ProbeSplit | None, layers: Sequence[str]) -> dict[str, ProbeSplit]:
@@ -224,7 +269,9 @@ def _of_further_loader(training: TrainingContext, loader: FurtherLoader, room: R
     except Exception as err:  # the user's data set or collate function
         warn(f"validation loader {loader.name} is not followed ({type(err).__name__}: {err})")
         return None
-    if split is None:
+    if split is None and len(loader.data.dataset) == 0:
+        say(f"validation loader {loader.name} is not followed: it has no examples")
+    elif split is None:
         say(f"validation loader {loader.name} is not followed: the others take the room there is for held-out examples")
     return split
 

@@ -204,7 +204,7 @@ class RunEnd:
         )
 
     def _write_status(self, status: Status) -> None:
-        manifest = self._stages.probe.manifest
+        manifest = self._stages.probe.seal()  # a late answer of git must not say again that this trains
         try:
             write_manifest(self._run_dir, replace(manifest, status=status))
         except OSError as err:

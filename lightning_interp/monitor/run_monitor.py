@@ -8,7 +8,8 @@ import atexit
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -31,13 +32,14 @@ from lightning_interp.measures.registry import own_labels
 from lightning_interp.monitor.announcements import changed_line, finish_words, plan_lines
 from lightning_interp.monitor.budget import Contention, SnapshotThrottle
 from lightning_interp.monitor.closing import close_at_exit, close_beside, wait_until_closed
+from lightning_interp.monitor.code_changes import CodeChanges
 from lightning_interp.monitor.delivery import Delivery
 from lightning_interp.monitor.listeners import AlarmCallback, Listeners, PhaseCallback
 from lightning_interp.monitor.probe_collection import ProbeCollection
 from lightning_interp.monitor.run_end import OpenStages, RunEnd
 from lightning_interp.monitor.start_order import start_order
 from lightning_interp.monitor.training_context import TrainingContext
-from lightning_interp.store import snapshot_steps
+from lightning_interp.store import snapshot_steps, write_manifest
 from lightning_interp.store.health_log import HealthLog
 from lightning_interp.store.manifest import Status
 from lightning_interp.store.retention import parse_retention, parse_size
@@ -139,7 +141,7 @@ class RunMonitor:
         self._plain_tensors = mark_plain_tensors(module)
         with ExitStack() as undone:  # what an error further down leaves behind is let go
             undone.push(self._open)
-            undone.callback(self.abandon)
+            undone.callback(self._abandon_start)
             self._open_stages(module, training, resolved, progress if self._start.resumed else None)
             self._closed, self._next_look = False, 0.0
             atexit.register(self._close_at_exit)
@@ -254,6 +256,7 @@ class RunMonitor:
         if self._closed:
             return
         self._mark_closed()
+        self._code.finish()
         timeout = self.config.close_within_s if timeout is None else timeout
         self._end.close(timeout, status, module, last_step=self._last_step, watch=self._watch_engine)
 
@@ -269,6 +272,13 @@ class RunMonitor:
         if not self._closed:
             self._mark_closed()
             self._end.abandon()
+
+    def _abandon_start(self) -> None:
+        """Let go of what a start opened that failed; run.json does not say for ever that this trains."""
+        if self._closed:
+            with suppress(OSError):
+                write_manifest(self.run_dir, replace(self._start.manifest, status="failed", probe={"status": "none"}))
+        self.abandon()
 
     def _move_on(self, step: int) -> None:
         """A step is captured now, or given up: the next one is due after it."""
@@ -333,6 +343,8 @@ class RunMonitor:
             send=lambda probe: self._engine.give_probe(probe),
             announce=lambda types: self._engine.give_batch_types(pack_types(types)),
         )
+        self._code = CodeChanges(self.probe)
+        self._code.ask()
         self.probe.prepare(training, given=resolved.request.probe, resumed=self._start.resumed)
         order = start_order(module, resolved, training, probe=self.probe.travels, batch_types=self.probe.batch_types)
         self._engine: Engine = start_engine(

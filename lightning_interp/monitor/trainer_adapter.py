@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,16 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lightning_interp.analysis.trainer_stand_in import SETTINGS
-from lightning_interp.capture import first_loader, further_loaders
+from lightning_interp.capture import MOST_LOADERS, combined, first_loader, further_loaders, is_combined, is_map_style
 from lightning_interp.core.batches import example_count, tensors_of
+from lightning_interp.core.console import say
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.namespaces import is_overridden
 from lightning_interp.core.outcome import OUTCOME_STEP
 from lightning_interp.core.records import Batch
 from lightning_interp.measures.logged_names import logged_name, record_name
 from lightning_interp.monitor.batch_transfer import batch_transfer
-from lightning_interp.monitor.training_context import TrainingContext
+from lightning_interp.monitor.training_context import NO_HELDOUT, TrainingContext
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -50,31 +51,95 @@ def built_later(module: LightningModule) -> bool:
 
 def training_of(trainer: Trainer, module: LightningModule) -> TrainingContext:
     """The training as it starts."""
-    steps = trainer.estimated_stepping_batches
-    heldout, validates = trainer.val_dataloaders, trainer.enable_validation
+    heldout, limits, train = _heldout(trainer), _most_batches(trainer), trainer.train_dataloader
+    mode = _mode(trainer.fit_loop.epoch_loop.val_loop)
+    together = is_combined(heldout) and mode not in ("", "sequential")
+    whole = is_combined(train) and (together or heldout is None)
     return TrainingContext(
         root=Path(trainer.default_root_dir),
         step=trainer.global_step,
         epoch=trainer.current_epoch,
-        max_steps=int(steps) if steps != float("inf") else None,
+        max_steps=_length(trainer),
         device=str(module.device),
-        train_data=first_loader(trainer.train_dataloader),
-        heldout_data=first_loader(heldout) if validates else None,
-        further_heldout=further_loaders(heldout, list(trainer.num_val_batches)) if validates and heldout is not None else (),
+        # Beside validation batches of one loader the first is what losses can be compared on.
+        train_data=combined(train, _mode(trainer.fit_loop)) if whole else first_loader(train),
+        first_of_train="" if whole or not is_combined(train) else str(next(iter(train))) if isinstance(train, dict) else "0",
+        heldout_data=combined(heldout, mode) if together else first_loader(heldout),
+        further_heldout=() if together or heldout is None else further_loaders(heldout, limits),
+        heldout_later=heldout is None and trainer.enable_validation,
         transfer=batch_transfer(trainer, module),
         loggers=trainer.loggers,
         settings=_plain_settings(trainer),
         most_batches={
             "train": trainer.num_training_batches,
-            "heldout": next(iter(trainer.num_val_batches), float("inf")),
+            "heldout": max(limits, default=float("inf")) if together else next(iter(limits), float("inf")),
         },
+        no_heldout=_why_no_heldout(trainer),
     )
 
 
 def _plain_settings(trainer: Trainer) -> dict[str, float]:
     """What a step may read of its Trainer that is a finite number."""
-    found = {name: getattr(trainer, name, None) for name in SETTINGS}
-    return {name: value for name, value in found.items() if isinstance(value, int | float) and math.isfinite(value)}
+    found = {}
+    for name in SETTINGS:
+        with suppress(Exception):  # of gradient accumulation that changes, or of a trainer of the user's own
+            value = getattr(trainer, name)
+            if isinstance(value, int | float) and math.isfinite(value):
+                found[name] = value
+    return found
+
+
+def _mode(loop: Any) -> str:
+    """How Lightning combines the loaders of a loop, which nothing public tells; empty where it cannot be found."""
+    return str(getattr(getattr(loop, "_combined_loader", None), "_mode", ""))
+
+
+def tell_untrained(trainer: Trainer) -> None:
+    """Say that a fit had nothing to do, where that is so: no step, no run directory."""
+    zero = [name for name in ("max_steps", "max_epochs", "limit_train_batches") if getattr(trainer, name) == 0]
+    if zero or trainer.num_training_batches == 0:
+        why = f"{zero[0]}=0" if zero else "the training loader has no batches"
+        say(f"nothing was trained ({why}): there is no run to watch")
+
+
+def _length(trainer: Trainer) -> int | None:
+    """Optimizer steps of the whole training, None where it is open or cannot be told."""
+    try:
+        steps = trainer.estimated_stepping_batches
+    except Exception:  # of gradient accumulation that changes, or of a trainer of the user's own
+        steps = trainer.max_steps
+    return int(steps) if 0 < steps < float("inf") else None  # -1 of a stream that has epochs to end it
+
+
+def _heldout(trainer: Trainer) -> Any:
+    """The validation loaders, None where there are none, or none yet.
+
+    Before Lightning has asked for them, and of a module without a `validation_step`, they are those passed to `fit`. It asks
+    late where there is no sanity check and the first epoch ends without a validation.
+    """
+    if trainer.limit_val_batches == 0:
+        return None
+    if trainer.enable_validation and trainer.val_dataloaders is not None:
+        return trainer.val_dataloaders
+    # Nothing public has them yet; a hook of the user's that makes loaders is left to Lightning.
+    source = getattr(trainer.fit_loop.epoch_loop.val_loop, "_data_source", None)
+    passed = None if source is None or source.is_module() else source.instance
+    passed = getattr(passed, "iterables", passed)
+    return passed if trainer.enable_validation or is_map_style(first_loader(passed)) else None
+
+
+def _most_batches(trainer: Trainer) -> list[float]:
+    """Batches of each validation loader in one pass."""
+    known = list(trainer.num_val_batches)
+    limit = trainer.limit_val_batches
+    return known or ([float(limit)] * MOST_LOADERS if isinstance(limit, int) else [])
+
+
+def _why_no_heldout(trainer: Trainer) -> tuple[str, str]:
+    """What to say where there is no validation data, and what to do about it."""
+    if trainer.limit_val_batches == 0:
+        return "limit_val_batches=0 leaves no validation data", "raise it, or pass probe="
+    return NO_HELDOUT
 
 
 def sanity_was_whole(trainer: Trainer, seen: int) -> bool:

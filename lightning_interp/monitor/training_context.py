@@ -11,6 +11,8 @@ from lightning_interp.capture import FurtherLoader, Transfer, as_loaded
 from lightning_interp.core.records import Split
 from lightning_interp.dashboards.loggers.logger_set import LightningLogger
 
+NO_HELDOUT = ("no validation data", "give the trainer a validation loader, or pass probe=")
+
 
 @dataclass(frozen=True)
 class TrainingContext:
@@ -23,8 +25,11 @@ class TrainingContext:
         max_steps: Length in optimizer steps, None where it is open.
         device: Device of the module.
         train_data: Training loader, or any other iterable.
+        first_of_train: Name of the training loader that `train_data` is, where a training batch has a batch of several.
         heldout_data: First validation loader, None where there is none.
         further_heldout: The other validation loaders.
+        no_heldout: Why there are no held-out examples, where there are none, and what to do about it.
+        heldout_later: Whether validation data will be known at the first validation only.
         most_batches: Batches taken of one pass over a split, where that is limited (``overfit_batches``).
         transfer: What the training does to a batch between loader and step.
         loggers: Lightning loggers.
@@ -38,8 +43,11 @@ class TrainingContext:
     max_steps: int | None = None
     device: str = "cpu"
     train_data: object = None
+    first_of_train: str = ""
     heldout_data: object = None
     further_heldout: Sequence[FurtherLoader] = ()
+    no_heldout: tuple[str, str] = NO_HELDOUT
+    heldout_later: bool = False
     most_batches: Mapping[Split, float] = field(default_factory=dict)
     transfer: Transfer = as_loaded
     loggers: Sequence[LightningLogger] = ()

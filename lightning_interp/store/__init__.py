@@ -9,7 +9,7 @@ from lightning_interp.store.components_file import (
     write_components,
 )
 from lightning_interp.store.lock import analyzer_lock
-from lightning_interp.store.manifest import Attempt, Manifest, holds_run, read_manifest, write_manifest
+from lightning_interp.store.manifest import Attempt, Manifest, Provenance, holds_run, read_manifest, write_manifest
 from lightning_interp.store.probe_file import read_probe, write_probe
 from lightning_interp.store.recordlog import append_record, read_records
 from lightning_interp.store.resume import resume_run
@@ -20,6 +20,7 @@ __all__ = [
     "Attempt",
     "FollowState",
     "Manifest",
+    "Provenance",
     "Run",
     "StoredComponents",
     "analyzer_lock",

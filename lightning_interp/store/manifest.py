@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from lightning_interp.core.errors import RunError
 from lightning_interp.store.layout import MANIFEST, SCHEMA, replace_text
 from lightning_interp.store.surviving_records import valid_until
 
+_PROVENANCE = "provenance"
 Status = Literal["training", "finished", "failed", "interrupted"]
 
 
@@ -20,6 +22,44 @@ class Attempt:
 
     attempt: int
     resumed_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where one start of the training came from.
+
+    Attributes:
+        attempt: Number of the start.
+        command: Words of the command line, ``***`` for what could be a secret.
+        directory: Working directory.
+        repository: Folder of the git repository of the main script, else of the working directory; empty for none.
+        commit: Full hash of the commit it was at, None where none is known.
+        branch: Its branch, None where none was checked out.
+        changed: Whether files that git knows differed from the commit, None where that is not known.
+        seeds: Seeds by their names: that of torch's generator on the CPU, and of the environment's variables.
+    """
+
+    attempt: int = 0
+    command: tuple[str, ...] = ()
+    directory: str = ""
+    repository: str = ""
+    commit: str | None = None
+    branch: str | None = None
+    changed: bool | None = None
+    seeds: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def code(self) -> str:
+        """The commit for people, empty where none is known.
+
+        >>> Provenance(commit="0123456789abcdef0123456789abcdef01234567", branch="main", changed=True).code
+        'commit 0123456789ab (main) and changes that are not in it'
+        """
+        if self.commit is None:
+            return ""
+        unknown = ", changes to it not known" if self.changed is None else ""
+        branch = f" ({self.branch})" if self.branch else ""
+        return f"commit {self.commit[:12]}{branch}{' and changes that are not in it' if self.changed else unknown}"
 
 
 @dataclass(frozen=True)
@@ -38,6 +78,7 @@ class Manifest:
         probe: Hash, sizes and origin of the probe; empty until it is known.
         attempts: Every start of the training.
         status: Where the training stands.
+        provenance: Where each start came from, as far as it is known.
         schema: Version of the format.
     """
 
@@ -53,6 +94,7 @@ class Manifest:
     attempts: tuple[Attempt, ...] = (Attempt(0),)
     status: Status = "training"
     schema: int = SCHEMA
+    provenance: tuple[Provenance, ...] = ()
 
     @property
     def attempt(self) -> int:
@@ -75,7 +117,11 @@ class Manifest:
 
 def write_manifest(run_dir: Path, manifest: Manifest) -> None:
     """Replace run.json in one step."""
-    replace_text(run_dir / MANIFEST, json.dumps(asdict(manifest), indent=1))
+    content = asdict(manifest)
+    # Inside the configuration: readers of earlier versions refuse names beside it that they do not know.
+    if known := content.pop(_PROVENANCE):
+        content["configuration"] |= {_PROVENANCE: known}
+    replace_text(run_dir / MANIFEST, json.dumps(content, indent=1))
 
 
 def read_manifest(run_dir: Path) -> Manifest:
@@ -97,9 +143,30 @@ def read_manifest(run_dir: Path) -> Manifest:
     try:
         attempts = tuple(Attempt(**entry) for entry in content.pop("attempts"))
         content |= {key: tuple(content[key]) for key in ("layers", "activation_layers", "parameters")}
-        return Manifest(**content, attempts=attempts)
-    except (KeyError, TypeError) as err:
+        provenance = _provenance(content["configuration"].pop(_PROVENANCE, ()))
+        return Manifest(**content, attempts=attempts, provenance=provenance)
+    except (KeyError, TypeError, AttributeError) as err:
         raise RunError(f"{path}: unexpected content ({type(err).__name__}: {err}).") from err
+
+
+def _provenance(entries: Any) -> tuple[Provenance, ...]:
+    """What run.json says of where the starts came from; entries of another form are left out, they decide nothing."""
+    found = []
+    for entry in entries if isinstance(entries, list) else ():
+        with suppress(TypeError, ValueError, KeyError, AttributeError):
+            found.append(
+                Provenance(
+                    attempt=int(entry["attempt"]),
+                    command=tuple(map(str, entry["command"])),
+                    directory=str(entry["directory"]),
+                    repository=str(entry["repository"]),
+                    commit=None if entry["commit"] is None else str(entry["commit"]),
+                    branch=None if entry["branch"] is None else str(entry["branch"]),
+                    changed=entry["changed"] if isinstance(entry["changed"], bool) else None,
+                    seeds={str(name): int(seed) for name, seed in entry["seeds"].items()},
+                )
+            )
+    return tuple(found)
 
 
 def holds_run(directory: Path) -> bool:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,12 @@ def test_classes_of_a_given_probe_go_with_the_order(tmp_path: Path) -> None:
     again = ProbeCollection(tmp_path, keeper.manifest, save=True, send=lambda _: None)
     again.prepare(TrainingContext(tmp_path), given=None, resumed=True)
     assert again.batch_types == {"batch_kinds:Named": Named}
+
+
+def test_other_entries_change_until_the_manifest_is_sealed(tmp_path: Path, sent: list[Probe]) -> None:
+    keeper = collecting(tmp_path, sent)
+    keeper.amend(lambda manifest: replace(manifest, module_class="Other"))
+    assert read_manifest(tmp_path).module_class == "Other"
+    write_manifest(tmp_path, replace(keeper.seal(), status="failed"))
+    keeper.amend(lambda manifest: replace(manifest, module_class="Late"))
+    assert read_manifest(tmp_path) == replace(keeper.manifest, module_class="Other", status="failed")

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.phases import MEANINGS, because_text
 from lightning_interp.phases.alarm_words import because_words, measured_words
+from lightning_interp.store import Provenance
 from lightning_interp.store.health_log import HealthRow, events
 from lightning_interp.store.layout import (
     ANALYSIS,
@@ -89,12 +90,23 @@ def configuration_rows(run: RunView) -> list[Row]:
     if manifest is None:
         return []
     rows = [("module", manifest.module_class), ("begun", manifest.created), ("run id", manifest.run_id)]
+    rows += [row for origin in manifest.provenance[-1:] for row in _origin_rows(origin)]
     rows += [("layers", ", ".join(manifest.layers))]
     rows += [(key, _plain(value)) for key, value in _flat(manifest.configuration) if value not in (None, {}, [], "")]
     rows += [(f"probe: {key}", _plain(value)) for key, value in _flat(manifest.probe)]
     rows += [(f"version of {key}", str(value)) for key, value in manifest.versions.items()]
     resumed = [f"at step {entry.resumed_at:,}" for entry in manifest.attempts if entry.resumed_at is not None]
     return [*rows, ("resumed", ", ".join(resumed))] if resumed else rows
+
+
+def _origin_rows(origin: Provenance) -> Iterator[Row]:
+    """Where the latest start came from."""
+    if origin.code:
+        yield "code", origin.code
+    if origin.command:
+        yield "command line", " ".join(origin.command)
+    if origin.seeds:
+        yield "seeds", ", ".join(f"{name} {seed}" for name, seed in origin.seeds.items())
 
 
 def health_rows(run: RunView) -> list[Row]:
