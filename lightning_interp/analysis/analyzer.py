@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_interp.analysis.components import ComponentTracker
 from lightning_interp.analysis.device import MEMORY_FRACTION, leaves_gpu, memory_of
+from lightning_interp.analysis.logged_source import with_late_values
 from lightning_interp.analysis.measuring import QUARANTINED, Measured, is_incomplete
 from lightning_interp.analysis.observation import Watched
 from lightning_interp.analysis.observer import Observer
@@ -87,7 +88,10 @@ class Analyzer:
         self._superseded = False
         self._manifest_read: Identity | None = None
         self._folded = RecordHistory(
-            read_records(run_dir, self.manifest), null=self.state.null, outcome=plan.request.outcome
+            read_records(run_dir, self.manifest),
+            null=self.state.null,
+            outcome=plan.request.outcome,
+            logged=self.state.logged_as,
         )
         self._incomplete: set[int] | None = None
         self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it
@@ -213,6 +217,9 @@ class Analyzer:
         """
         if self.training is None and read_manifest(self.run_dir).status == "training":
             self.training = _MEANS.get(stage)
+        if not self.superseded:
+            for record in with_late_values(self.run_dir, self.manifest, self._folded, self.state):
+                self._append(record)
         self.write_timeline(finished=True)
         self._miss_outcome()
         if self._components is not None and stage == "finished" and not self.superseded:

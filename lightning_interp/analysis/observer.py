@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lightning_interp.analysis.activations import kept_entries
 from lightning_interp.analysis.known_null import count_heldout, find_null
+from lightning_interp.analysis.logged_source import FOLLOWED, add_logged
 from lightning_interp.analysis.measuring import (
     NEEDS_REPLICA,
     NEEDS_ROUTE,
@@ -85,6 +86,7 @@ class Observer:
         measured = self._measure(observation, self._plan.stateless)
         observation.current_values = measured.values
         self._measure_history(observation, measured)
+        add_logged(snapshot, history, measured, self.state)
         return self._explained(observation, measured), self._activations(observation)
 
     def measure_stateless(self, snapshot: Snapshot) -> tuple[Measured, Mapping[str, Tensor]]:
@@ -167,6 +169,7 @@ class Observer:
             return
         self.state.route = self._route.name
         self.state.drop(WEIGHTS_ONLY)  # an earlier analyzer had less to work with
+        self.state.drop(FOLLOWED)
 
     def _fit_probe_to_pace(self, snapshot: Snapshot, replica: nn.Module) -> None:
         """Time one pass over the probe and cut it if it is too slow; on a resumed run, cut as before."""

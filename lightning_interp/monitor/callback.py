@@ -2,6 +2,7 @@
 """InterpMonitor: Lightning's hooks around a `RunMonitor`. No mathematics and no files here."""
 
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -21,18 +22,20 @@ from lightning_interp.core.batches import to_cpu
 from lightning_interp.core.console import warn
 from lightning_interp.core.errors import InterpError
 from lightning_interp.core.outcome import Outcome
-from lightning_interp.core.records import Batch, Probe, ProbeStep, Split
+from lightning_interp.core.records import Batch, Probe, ProbeStep
 from lightning_interp.core.request import AnalysisRequest
 from lightning_interp.core.tca_settings import TCA
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.measures import CyclicGroupTask, MeasureSpec
 from lightning_interp.monitor.failure_shield import shielded
 from lightning_interp.monitor.listeners import AlarmCallback, Listeners, PhaseCallback
+from lightning_interp.monitor.logged_steps import LoggedSteps
 from lightning_interp.monitor.run_monitor import RunMonitor
 from lightning_interp.monitor.trainer_adapter import (
     SANITY_BATCHES,
     built_later,
     check_strategy,
+    look_at_logged,
     sanity_was_whole,
     snapshot_scalars,
     training_of,
@@ -162,6 +165,7 @@ class InterpMonitor(Callback):
         self._directory: Path | None = None
         self._resumes = False
         self._sanity: list[Batch] = []
+        self._logged = LoggedSteps()
 
     @property
     def run_dir(self) -> Path | None:
@@ -229,9 +233,9 @@ class InterpMonitor(Callback):
             raise failure if failure is not None else InterpError(reason)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Let the first batches of data that cannot be indexed pass by the probe."""
-        if self._monitor is not None and self._monitor.probe.collects:
-            self._offer("train", batch)
+        """Let the first batches of data that cannot be indexed pass by the probe; after an epoch note what it logged."""
+        if self._monitor is not None and (batch_idx == 0 or self._monitor.probe.collects):
+            self._before_batch(trainer, batch, batch_idx)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -248,14 +252,17 @@ class InterpMonitor(Callback):
     @_shielded
     def _after_step(self, trainer: Trainer, pl_module: LightningModule, step: int, entered: float, batch: Batch) -> None:
         assert self._monitor is not None, "the hook looked"
-        scalars = functools.partial(snapshot_scalars, trainer, batch, validated=self._validated)
+        scalars = functools.partial(snapshot_scalars, trainer, batch, self._logged, validated=self._validated)
         self._monitor.after_step(pl_module, step=step, epoch=trainer.current_epoch, scalars=scalars, entered=entered)
         self._publish(trainer, self._monitor)
 
     @_shielded
-    def _offer(self, split: Split, batch: Any) -> None:
+    def _before_batch(self, trainer: Trainer, batch: Any, batch_idx: int) -> None:
         assert self._monitor is not None, "the hook looked"
-        self._monitor.probe.offer(split, batch)
+        if self._monitor.probe.collects:
+            self._monitor.probe.offer("train", batch)
+        if batch_idx == 0 and self._monitor.is_due(self._logged.epoch_ends_at(trainer.global_step), -math.inf):
+            look_at_logged(trainer, self._logged)  # not before: Lightning would average for this callback alone
 
     @_shielded
     def on_validation_batch_start(
@@ -271,10 +278,11 @@ class InterpMonitor(Callback):
 
     @_shielded
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that all validation batches have passed."""
+        """Note that all validation batches have passed, and what they were logged as."""
         if self._monitor is not None:
             self._monitor.probe.ended("heldout")
             self._validated = trainer.global_step
+            look_at_logged(trainer, self._logged)
 
     @_shielded
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -286,7 +294,7 @@ class InterpMonitor(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the last snapshot."""
         if self._monitor is not None:
-            scalars = snapshot_scalars(trainer, None, validated=self._validated)
+            scalars = snapshot_scalars(trainer, None, self._logged, validated=self._validated)
             self._monitor.last_snapshot(pl_module, step=trainer.global_step, epoch=trainer.current_epoch, scalars=scalars)
 
     @_shielded
@@ -345,7 +353,7 @@ class InterpMonitor(Callback):
             with shielded("could not start", strict=self.config.request.strict, give_up=lambda: "it", spares=(InterpError,)):
                 training = training_of(trainer, module)
                 monitor.start(module, training, directory=directory, progress=progress)
-                self._monitor, self._left, self._validated = monitor, None, None
+                self._monitor, self._left, self._validated, self._logged = monitor, None, None, LoggedSteps()
                 self._waits_at = None if self.config.request.outcome is None else training.max_steps
         except Exception as err:
             return err

@@ -198,6 +198,8 @@ class RunMonitor:
         """The snapshot of the last step, if it is not there already: also where it was due and given up."""
         if step > self._last_captured:
             self.snapshot(module, step=step, epoch=epoch, scalars=scalars)
+        else:
+            self._recorder.note_logged(step, scalars)
 
     def progress(self, *, wait_s: float = CHECKPOINT_WAIT_S) -> Progress:
         """What a checkpoint must remember, once snapshots being written are on disk or `wait_s` seconds are over."""

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from lightning_interp import InterpMonitor, Monitor, open_run
 from lightning_interp.dashboards.run_view import view_run
+from lightning_interp.monitor.logged_steps import LoggedSteps
 from lightning_interp.monitor.trainer_adapter import snapshot_scalars, training_settings
 
 
@@ -101,7 +102,7 @@ class TakesScalars(L.Callback):
         self.taken: dict[str, Any] = {}
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.taken = snapshot_scalars(trainer, batch)
+        self.taken = snapshot_scalars(trainer, batch, LoggedSteps())
         raise NotImplementedError
 
 
