@@ -41,7 +41,7 @@ class LoggedSteps:
             kind: What values are that are new: ``batch`` between steps, else ``average``.
         """
         fresh = {name: value for name, value in values.items() if not _is_same(value, self._seen.get(name))}
-        self._seen |= fresh
+        self._seen |= {name: value.detach() if isinstance(value, Tensor) else value for name, value in fresh.items()}
         for name in fresh:
             is_average = kind == "average" and (name not in self._of_batches or f"{name}_epoch" in fresh)
             self._logged[name] = ("average" if is_average else "batch", step)
