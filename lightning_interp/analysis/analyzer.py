@@ -16,6 +16,7 @@ from torch import Tensor
 from lightning_interp.analysis.components import ComponentTracker
 from lightning_interp.analysis.device import MEMORY_FRACTION, leaves_gpu, memory_of
 from lightning_interp.analysis.guess_check import take_back_losses
+from lightning_interp.analysis.logged_source import with_late_values
 from lightning_interp.analysis.measuring import QUARANTINED, Measured, is_incomplete
 from lightning_interp.analysis.observation import Watched
 from lightning_interp.analysis.observer import Observer
@@ -91,7 +92,10 @@ class Analyzer:
         self._superseded = False
         self._manifest_read: Identity | None = None
         self._folded = RecordHistory(
-            read_records(run_dir, self.manifest), null=self.state.null, outcome=plan.request.outcome
+            read_records(run_dir, self.manifest),
+            null=self.state.null,
+            outcome=plan.request.outcome,
+            logged=self.state.logged_as,
         )
         self._incomplete: set[int] | None = None
         self._timeline_is_behind = bool(self._folded.records)  # the last analyzer may have been killed before it wrote it
@@ -245,6 +249,9 @@ class Analyzer:
         """
         if self.training is None and read_manifest(self.run_dir).status == "training":
             self.training = _MEANS.get(stage)
+        if not self.superseded:
+            for record in with_late_values(self.run_dir, self.manifest, self._folded, self.state):
+                self._append(record)
         self.write_timeline(finished=True)
         if self._plan.request.outcome is not None and (missed := missed_outcome(self._folded.records)):
             self.state.notice(missed)

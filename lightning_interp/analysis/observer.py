@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightning_interp.analysis.activations import kept_entries, missing_line, repeated_line
 from lightning_interp.analysis.guess_check import ROUNDING, is_worth_a_look
 from lightning_interp.analysis.known_null import count_heldout, find_null
+from lightning_interp.analysis.logged_source import FOLLOWED, add_logged
 from lightning_interp.analysis.mean_over import MeanOver
 from lightning_interp.analysis.measuring import (
     NEEDS_REPLICA,
@@ -103,6 +104,7 @@ class Observer:
             measured = self._measure(observation, self._plan.stateless)
         observation.current_values = measured.values
         self._measure_history(observation, measured)
+        add_logged(snapshot, history, measured, self.state)
         return self._explained(observation, measured), self._activations(observation)
 
     @property
@@ -205,6 +207,7 @@ class Observer:
             return
         self.state.take_route(self._route.name, self._route.loss)
         self.state.drop(WEIGHTS_ONLY)  # an earlier analyzer had less to work with
+        self.state.drop(FOLLOWED)
         self._chosen()
 
     def _gives_up_guess(self, observation: SnapshotObservation, measured: Measured) -> bool:

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from lightning_interp.core.judged import OutcomeRows, facts_for, facts_of_loader, loader_names, of_loader
+from lightning_interp.core.logged_curves import LoggedAs, LoggedSource
 from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.outcome import Outcome
 from lightning_interp.core.records import Record
 from lightning_interp.core.series import GrowingSeries, Series, add_values
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.phases import PhaseDetector
+from lightning_interp.phases.logged_words import judged_as_logged
 from lightning_interp.store.surviving_records import with_non_finite
 
 
@@ -22,11 +24,20 @@ class RecordHistory:
         records: Records so far.
         null: What is known of the null predictor.
         outcome: Logged number that decides in place of the probe's held-out curves, or None.
+        logged: What curves are logged as, for sentences; may grow.
     """
 
-    def __init__(self, records: Iterable[Record], *, null: NullPredictor, outcome: Outcome | None = None) -> None:
+    def __init__(
+        self,
+        records: Iterable[Record],
+        *,
+        null: NullPredictor,
+        outcome: Outcome | None = None,
+        logged: Mapping[str, LoggedAs] | None = None,
+    ) -> None:
         self._records = {record.step: record for record in records}
         self._null, self._outcome = null, outcome
+        self._logged_as = {} if logged is None else logged
         self._fold()
 
     def __contains__(self, step: int) -> bool:
@@ -37,6 +48,10 @@ class RecordHistory:
         """Standing records, ascending."""
         return tuple(self._records[step] for step in sorted(self._records))
 
+    def record(self, step: int) -> Record | None:
+        """The standing record of one step, None where it has none."""
+        return self._records.get(step)
+
     def values(self, step: int) -> Mapping[str, float]:
         """Scalars recorded at one step, none where it has no record."""
         return self._records[step].values if step in self._records else {}
@@ -46,14 +61,14 @@ class RecordHistory:
         """The detector's account of all records."""
         self._refold()
         loaders = {name: detector.timeline for name, detector in self._loaders.items()}
-        return replace(self._detector.timeline, loaders=loaders)
+        return self._of_source(replace(self._detector.timeline, loaders=loaders))
 
     @property
     def finished_timeline(self) -> Timeline:
         """The same, taken for the whole history."""
         self._refold()
         loaders = {name: detector.finished_timeline for name, detector in self._loaders.items()}
-        return replace(self._detector.finished_timeline, loaders=loaders)
+        return self._of_source(replace(self._detector.finished_timeline, loaders=loaders))
 
     def know_null(self, null: NullPredictor) -> None:
         """All thresholds are shares of what the null predictor gets: fold again if that was learned."""
@@ -78,13 +93,19 @@ class RecordHistory:
         self._records[record.step] = record
         if latest:
             self._refold()
-            if self._loaders.keys() >= set(loader_names(record.values)):
+            units = self._source.units
+            self._source.see(with_non_finite(record.values, record.skipped))
+            if self._loaders.keys() >= set(loader_names(record.values)) and self._source.units == units:
                 self._remember(record)
-            else:  # of a new loader the train curves count from their start, as they do afterwards
+            else:  # of a new loader, or curve, all count from their start, as they do afterwards
                 self._fold()
         else:
             self._stale = True
         return latest
+
+    def _of_source(self, timeline: Timeline) -> Timeline:
+        units = self._source.units
+        return timeline if units is None else judged_as_logged(timeline, self._logged_as)
 
     def _refold(self) -> None:
         if self._stale:
@@ -94,8 +115,12 @@ class RecordHistory:
         self._stale = False
         self._last = -1
         self._history: GrowingSeries = {}
-        facts = self._null.for_detector()
-        self._rows = OutcomeRows(self._outcome)
+        self._source = LoggedSource()
+        for record in self.records:
+            self._source.see(with_non_finite(record.values, record.skipped))
+        logged = self._source.units
+        facts = self._null.for_detector() if logged is None else {}
+        self._rows = OutcomeRows(self._outcome, logged)
         self._detector = PhaseDetector(**facts_for(self._outcome, facts))
         named = dict.fromkeys(name for record in self.records for name in loader_names(record.values))
         self._loaders = {name: PhaseDetector(**facts_of_loader(facts)) for name in named}

@@ -10,11 +10,15 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+from torch import Tensor
+
 from lightning_interp.capture.buffers import SnapshotBuffers
 from lightning_interp.capture.clone import RawSnapshot
 from lightning_interp.capture.disk_budget import DiskBudget
 from lightning_interp.capture.writer_cost import WriterCost
 from lightning_interp.core.records import Snapshot
+from lightning_interp.measures.curve_names import curve_name
+from lightning_interp.measures.logged_names import logged_at, tells_when_logged
 from lightning_interp.store.health_log import HealthLog
 from lightning_interp.store.layout import HEALTH, SNAPSHOTS, sweep_temporary
 from lightning_interp.store.retention import Retention
@@ -162,6 +166,16 @@ class Recorder:
         self._health.note("dropped", step=step, reason=reason)
         self._pending.pop(step, None)  # last: `flush` waits for this
 
+    def note_logged(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
+        """Note the losses and accuracies of a validation or epoch that ended with a training, after its last snapshot.
+
+        Reads them, which waits for their device.
+        """
+        late = (name for name in scalars if scalars.get(logged_at(name, "average")) == step and curve_name(name))
+        if values := _finite({name: float(scalars[name]) for name in late}):
+            told = {logged_at(name, "average"): float(step) for name in values}
+            self._health.note("logged", step=step, scalars=values | told)
+
     def _warn_once(self, reason: str) -> None:
         if not self._warned:
             self._warned = True
@@ -172,5 +186,6 @@ class Recorder:
 
 
 def _finite(scalars: Mapping[str, float]) -> dict[str, float]:
-    """The first of a snapshot's scalars that JSON has a token for; the snapshot itself has all of them."""
-    return dict(islice(((name, value) for name, value in scalars.items() if math.isfinite(value)), MOST_SCALARS))
+    """The first of a snapshot's scalars that JSON has a token for; the snapshot itself has all, and when each was logged."""
+    shown = ((name, value) for name, value in scalars.items() if math.isfinite(value) and not tells_when_logged(name))
+    return dict(islice(shown, MOST_SCALARS))

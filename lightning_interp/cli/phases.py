@@ -133,9 +133,12 @@ def detect(read: PhasesInput) -> "Timeline":
 
     from lightning_interp.core.judged import facts_for, facts_of_loader, judged_series, loader_names, of_loader
     from lightning_interp.phases import detect_phases
+    from lightning_interp.phases.logged_words import judged_as_logged
 
     series = read.history.series
     timeline = detect_phases(judged_series(series, read.outcome), **facts_for(read.outcome, read.facts))
+    if read.logged is not None:
+        timeline = judged_as_logged(timeline, read.logged)
     loaders = {
         name: replace(detect_phases(of_loader(series, name), **facts_of_loader(read.facts)), intensities={})
         for name in loader_names(series)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_interp.core.errors import ConfigError, MetricsError
 from lightning_interp.core.judged import replaced_by, role_of, sources
+from lightning_interp.core.logged_curves import NAMES, VALUES, LoggedAs, LoggedSource, read_logged
 from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.outcome import LARGEST_SHARE, OUTCOME, OUTCOME_STEP, Outcome, nearest, outcome_of
 
@@ -28,11 +29,13 @@ class PhasesInput:
         history: The history; of a run directory, or of a file if an outcome is asked for, with the outcome's series.
         facts: Keywords of `PhaseDetector` that hold for the logged curves.
         outcome: Logged number that decides, or None.
+        logged: What the training of a run logged that is judged in place of the probe's curves; None where those are.
     """
 
     history: "MetricsHistory"
     facts: Mapping[str, Any]
     outcome: Outcome | None
+    logged: Mapping[str, LoggedAs] | None = None
 
 
 def read_input(path: Path, asked: argparse.Namespace) -> PhasesInput:
@@ -44,17 +47,20 @@ def read_input(path: Path, asked: argparse.Namespace) -> PhasesInput:
     """
     run = read_json(path / "run.json") if (path / "run.json").is_file() else None
     outcome = _outcome(asked, run)
-    known = {} if run is None else _known(run, read_json(path / "analysis.json"))
+    history = _of_file(path, outcome) if run is None else _of_run(path, run, outcome, own=asked.outcome is None)
+    analysis = {} if run is None else read_json(path / "analysis.json")
+    logged = None if run is None or LoggedSource.of(history.series).units is None else read_logged(analysis.get("logged_as"))
+    known = {} if run is None or logged is not None else _known(run, analysis)
     given = {"n_classes": asked.classes, "null_loss": asked.null_loss, "null_error": asked.null_error}
     facts = known | {name: value for name, value in given.items() if value is not None}
     told = [kind for kind in ("loss", "error") if given[f"null_{kind}"] is not None]
     if told:
         facts["null_source"] = sources(facts.get("null_source")) | dict.fromkeys(told, "given on the command line")
-    history = _of_file(path, outcome) if run is None else _of_run(path, run, outcome, own=asked.outcome is None)
+    history = _with_own_names(history, logged)
     if outcome is not None:
         _check_shares(outcome, history)
         history = _shown(history, outcome)
-    return PhasesInput(history, facts, outcome)
+    return PhasesInput(history, facts, outcome, logged)
 
 
 def estimate_line(timeline: "Timeline", outcome: Outcome | None) -> str | None:
@@ -132,7 +138,7 @@ def _of_run(path: Path, run: Mapping[str, Any], outcome: Outcome | None, *, own:
     resumed = {
         entry["attempt"]: entry["resumed_at"] for entry in run.get("attempts", ()) if entry.get("resumed_at") is not None
     }
-    also = {OUTCOME: OUTCOME, OUTCOME_STEP: OUTCOME_STEP}
+    also = {name: name for name in (OUTCOME, OUTCOME_STEP, *NAMES)}
     history = read_metrics(path / "records.jsonl", resumed=resumed, also=also)
     if outcome is None or own:
         return history
@@ -156,6 +162,16 @@ def _logged(path: Path, name: str, resumed: Mapping[int, int]) -> "Series":
         known = dict.fromkeys(key for values in scalars.values() for key in values if record_name(key) is None)
         raise MetricsError(f"{path}: the training logged no {name!r}; {nearest(name, known)}.")
     return found
+
+
+def _with_own_names(history: "MetricsHistory", logged: Mapping[str, LoggedAs] | None) -> "MetricsHistory":
+    """The history with columns of logged curves named as the training named them; without them if they are not judged."""
+    mapping = {column: name for column, name in history.mapping.items() if name not in NAMES}
+    if logged is None:
+        return replace(history, mapping=mapping)
+    own = {curve: logged[curve].name if curve in logged else name for name, curve in VALUES.items()}
+    judged = {own[curve]: curve for name, curve in VALUES.items() if name in history.series}
+    return replace(history, mapping=mapping | judged)
 
 
 def _shown(history: "MetricsHistory", outcome: Outcome) -> "MetricsHistory":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the phase detector judges in place of the probe's held-out curves: a logged outcome, or a further loader's curves.
+"""What the phase detector judges in place of the probe's curves: a logged outcome, logged curves, a further loader's curves.
 
 The same functions serve records as they come and histories as a whole, so that both are judged alike.
 """
@@ -8,8 +8,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+from lightning_interp.core.logged_curves import NAMES, LoggedSource, own_steps
 from lightning_interp.core.outcome import LARGEST_SHARE, OUTCOME, OUTCOME_STEP, Outcome
-from lightning_interp.core.series import GrowingSeries, Series, add_values
+from lightning_interp.core.series import GrowingSeries, Series, add_values, series_of
 
 Of = TypeVar("Of")
 Row = tuple[int, dict[str, float]]
@@ -99,38 +100,47 @@ class OutcomeRows:
     """Records as the detector takes them, one after the other.
 
     A snapshot carries the outcome of the latest validation: it counts once, at the step of that validation, or if the
-    training does not tell it, at the first snapshot with another value.
+    training does not tell it, at the first snapshot with another value. Logged curves count at the steps they were logged.
 
     Args:
         outcome: The outcome, None where the probe's own curves decide.
+        logged: What 1 is in each logged curve, None where the probe's own curves are judged (`LoggedSource.units`).
     """
 
-    def __init__(self, outcome: Outcome | None) -> None:
-        self._outcome = outcome
+    def __init__(self, outcome: Outcome | None, logged: Mapping[str, float] | None = None) -> None:
+        self._outcome, self._logged = outcome, logged
+        self._replaced = frozenset() if outcome is None else replaced_by(outcome)
         self._evaluations = _Evaluations()
         self._after = -1
 
     def rows(self, step: int, values: Mapping[str, float]) -> Iterator[Row]:
-        """What one record amounts to, in order of steps: its values, and before them an evaluation that is older."""
-        if self._outcome is None:
-            yield from [(step, dict(values))] if values else []
+        """What one record amounts to, in order of steps: its values, and before them evaluations that are older."""
+        if not values:
             return
-        replaced = replaced_by(self._outcome)
-        row = {name: value for name, value in values.items() if name not in replaced}
-        if OUTCOME in values:
+        gone = self._replaced if self._logged is None else self._replaced | NAMES
+        row = {name: value for name, value in values.items() if name not in gone}
+        found: dict[int, dict[str, float]] = {step: row}
+        for told, curve, value in own_steps(step, values, self._logged or {}):
+            if curve not in self._replaced:
+                found.setdefault(self._place(step, told), {})[curve] = value
+        if self._outcome is not None and OUTCOME in values:
             place = self._evaluations.place(step, values[OUTCOME], values.get(OUTCOME_STEP), after=self._after)
-            found = {} if place is None else _in_role(self._outcome, values[OUTCOME])
-            if place == step:
-                row |= found
-            elif place is not None and found:
-                yield place, found
-        if values:
-            self._after = step
-            yield step, row
+            in_role = {} if place is None else _in_role(self._outcome, values[OUTCOME])
+            if place is not None and in_role:
+                found.setdefault(place, {}).update(in_role)
+        self._after = step
+        yield from sorted(found.items())
+
+    def _place(self, step: int, told: int) -> int:
+        """Where a value counts that was logged at a step: there, or right after the record before."""
+        return min(step, max(told, self._after + 1))
 
 
 def judged_series(series: Series, outcome: Outcome | None) -> Series:
     """A history as the detector takes it; the same as `OutcomeRows` gives record by record."""
+    logged = LoggedSource.of(series).units
+    if logged is not None:
+        return _row_by_row(series, OutcomeRows(outcome, logged))
     if outcome is None:
         return series
     kept: GrowingSeries = {name: each for name, each in series.items() if name not in replaced_by(outcome)}
@@ -146,6 +156,14 @@ def judged_series(series: Series, outcome: Outcome | None) -> Series:
         if place is not None:
             add_values(found, place, _in_role(outcome, value))
     return kept | found
+
+
+def _row_by_row(series: Series, rows: OutcomeRows) -> Series:
+    records: dict[int, dict[str, float]] = {}
+    for name, (steps, values) in series.items():
+        for step, value in zip(steps, values, strict=True):
+            records.setdefault(step, {})[name] = value
+    return series_of(row for step in sorted(records) for row in rows.rows(step, records[step]))
 
 
 class _Evaluations:

@@ -18,16 +18,18 @@ LARGEST_SHARE = 1 + 1e-6
 SHOWN = 8
 """Most names listed for somebody who looks for another."""
 
-_LIKE_ACCURACY = {"acc", "accuracy"}
-_LIKE_LOSS = {"loss", "nll", "ce", "bce", "crossentropy", "xent"}
+LIKE_ACCURACY = {"acc", "accuracy"}
+"""Words that say a number is an accuracy."""
+LIKE_LOSS = {"loss", "nll", "ce", "bce", "crossentropy", "xent"}
+"""Words that say a number is a loss."""
 _NULLS = {"auc": 0.5, "auroc": 0.5} | dict.fromkeys(
     ("r2", "kappa", "mcc", "matthews", "pearson", "spearman", "correlation"), 0.0
 )
 """What a constant answer gets by definition, whatever the data are."""
-_UP = _LIKE_ACCURACY | _NULLS.keys()
+_UP = LIKE_ACCURACY | _NULLS.keys()
 _UP |= {"f1", "fbeta", "dice", "iou", "miou", "jaccard", "ap", "map", "auprc", "precision", "recall", "specificity", "bleu"}
 _UP |= {"rouge", "meteor", "chrf", "ndcg", "mrr", "ssim"}
-_DOWN = _LIKE_LOSS | {"error", "err", "wer", "cer", "mse", "rmse", "mae", "mape", "perplexity", "ppl", "fid", "lpips"}
+_DOWN = LIKE_LOSS | {"error", "err", "wer", "cer", "mse", "rmse", "mae", "mape", "perplexity", "ppl", "fid", "lpips"}
 _WORD = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*")
 
 
@@ -100,12 +102,12 @@ class Outcome:
     @property
     def is_loss_like(self) -> bool:
         """Whether it is a loss as the training's, so that levels of the probe's loss are levels of it."""
-        return self.direction == "min" and _last_word(self.name, _UP | _DOWN) in _LIKE_LOSS
+        return self.direction == "min" and _last_word(self.name, _UP | _DOWN) in LIKE_LOSS
 
     @property
     def is_accuracy_like(self) -> bool:
         """Whether it is an accuracy, so that levels of the probe's accuracy are levels of it."""
-        return self.direction == "max" and _last_word(self.name, _UP | _DOWN) in _LIKE_ACCURACY
+        return self.direction == "max" and _last_word(self.name, _UP | _DOWN) in LIKE_ACCURACY
 
     @property
     def known_null(self) -> tuple[float, str] | None:
@@ -177,10 +179,18 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f"logged are {', '.join(ordered[:SHOWN])}{more}"
 
 
+def words_of(name: str) -> list[str]:
+    """Words of a name in lower case, each piece between other characters also as a whole.
+
+    >>> words_of("valLoss/top-5")
+    ['val', 'loss', 'valloss', 'top', 'top', '5']
+    """
+    pieces = filter(None, re.split(r"[^A-Za-z0-9]+", name))
+    return [word.lower() for piece in pieces for word in (*_WORD.findall(piece), piece)]
+
+
 def _last_word(name: str, among: set[str]) -> str | None:
-    pieces = re.split(r"[^A-Za-z0-9]+", name)
-    words = [word.lower() for piece in pieces for word in (*_WORD.findall(piece), piece)]
-    return next((word for word in reversed(words) if word in among), None)
+    return next((word for word in reversed(words_of(name)) if word in among), None)
 
 
 def _is_number(value: object) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_interp.core.errors import CorruptSnapshotError, MetricsError, RunError
+from lightning_interp.core.logged_curves import NAMES, logged_series
 from lightning_interp.core.outcome import OUTCOME_STEP
 from lightning_interp.core.records import Record
 from lightning_interp.core.series import GrowingSeries, Series, add_values
@@ -53,7 +54,7 @@ class RunView:
 
     Attributes:
         name: Name of the run, plain text that may hold anything.
-        series: Scalar records by name.
+        series: Scalar records by name, without those of `logged`.
         timeline: Phases found so far; of verdict ``unknown`` where there are none yet.
         by_layer: Values of each measure by layer or parameter.
         vectors: Recorded vectors by name: steps, and entries [step, entry].
@@ -63,6 +64,8 @@ class RunView:
         manifest: Content of run.json, None of a metrics history.
         analysis: Content of analysis.json, empty where there is none.
         path: Run directory, None of a metrics history.
+        logged: Losses and accuracies as the training logged them, by the curve they are judged as; empty where the probe's
+            are.
     """
 
     name: str
@@ -76,6 +79,7 @@ class RunView:
     manifest: Manifest | None = None
     analysis: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    logged: Series = field(default_factory=dict)
 
     def events(self, kind: OfSnapshot) -> list[HealthRow]:
         """Health rows of one kind that stand, one a step, ascending: without what a resume took back."""
@@ -97,7 +101,8 @@ class RunView:
 
 def view_history(name: str, series: Series, timeline: Timeline) -> RunView:
     """A run of which only a metrics history is known."""
-    return RunView(name, series, timeline)
+    own = {name: points for name, points in series.items() if name not in NAMES}
+    return RunView(name, own, timeline, logged=logged_series(series))
 
 
 def view_run(path: str | Path) -> RunView:
@@ -161,6 +166,7 @@ class RunFollower:
             return {}
         return {
             "series": self._series,
+            "logged": logged_series(self._series | self._logged),
             "by_layer": {name: grid.view(manifest.layers) for name, grid in self._grids.items()},
             "vectors": {name: grid.rows for name, grid in self._vectors.items()},
         }
@@ -242,6 +248,7 @@ class RunFollower:
         self._offset, self._last_step = 0, -1
         self._recorded: dict[int, bool] = {}
         self._series: GrowingSeries = {}
+        self._logged: GrowingSeries = {}
         self._grids: dict[str, GrowingGrid] = {}
         self._vectors: dict[str, GrowingGrid] = {}
 
@@ -250,6 +257,7 @@ class RunFollower:
         self._recorded |= measured_steps([record])
         values = _numbers(record.values)
         values.pop(OUTCOME_STEP, None)  # a place, no measure of the network
+        add_values(self._logged, record.step, {name: values.pop(name) for name in NAMES & values.keys()})
         add_values(self._series, record.step, values)
         for name, row in record.layers.items():
             if len(row) == len(layers):

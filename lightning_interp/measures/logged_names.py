@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a record is called in loggers, and the section it belongs to: the one place that knows the prefix."""
 
+from lightning_interp.core.logged_curves import KINDS, Kind
 from lightning_interp.core.tca_settings import PREFIX as COMPONENT_PREFIX
 from lightning_interp.measures.label import NO_LABELS, Labels
 from lightning_interp.measures.registry import known_labels
@@ -25,6 +26,20 @@ def record_name(logged: str) -> str | None:
     ('hoyer/act', None)
     """
     return logged.removeprefix(_PREFIX) if logged.startswith(_PREFIX) else None
+
+
+def logged_at(name: str, kind: Kind) -> str:
+    """Name among a snapshot's scalars of the optimizer step at which a value was logged.
+
+    >>> logged_at("val_loss", "average")
+    'interp/logged_average/val_loss'
+    """
+    return logged_name(f"logged_{kind}/{name}")
+
+
+def tells_when_logged(name: str) -> bool:
+    """Whether a snapshot's scalar is the step of a logged value, which says nothing without it."""
+    return name.startswith(tuple(logged_at("", kind) for kind in KINDS))
 
 
 def is_component(name: str) -> bool:

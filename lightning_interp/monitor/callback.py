@@ -2,6 +2,7 @@
 """InterpMonitor: Lightning's hooks around a `RunMonitor`. No mathematics and no files here."""
 
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
@@ -21,7 +22,7 @@ from lightning_interp.core.batches import to_cpu
 from lightning_interp.core.console import warn
 from lightning_interp.core.errors import InterpError
 from lightning_interp.core.outcome import Outcome
-from lightning_interp.core.records import Batch, Probe, ProbeStep, Split
+from lightning_interp.core.records import Batch, Probe, ProbeStep
 from lightning_interp.core.request import AnalysisRequest
 from lightning_interp.core.tca_settings import TCA
 from lightning_interp.core.timeline import Timeline
@@ -29,11 +30,13 @@ from lightning_interp.measures import CyclicGroupTask, MeasureSpec
 from lightning_interp.monitor.failure_shield import shielded
 from lightning_interp.monitor.last_snapshot import LastSnapshot
 from lightning_interp.monitor.listeners import AlarmCallback, Listeners, PhaseCallback
+from lightning_interp.monitor.logged_steps import LoggedSteps
 from lightning_interp.monitor.run_monitor import RunMonitor
 from lightning_interp.monitor.trainer_adapter import (
     SANITY_BATCHES,
     built_later,
     check_strategy,
+    look_at_logged,
     sanity_was_whole,
     snapshot_scalars,
     tell_untrained,
@@ -168,6 +171,7 @@ class InterpMonitor(Callback):
         self._directory: Path | None = None
         self._resumes = False
         self._sanity: list[Batch] = []
+        self._logged = LoggedSteps()
 
     @property
     def run_dir(self) -> Path | None:
@@ -231,11 +235,14 @@ class InterpMonitor(Callback):
         self._directory = Path(trainer.strategy.broadcast(str(chosen)))  # every rank learns it
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Begin the run before the first step; let the first batches of data that cannot be indexed pass by the probe."""
+        """Begin the run before the first step; let the first batches of data that cannot be indexed pass by the probe.
+
+        After an epoch note what it logged.
+        """
         if self._begins:
             self._begin(trainer, pl_module)
-        if self._monitor is not None and self._monitor.probe.collects:
-            self._offer("train", batch)
+        if self._monitor is not None and (batch_idx == 0 or self._monitor.probe.collects):
+            self._before_batch(trainer, batch, batch_idx)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -253,15 +260,18 @@ class InterpMonitor(Callback):
     def _after_step(self, trainer: Trainer, pl_module: LightningModule, step: int, entered: float, batch: Batch) -> None:
         assert self._monitor is not None, "the hook looked"
         if self._monitor.is_due(step, entered) and not self._last.is_awaited(trainer, step):
-            scalars = functools.partial(snapshot_scalars, trainer, batch, validated=self._validated)
+            scalars = functools.partial(snapshot_scalars, trainer, batch, self._logged, validated=self._validated)
             self._monitor.after_step(pl_module, step=step, epoch=trainer.current_epoch, scalars=scalars, entered=entered)
             self._publish(trainer, self._monitor)
         self._last.after_batch(trainer, pl_module, step)
 
     @_shielded
-    def _offer(self, split: Split, batch: Any) -> None:
+    def _before_batch(self, trainer: Trainer, batch: Any, batch_idx: int) -> None:
         assert self._monitor is not None, "the hook looked"
-        self._monitor.probe.offer(split, batch)
+        if self._monitor.probe.collects:
+            self._monitor.probe.offer("train", batch)
+        if batch_idx == 0 and self._monitor.is_due(self._logged.epoch_ends_at(trainer.global_step), -math.inf):
+            look_at_logged(trainer, self._logged)  # not before: Lightning would average for this callback alone
 
     @_shielded
     def on_validation_batch_start(
@@ -277,10 +287,11 @@ class InterpMonitor(Callback):
 
     @_shielded
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that all validation batches have passed."""
+        """Note that all validation batches have passed, and what they were logged as."""
         if self._monitor is not None:
             self._monitor.probe.ended("heldout")
             self._validated = trainer.global_step
+            look_at_logged(trainer, self._logged)
 
     @_shielded
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -298,7 +309,8 @@ class InterpMonitor(Callback):
     @_shielded
     def _take_last(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._monitor is not None:
-            self._last.take(trainer, pl_module, snapshot_scalars(trainer, None, validated=self._validated))
+            scalars = snapshot_scalars(trainer, None, self._logged, validated=self._validated)
+            self._last.take(trainer, pl_module, scalars)
 
     @_shielded
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -367,7 +379,7 @@ class InterpMonitor(Callback):
                 training = training_of(trainer, module)
                 monitor.start(module, training, directory=self._directory, progress=self._progress)
                 self._last = LastSnapshot(trainer, self, monitor, waits=self.config.request.outcome is not None)
-                self._monitor, self._left, self._validated = monitor, None, None
+                self._monitor, self._left, self._validated, self._logged = monitor, None, None, LoggedSteps()
         except Exception as err:
             return err
         if self._monitor is not None:

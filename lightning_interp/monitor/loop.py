@@ -18,7 +18,7 @@ from lightning_interp.config.run_directory import Progress
 from lightning_interp.core.errors import InterpError
 from lightning_interp.core.outcome import OUTCOME_STEP, Outcome, outcome_of
 from lightning_interp.dashboards.loggers.logger_set import LightningLogger
-from lightning_interp.measures.logged_names import logged_name
+from lightning_interp.measures.logged_names import logged_at, logged_name
 from lightning_interp.monitor.failure_shield import shielded
 from lightning_interp.monitor.run_monitor import RunMonitor
 from lightning_interp.monitor.training_context import TrainingContext, unwrapped, unwrapped_loader
@@ -41,7 +41,9 @@ class Monitor(RunMonitor):
     _step = 0
     _left_at: Progress | None = None
     _outcome: Outcome | None = None
-    _carried: Mapping[str, Tensor | float] = {}
+    _carried: dict[str, Tensor | float]
+    _given: frozenset[str] = frozenset()
+    """What the last step was given."""
 
     @contextmanager
     def watch(
@@ -73,7 +75,7 @@ class Monitor(RunMonitor):
             ConfigError: The configuration does not fit; nothing was changed.
         """
         self._module, self._marks, self._step, self._left_at = unwrapped(module), WeightMarks(), step, None
-        self._outcome, self._carried = outcome_of(self.config.request.outcome), {}
+        self._outcome, self._carried, self._given = outcome_of(self.config.request.outcome), {}, frozenset()
         if not switched_off():
             several = isinstance(heldout_data, Mapping) or (
                 isinstance(heldout_data, list | tuple)
@@ -114,27 +116,34 @@ class Monitor(RunMonitor):
         Args:
             step: Optimizer step, counted from 1; the next one where None.
             epoch: Epoch it belongs to.
-            **scalars: What to keep with a snapshot, e.g. the loss; tensors are copied, not read. The outcome (option
-                `outcome`) is given at the steps of a validation, ``**{"val/f1": value}``.
+            **scalars: What to keep with a snapshot, e.g. the loss; tensors are copied, not read. What a validation gives,
+                such as the outcome (option `outcome`), is given at its step, ``**{"val/f1": value}``.
         """
         entered = time.perf_counter()
         self._step = self._step + 1 if step is None else step
-        self._carry(scalars)
         if self._closed:
             return
+        self._carry(scalars)
         with shielded("failed in step", strict=self.config.request.strict, give_up=self._give_up):
             if self.is_due(self._step, entered):
-                kept = {**self._carried, **scalars}
+                given = {logged_at(name, "given"): float(self._step) for name in scalars}
+                kept = {**self._carried, **scalars, **given}
                 self.after_step(self._module, step=self._step, epoch=epoch, scalars=lambda: kept, entered=entered)
             if self.last_captured < self._step:  # it may be the last, and averages may be put in before the block ends
                 self._marks.make(self._module, step=self._step)
 
     def _carry(self, scalars: Mapping[str, Tensor | float]) -> None:
-        """Remember the outcome until a snapshot is due: a loop of one's own passes it at the step of its validation."""
-        if self._outcome is not None and self._outcome.name in scalars:
-            value = scalars[self._outcome.name]
-            value = value.detach().clone() if isinstance(value, Tensor) else value  # its buffer may be used again
-            self._carried = {self._outcome.name: value, logged_name(OUTCOME_STEP): float(self._step)}
+        """Remember until a snapshot is due what is given now and then, as a loop of one's own does at its validations."""
+        outcome = None if self._outcome is None else self._outcome.name
+        for name, value in scalars.items():
+            if name in self._given and name != outcome:
+                self._carried.pop(name, None)  # it comes at every step
+            else:  # cloned, since its buffer may be used again
+                self._carried[name] = value.detach().clone() if isinstance(value, Tensor) else value
+                self._carried[logged_at(name, "given")] = float(self._step)
+                if name == outcome:
+                    self._carried[logged_name(OUTCOME_STEP)] = float(self._step)
+        self._given = frozenset(scalars)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold for `watch(resume=...)`, in plain values; empty where nothing runs.

@@ -217,8 +217,8 @@ class RunMonitor:
     ) -> None:
         """The snapshot of the last step, if there is none and `marks` know of no change of the weights since."""
         if step <= self.last_captured:
-            return
-        if marks.fit(module, step=step):
+            self._recorder.note_logged(step, scalars)
+        elif marks.fit(module, step=step):
             self.snapshot(module, step=step, epoch=epoch, scalars=scalars)
         else:
             self.drop(step, "the weights were changed after the last optimizer step")

@@ -20,6 +20,7 @@ from lightning_interp.core.outcome import OUTCOME_STEP
 from lightning_interp.core.records import Batch
 from lightning_interp.measures.logged_names import logged_name, record_name
 from lightning_interp.monitor.batch_transfer import batch_transfer
+from lightning_interp.monitor.logged_steps import LoggedSteps
 from lightning_interp.monitor.training_context import NO_HELDOUT, TrainingContext
 
 if TYPE_CHECKING:
@@ -177,18 +178,28 @@ def logged_values(trainer: Trainer, *, wait: bool = True) -> dict[str, Tensor | 
     return {name: value for name, value in logged.items() if record_name(name) is None}
 
 
-def snapshot_scalars(trainer: Trainer, batch: Batch | None, *, validated: int | None = None) -> dict[str, Tensor | float]:
-    """What to keep with a snapshot: what the user's code logged, under its own names, and what the training is set to.
+def look_at_logged(trainer: Trainer, logged: LoggedSteps) -> None:
+    """Note what was logged, right after a validation, or after an epoch once Lightning has its averages."""
+    logged.look(logged_values(trainer, wait=False), step=trainer.global_step, kind="average")
+
+
+def snapshot_scalars(
+    trainer: Trainer, batch: Batch | None, logged: LoggedSteps, *, validated: int | None = None
+) -> dict[str, Tensor | float]:
+    """What to keep with a snapshot: what the user's code logged, when, and what the training is set to.
 
     Settings come first: where only some can be shown, these are.
 
     Args:
         trainer: The trainer.
         batch: The latest batch, None at the end of the training.
+        logged: When values were logged, up to the last look.
         validated: Optimizer step of the latest validation, or None if there was none.
     """
     told = {} if validated is None else {logged_name(OUTCOME_STEP): float(validated)}
-    return {**training_settings(trainer, batch), **told, **logged_values(trainer, wait=batch is None)}
+    values = logged_values(trainer, wait=batch is None)
+    logged.look(values, step=trainer.global_step, kind="average" if batch is None else "batch")
+    return {**training_settings(trainer, batch), **told, **values, **logged.scalars(values)}
 
 
 def training_settings(trainer: Trainer, batch: Batch | None) -> dict[str, Tensor | float]:

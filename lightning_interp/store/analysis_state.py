@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_interp.core.logged_curves import LoggedAs, plain_logged, read_logged
 from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.store.layout import ANALYSIS, replace_text
 
@@ -48,6 +49,7 @@ class AnalysisState:
         waiting_for_slot: Whether other analyzers on this machine go first.
         untrusted: Why, by step: checkpoints that were left out, or do not lie between their neighbours.
         labels: Labels of measures that are not built in, in plain values by name; not in the file if there are none.
+        logged_as: By curve, what the training logs that phases follow in place of the probe's; as `labels` in the file.
     """
 
     stage: AnalysisStage = "starting"
@@ -75,6 +77,7 @@ class AnalysisState:
     waiting_for_slot: bool = False
     untrusted: dict[str, str] = field(default_factory=dict)
     labels: dict[str, dict[str, Any]] = field(default_factory=dict)
+    logged_as: dict[str, LoggedAs] = field(default_factory=dict)
 
     @property
     def null(self) -> NullPredictor:
@@ -116,8 +119,10 @@ class AnalysisState:
     def write(self, run_dir: Path) -> None:
         """Replace analysis.json."""
         content = asdict(self)
-        if not self.labels:
-            del content["labels"]
+        content["logged_as"] = plain_logged(self.logged_as)
+        for name in ("labels", "logged_as"):
+            if not content[name]:
+                del content[name]
         replace_text(run_dir / ANALYSIS, json.dumps(content, indent=1))
 
 
@@ -128,4 +133,4 @@ def read_state(run_dir: Path) -> AnalysisState:
     except (FileNotFoundError, ValueError):
         return AnalysisState()
     known = {name: content[name] for name in AnalysisState.__dataclass_fields__ if name in content}
-    return AnalysisState(**known)
+    return AnalysisState(**known | {"logged_as": read_logged(known.get("logged_as"))})

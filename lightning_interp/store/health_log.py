@@ -11,8 +11,8 @@ from lightning_interp.store.jsonl import append_line, cut_torn_tail, read_lines
 from lightning_interp.store.layout import HEALTH
 from lightning_interp.store.surviving_records import valid_rows
 
-OfSnapshot = Literal["snapshot", "dropped", "removed"]
-"""Events with the step of a snapshot: written, not written, removed to make room."""
+OfSnapshot = Literal["snapshot", "dropped", "removed", "logged"]
+"""Events with the step of a snapshot: written, not written, removed to make room, something logged after it."""
 Event = OfSnapshot | Literal["thinned", "overhead", "contention", "analyzer", "analyzer_failed", "resumed", "closed"]
 HealthRow = Mapping[str, Any]
 """One line: ``event``, ``attempt`` (number of the start of the training), ``time`` (s since 1970) and the event's fields."""

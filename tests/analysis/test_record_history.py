@@ -7,6 +7,7 @@ import pytest
 
 from lightning_interp.analysis.record_history import RecordHistory
 from lightning_interp.core.judged import facts_for, facts_of_loader, judged_series, of_loader
+from lightning_interp.core.logged_curves import LoggedAs, step_record, value_record
 from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.outcome import OUTCOME, OUTCOME_STEP, Outcome
 from lightning_interp.core.records import Record
@@ -47,6 +48,42 @@ def test_online_is_post_hoc(outcome):
     found = online.finished_timeline
     assert (found.verdict, found.phases, found.alarms) == (judged.verdict, judged.phases, judged.alarms)
     assert found.loaders["night"].to_dict() == night.to_dict()
+
+
+def logged(step: int) -> Record:
+    """The same as the training logs it, an accuracy in percent once a validation; without a loss of the probe."""
+    of = record(step).values
+    validated = step // 20 * 20
+    found = {"weight_norm": 3.0, value_record("train_loss"): of["train_loss"], step_record("train_loss"): float(step)}
+    if validated and validated > max((other for other in STEPS if other < step), default=-1):
+        found[value_record("heldout_accuracy")] = 99.0 if validated >= 300 else 0.9
+        found[step_record("heldout_accuracy")] = float(validated)
+    return Record(step, 0, found)
+
+
+def test_logged_curves_are_judged_alike_online_and_post_hoc_and_without_the_probe_s_null():
+    named = {"train_loss": LoggedAs("loss", "batch"), "heldout_accuracy": LoggedAs("val_acc", "average")}
+    online = RecordHistory([], null=CLASSES, logged=named)
+    for step in STEPS:
+        online.add(logged(step))
+    at_once = RecordHistory(map(logged, STEPS), null=CLASSES, logged=named)
+    assert online.finished_timeline.to_dict() == at_once.finished_timeline.to_dict()
+    found = online.finished_timeline
+    judged = detect_phases(judged_series(series_of((step, logged(step).values) for step in STEPS), None))
+    assert (found.verdict, found.phases, found.alarms) == (judged.verdict, judged.phases, judged.alarms)
+    assert found.evidence["t_gen"] == 300 and found.evidence["source"] == "logged"
+    assert not found.evidence["null"]["loss"]["known"]
+
+
+def test_a_loss_on_the_probe_ends_the_judging_of_logged_ones():
+    history = RecordHistory([], null=CLASSES)
+    for step in STEPS[:20]:
+        history.add(logged(step))
+    assert history.timeline.evidence["source"] == "logged"
+    for step in STEPS:
+        history.add(record(step))
+    plain = RecordHistory(map(record, STEPS), null=CLASSES)
+    assert history.finished_timeline.to_dict() == plain.finished_timeline.to_dict()
 
 
 def test_an_outcome_of_another_kind_changes_what_is_found():

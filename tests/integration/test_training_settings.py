@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader
 
 from lightning_interp import InterpMonitor, Monitor, open_run
 from lightning_interp.dashboards.run_view import view_run
+from lightning_interp.measures.logged_names import logged_at, record_name, tells_when_logged
+from lightning_interp.monitor.logged_steps import LoggedSteps
 from lightning_interp.monitor.trainer_adapter import snapshot_scalars, training_settings
 
 
@@ -66,10 +68,16 @@ def test_what_a_user_logs_is_never_taken_for_a_setting(trained: Path) -> None:
     assert training["logged/training/lr"][1][0] == 7.0 and training["lr"][1][0] != 7.0
 
 
-def test_the_health_log_has_the_scalars_of_each_snapshot(trained: Path) -> None:
+def test_the_health_log_has_the_scalars_of_each_snapshot_without_when_each_was_logged(trained: Path) -> None:
     run = open_run(trained)
     rows = {row["step"]: row["scalars"] for row in run.health if row["event"] == "snapshot"}
-    assert rows == {step: run.snapshot(step).scalars for step in (0, 2, 4)}
+    told = {step: run.snapshot(step).scalars for step in (0, 2, 4)}
+    assert rows == {
+        step: {name: value for name, value in scalars.items() if not tells_when_logged(name)}
+        for step, scalars in told.items()
+    }
+    kinds = {name: "average" if name == "val_loss" else "batch" for name in rows[4] if record_name(name) is None}
+    assert told[4].keys() - rows[4].keys() == {logged_at(name, kind) for name, kind in kinds.items()}
 
 
 def test_one_value_has_the_plain_name_and_of_many_four_are_kept() -> None:
@@ -103,7 +111,7 @@ class TakesScalars(L.Callback):
         self.taken: dict[str, Any] = {}
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.taken = snapshot_scalars(trainer, batch)
+        self.taken = snapshot_scalars(trainer, batch, LoggedSteps())
         raise NotImplementedError
 
 

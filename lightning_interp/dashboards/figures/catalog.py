@@ -35,7 +35,7 @@ def panels(run: RunView) -> tuple[Panel, ...]:
 def absent(run: RunView) -> dict[str, str]:
     """Figures that cannot be drawn of a run: title, and what would be needed."""
     missing = {}
-    if not (CURVE_STYLES.keys() | ERROR_STYLES.keys()) & run.series.keys():
+    if not _has_curves(run):
         missing["Losses and phases"] = "no loss and no accuracy is recorded"
     if not _has_trajectory(run):
         missing["Trajectory of the weights"] = "no sketches of the weights are recorded (measure weight_sketch)"
@@ -66,9 +66,10 @@ def standalone(panel: Panel, run: RunView) -> go.Figure:
 
 def _phases(run: RunView) -> list[Panel]:
     found = []
-    if (CURVE_STYLES.keys() | ERROR_STYLES.keys()) & run.series.keys():
+    if _has_curves(run):
+        source = "Losses and accuracies as the training logged them," if run.logged else "Losses on the probe"
         caption = (
-            "Losses on the probe with the phases shaded; the bars above are as wide as the interval in which a boundary can "
+            f"{source} with the phases shaded; the bars above are as wide as the interval in which a boundary can "
             "lie. Below, how strongly each process is at work: they overlap."
         )
         found.append(Panel("losses", "Losses and phases", caption, "phases", partial(losses_figure, run)))
@@ -156,6 +157,10 @@ def _training(run: RunView) -> list[Panel]:
         caption = "What each snapshot cost, and which were kept, removed to stay within the disk cap, or dropped."
         found.append(Panel("health", "The monitor itself", caption, "training", partial(health_figure, run)))
     return found
+
+
+def _has_curves(run: RunView) -> bool:
+    return bool((CURVE_STYLES.keys() | ERROR_STYLES.keys()) & (run.series.keys() | run.logged.keys()))
 
 
 def _has_trajectory(run: RunView) -> bool:

@@ -44,18 +44,20 @@ def losses_figure(run: RunView) -> go.Figure:
     """Losses with phases shaded, boundaries with their uncertainty, and intensities in [0, 1] below.
 
     Accuracies are drawn as errors, on a linear axis, where no loss is recorded. Where nothing was judged, as in a training
-    without held-out data, the intensities are left out.
+    without held-out data, the intensities are left out. Where the probe gives no curves those that the training logged are
+    drawn.
     """
-    losses = any(name in run.series for name in CURVE_STYLES)
+    series = {**run.series, **run.logged}
+    losses = any(name in series for name in CURVE_STYLES)
     styles = CURVE_STYLES if losses else ERROR_STYLES
-    axis = TimeAxis(step_offset(run.series), run.last_step)
+    axis = TimeAxis(step_offset(series), run.last_step)
     shown = shown_intensities(run.timeline)
     figure = _panels(len(shown) > 0)
-    figure.add_traces(_curves(run.series, styles, axis), rows=1, cols=1)
+    figure.add_traces(_curves(series, styles, axis), rows=1, cols=1)
     if shown:
         figure.add_traces(_intensities(run.timeline, shown, axis), rows=2, cols=1)
     shade_phases(figure, run.timeline.phases, axis, panels=(1, 2) if shown else (1,))
-    negative = any(value < 0 for name in styles if name in run.series for value in run.series[name][1])
+    negative = any(value < 0 for name in styles if name in series for value in series[name][1])
     unit = loss_unit(run)
     title = f"loss ({unit if unit == NATS else 'own unit'})" if losses else "error (1 − accuracy)"
     _lay_out(figure, axis, title, two=bool(shown), logarithmic=losses and not negative)

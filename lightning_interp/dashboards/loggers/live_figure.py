@@ -3,9 +3,11 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from lightning_interp.core.console import warn
+from lightning_interp.core.logged_curves import NAMES
 from lightning_interp.core.records import Record
 from lightning_interp.core.series import series_of
 from lightning_interp.core.timeline import Timeline
@@ -43,7 +45,7 @@ class LiveFigure:
 
     def add(self, record: Record) -> None:
         """Keep what will be drawn of a record."""
-        self._values[record.step] = {name: record.values[name] for name in CURVES if name in record.values}
+        self._values[record.step] = {name: record.values[name] for name in (*CURVES, *NAMES) if name in record.values}
 
     def draw_if_due(self, timeline: Timeline | None) -> None:
         """Draw if there is something new and it is time; on the helper thread."""
@@ -70,8 +72,9 @@ class LiveFigure:
     def _figure(self, timeline: Timeline) -> Any:
         """The figure, None where the run has no losses."""
         from lightning_interp.dashboards.figures import panels, standalone
-        from lightning_interp.dashboards.run_view import RunView
+        from lightning_interp.dashboards.run_view import view_history
 
-        run = RunView(self._name, series_of(sorted(self._values.items())), timeline, manifest=self._manifest)
+        series = series_of(sorted(self._values.items()))
+        run = replace(view_history(self._name, series, timeline), manifest=self._manifest)
         panel = next((panel for panel in panels(run) if panel.key == PANEL), None)
         return None if panel is None else standalone(panel, run)

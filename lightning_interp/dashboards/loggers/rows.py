@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightning_interp.core.logged_curves import NAMES
 from lightning_interp.core.records import Record
 from lightning_interp.core.timeline import INTENSITY_NAMES, PHASE_NAMES, Timeline
 from lightning_interp.measures.logged_names import STEP_KEY, logged_name
@@ -44,8 +45,11 @@ def covered_step(timeline: Timeline) -> int:
 
 
 def names_of(records: Sequence[Record]) -> tuple[str, ...]:
-    """Record names that loggers would get of a run that had none: in the order they came, as many as a row has room for."""
-    names = dict.fromkeys(name for record in records for name in record.values)
+    """Record names that loggers would get of a run that had none: in the order they came, as many as a row has room for.
+
+    What the training logged itself they have already.
+    """
+    names = dict.fromkeys(name for record in records for name in record.values if name not in NAMES)
     return tuple(names)[:ROOM]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_interp.core.errors import ConfigError, MetricsError, RunError
 from lightning_interp.core.judged import facts_for, judged_series
+from lightning_interp.core.logged_curves import LoggedSource
 from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.outcome import Outcome
 from lightning_interp.core.series import Series
@@ -164,7 +165,8 @@ def _out_of_date(run: Run, timeline: Timeline, series: Series) -> str | None:
     try:
         stored_outcome = run.manifest.configuration.get("outcome")
         outcome = None if stored_outcome is None else Outcome.from_plain(stored_outcome)
-        facts = facts_for(outcome, NullPredictor.read(run.analysis).for_detector())
+        logged = LoggedSource.of(series).units is not None
+        facts = facts_for(outcome, {} if logged else NullPredictor.read(run.analysis).for_detector())
         found = detect_phases(judged_series(series, outcome), **facts).phases
     except (MetricsError, ConfigError, TypeError) as err:
         return f"the phases cannot be checked against the records ({err})"

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which record name a column of somebody's metrics file stands for."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lightning_interp.core.judged import LOADER_CURVES
+from lightning_interp.core.logged_curves import CURVES
+from lightning_interp.measures.curve_names import LOADER, TWIN, spelled_as_record
 from lightning_interp.measures.logged_names import STEP_KEY, record_name
 from lightning_interp.measures.registry import makers
 
-CURVE_NAMES = ("train_loss", "heldout_loss", "train_accuracy", "heldout_accuracy")
+CURVE_NAMES = CURVES
 """Curves phases are found from; a file must hold one of them."""
 STEP_NAMES = ("step", STEP_KEY, "trainer/global_step", "global_step", "_step")
 """Names of the optimizer step, the surest first; W&B counts its own log calls as `_step`."""
@@ -17,9 +18,6 @@ OWN_STEP = STEP_KEY
 """Optimizer step of the monitor's own rows. They come late: what a logger adds to them is the step at which they came."""
 
 _SPECIAL = {"sum_sq": "weight_norm", "gini_we": "gini_embedding", "gini_wl": "gini_readout"}
-_LOADER = re.compile(r"/(dataloader_idx_(\d+))$")
-"""What Lightning adds to names of what is logged of several validation loaders."""
-_HELDOUT = re.compile(r"^(?:heldout|val|valid|validation|test)[_/]")
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,9 @@ def meaning_of(column: str) -> Meaning | None:
     ['heldout_loss', 'heldout_loss/dataloader_idx_1']
     """
     own = record_name(column) or column
-    if own.partition("/")[0] in LOADER_CURVES and "/" in own and not _LOADER.search(own):
+    if own.partition("/")[0] in LOADER_CURVES and "/" in own and not LOADER.search(own):
         return Meaning(own, 0)
-    loader = _LOADER.search(column)
+    loader = LOADER.search(column)
     if loader is None:
         return _meaning_of(column)
     meaning = _meaning_of(column[: loader.start()])
@@ -65,12 +63,11 @@ def _meaning_of(column: str) -> Meaning | None:
     text, known = record_name(text) or text, makers()
     if text in known:
         return Meaning(text, 0)
-    stem = re.sub(r"_(step|epoch)$", "", text)
+    stem = TWIN.sub("", text)
     rank = 1 + 4 * (stem != text) + 2 * text.endswith("_step") + text.startswith("test")
     if stem in _SPECIAL:
         return Meaning(_SPECIAL[stem], rank, _root if stem == "sum_sq" else float)
-    stem = re.sub(r"^train/", "train_", _HELDOUT.sub("heldout_", stem))
-    stem = re.sub(r"_acc$", "_accuracy", stem)
+    stem = spelled_as_record(stem)
     return Meaning(stem, rank) if stem in known else None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_interp.core.errors import MetricsError
+from lightning_interp.core.logged_curves import VALUES
 from lightning_interp.core.series import Series
 from lightning_interp.sources.metrics.columns import CURVE_NAMES, choose_columns, meaning_of, understood
 from lightning_interp.sources.metrics.format import Row
@@ -67,7 +68,7 @@ def read_metrics(
     mapping, unused = choose_columns(collected.values, counts)
     asked = {column: name for column, name in (also or {}).items() if column in collected.values}
     unused = tuple(column for column in unused if column not in asked)
-    if not any(name in CURVE_NAMES for name in mapping.values()):
+    if not any(name in CURVE_NAMES or name in VALUES for name in (*mapping.values(), *asked.values())):
         found = ", ".join(collected.values) or "none"
         raise MetricsError(f"{path}: no loss or accuracy to judge. {understood()}; columns with values: {found}.")
     series = {name: _series(collected, column, path) for column, name in mapping.items()}
