@@ -47,7 +47,7 @@ from lightning_interp.store.layout import (
 from lightning_interp.store.manifest import Status, read_manifest
 from lightning_interp.store.recordlog import append_record, read_records
 from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
-from lightning_interp.store.standing import Standing, measured_steps
+from lightning_interp.store.standing import Standing, measured_steps, standing_between
 from lightning_interp.store.tensor_file import write_tensors
 
 _MEANS: dict[AnalysisStage, Status] = {"finished": "finished", "stopped": "interrupted"}
@@ -403,11 +403,6 @@ class Analyzer:
 
     def _standing(self) -> Standing:
         """Where the run stands, of the records in memory."""
-        recorded, committed = measured_steps(self._folded.records), set(snapshot_steps(self.run_dir))
-        again = (self._incomplete or set()) & {*committed, *self.to_come}
-        waiting = {step for step in (*committed, *self.to_come) if step not in recorded} | again
-        done = sum(measured for step, measured in recorded.items() if step not in again)
+        steps = {*snapshot_steps(self.run_dir), *self.to_come}
         status = self.training or read_manifest(self.run_dir).status
-        last = max([*committed, *recorded], default=0)
-        broken_off_at = last if status in ("failed", "interrupted") else None
-        return Standing((done, done + len(waiting)), over=status != "training", broken_off_at=broken_off_at)
+        return standing_between(measured_steps(self._folded.records), steps, again=self._incomplete or set(), status=status)

@@ -5,7 +5,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from lightning_interp.measures.logged_names import logged_at, tells_when_logged
 from lightning_interp.store.health_log import HealthLog
 from lightning_interp.store.layout import HEALTH, SNAPSHOTS, sweep_temporary
 from lightning_interp.store.retention import Retention
-from lightning_interp.store.snapshots import write_snapshot
+from lightning_interp.store.snapshots import snapshot_steps, write_snapshot
 
 QUEUE_DEPTH = 4
 """Snapshots whose bytes the training process holds at most: three sets of buffers, and one being turned into a file."""
@@ -165,6 +165,12 @@ class Recorder:
         self.dropped.append(step)
         self._health.note("dropped", step=step, reason=reason)
         self._pending.pop(step, None)  # last: `flush` waits for this
+
+    def note_lost(self, steps: Iterable[int]) -> None:
+        """Snapshots that a checkpoint knew to be unwritten and that never reached the disk count as dropped."""
+        present = set(snapshot_steps(self.run_dir))
+        for step in (step for step in steps if step not in present):
+            self._health.note("dropped", step=step, reason="not written when the checkpoint was made")
 
     def note_logged(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Note the losses and accuracies of a validation or epoch that ended with a training, after its last snapshot.

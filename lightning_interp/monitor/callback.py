@@ -9,7 +9,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from lightning_interp.analysis.worker.engines import Background
@@ -27,7 +26,7 @@ from lightning_interp.core.request import AnalysisRequest
 from lightning_interp.core.tca_settings import TCA
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.measures import CyclicGroupTask, MeasureSpec
-from lightning_interp.monitor.failure_shield import shielded
+from lightning_interp.monitor.failure_shield import shielded, shielded_hook
 from lightning_interp.monitor.last_snapshot import LastSnapshot
 from lightning_interp.monitor.listeners import AlarmCallback, Listeners, PhaseCallback
 from lightning_interp.monitor.logged_steps import LoggedSteps
@@ -37,6 +36,7 @@ from lightning_interp.monitor.trainer_adapter import (
     built_later,
     check_strategy,
     look_at_logged,
+    publish,
     sanity_was_whole,
     snapshot_scalars,
     tell_untrained,
@@ -47,18 +47,6 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
 else:
     from lightning_interp.monitor.lightning_types import Callback, LightningModule, Trainer
-
-
-def _shielded(hook: Callable[..., None]) -> Callable[..., None]:
-    """A hook whose failure ends the monitor, never the training."""
-    doing = f"failed in {hook.__name__.lstrip('_')}"
-
-    @functools.wraps(hook)
-    def wrapped(self: "InterpMonitor", *args: Any, **kwargs: Any) -> None:
-        with shielded(doing, strict=self.config.request.strict, give_up=self._give_up):
-            hook(self, *args, **kwargs)
-
-    return wrapped
 
 
 class InterpMonitor(Callback):
@@ -256,16 +244,16 @@ class InterpMonitor(Callback):
         if monitor.is_due(step, entered) or self._last.is_near(trainer, step):
             self._after_step(trainer, pl_module, step, entered, batch)
 
-    @_shielded
+    @shielded_hook
     def _after_step(self, trainer: Trainer, pl_module: LightningModule, step: int, entered: float, batch: Batch) -> None:
         assert self._monitor is not None, "the hook looked"
         if self._monitor.is_due(step, entered) and not self._last.is_awaited(trainer, step):
             scalars = functools.partial(snapshot_scalars, trainer, batch, self._logged, validated=self._validated)
             self._monitor.after_step(pl_module, step=step, epoch=trainer.current_epoch, scalars=scalars, entered=entered)
-            self._publish(trainer, self._monitor)
+            publish(trainer, self._monitor.take_latest())
         self._last.after_batch(trainer, pl_module, step)
 
-    @_shielded
+    @shielded_hook
     def _before_batch(self, trainer: Trainer, batch: Any, batch_idx: int) -> None:
         assert self._monitor is not None, "the hook looked"
         if self._monitor.probe.collects:
@@ -273,7 +261,7 @@ class InterpMonitor(Callback):
         if batch_idx == 0 and self._monitor.is_due(self._logged.epoch_ends_at(trainer.global_step), -math.inf):
             look_at_logged(trainer, self._logged)  # not before: Lightning would average for this callback alone
 
-    @_shielded
+    @shielded_hook
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
@@ -285,7 +273,7 @@ class InterpMonitor(Callback):
         elif self._wants_sanity(trainer):
             self._sanity.append(to_cpu(batch))
 
-    @_shielded
+    @shielded_hook
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that all validation batches have passed, and what they were logged as."""
         if self._monitor is not None:
@@ -293,7 +281,7 @@ class InterpMonitor(Callback):
             self._validated = trainer.global_step
             look_at_logged(trainer, self._logged)
 
-    @_shielded
+    @shielded_hook
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that all training batches have passed."""
         if self._monitor is not None:
@@ -306,13 +294,13 @@ class InterpMonitor(Callback):
             self._begin(trainer, pl_module)
         self._take_last(trainer, pl_module)
 
-    @_shielded
+    @shielded_hook
     def _take_last(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._monitor is not None:
             scalars = snapshot_scalars(trainer, None, self._logged, validated=self._validated)
             self._last.take(trainer, pl_module, scalars)
 
-    @_shielded
+    @shielded_hook
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Finish the analysis within `close_timeout` and deliver what is left."""
         if stage == "fit":
@@ -395,19 +383,13 @@ class InterpMonitor(Callback):
             monitor.abandon()
         return f"the monitor; what was written is in {self._directory}"
 
-    def _publish(self, trainer: Trainer, monitor: RunMonitor) -> None:
-        """Latest results where early stopping, checkpoints and tuners look for metrics."""
-        latest = monitor.take_latest()
-        if latest:
-            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in latest.items()})
-
     def _close(self, trainer: Trainer, module: LightningModule) -> None:
         if self._monitor is None:
             return
         monitor, self._monitor = self._monitor, None
         self._progress = monitor.progress()
         monitor.close(status="finished", module=module)
-        self._publish(trainer, monitor)
+        publish(trainer, monitor.take_latest())
         self._timeline = monitor.timeline
 
     def _wants_sanity(self, trainer: Trainer) -> bool:

@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from lightning_interp.analysis.packed_types import pack_types
 from lightning_interp.analysis.worker.engines import Engine, start_engine
 from lightning_interp.capture import RawSnapshot, Recorder, mark_plain_tensors, take_snapshot
+from lightning_interp.capture.clone import state_tensors
 from lightning_interp.capture.disk_budget import DiskBudget
 from lightning_interp.capture.recorder import BEHIND
 from lightning_interp.capture.weight_marks import WeightMarks
 from lightning_interp.config.monitor_config import MonitorConfig, Resolved, make_schedule, resolve
 from lightning_interp.config.run_directory import Progress, as_begun, choose_directory, new_manifest, open_directory
+from lightning_interp.core.batches import byte_count
 from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import ConfigError, InterpError
 from lightning_interp.core.timeline import Timeline
@@ -325,7 +327,7 @@ class RunMonitor:
         except OSError as err:
             raise ConfigError(f"dirpath: {self.run_dir} cannot be written ({err}). Free space, or choose another.") from err
         self._open.callback(self._recorder.close, 5.0)
-        self._record_lost(progress)
+        self._recorder.note_lost(() if progress is None else progress.dropped)
         self._delivery = Delivery(
             self.run_dir,
             resolved.names,
@@ -369,13 +371,6 @@ class RunMonitor:
         )
         self._end = RunEnd(self.run_dir, stages, self.config, self._plain_tensors)
 
-    def _record_lost(self, progress: Progress | None) -> None:
-        """Snapshots the checkpoint knew to be unwritten and that never reached the disk count as dropped."""
-        present = set(snapshot_steps(self.run_dir))
-        for step in progress.dropped if progress is not None else ():
-            if step not in present:
-                self._health.note("dropped", step=step, reason="not written when the checkpoint was made")
-
     def _look(self, step: int, *, check_s: float) -> None:
         """Every half second: what the monitor costs; every two: results to loggers."""
         now = time.perf_counter()
@@ -403,9 +398,8 @@ class RunMonitor:
         warn(f"{failure}. Training goes on; {finish_words(self.run_dir)}.")
 
     def _announce(self, module: nn.Module, resolved: Resolved, training: TrainingContext) -> None:
-        size = sum(t.numel() * t.element_size() for t in module.state_dict().values() if isinstance(t, Tensor))
         again = f", continuing from step {training.step}" if self._start.resumed else ""
         say(f"run directory {self.run_dir}{again}")
-        schedule, max_disk = self._throttle.schedule, self.config.max_disk
-        for line in plan_lines(resolved, schedule, training, snapshot_bytes=size, max_disk=max_disk):
+        size, schedule = byte_count(state_tensors(module)), self._throttle.schedule
+        for line in plan_lines(resolved, schedule, training, snapshot_bytes=size, max_disk=self.config.max_disk):
             say(line)

@@ -2,11 +2,12 @@
 """What the callback reads from a Lightning Trainer; nothing is changed there."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -181,6 +182,12 @@ def logged_values(trainer: Trainer, *, wait: bool = True) -> dict[str, Tensor | 
 def look_at_logged(trainer: Trainer, logged: LoggedSteps) -> None:
     """Note what was logged, right after a validation, or after an epoch once Lightning has its averages."""
     logged.look(logged_values(trainer, wait=False), step=trainer.global_step, kind="average")
+
+
+def publish(trainer: Trainer, latest: Mapping[str, float]) -> None:
+    """Put results where early stopping, checkpoints and tuners look for metrics."""
+    if latest:
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in latest.items()})
 
 
 def snapshot_scalars(

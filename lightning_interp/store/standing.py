@@ -5,7 +5,7 @@ Read off the run directory at the time of asking: what the analyzer wrote last i
 and one that was killed says nothing of what it left.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,6 +62,21 @@ class Standing:
 def measured_steps(records: Iterable[Record]) -> dict[int, bool]:
     """Whether its snapshot was measured or left out, by the step of each record that stands."""
     return {record.step: LEFT_OUT not in record.skipped for record in records}
+
+
+def standing_between(recorded: Mapping[int, bool], steps: Set[int], *, again: Set[int], status: Status) -> Standing:
+    """Where a run stands, of what is known of its steps.
+
+    Args:
+        recorded: Steps with a record, and whether they were measured.
+        steps: Steps whose snapshots are there or to come.
+        again: Recorded steps that are to be measured once more, if their snapshots are there.
+        status: How the training stands.
+    """
+    waiting = {step for step in steps if step not in recorded} | (again & steps)
+    done = sum(measured for step, measured in recorded.items() if step not in waiting)
+    broken_off_at = max([*steps, *recorded], default=0) if status in ("failed", "interrupted") else None
+    return Standing((done, done + len(waiting)), over=status != "training", broken_off_at=broken_off_at)
 
 
 def standing_of(
