@@ -35,15 +35,7 @@ from lightning_interp.measures.registry import own_labels
 from lightning_interp.store.analysis_state import WEIGHTS_ONLY, AnalysisStage, read_state
 from lightning_interp.store.file_identity import Identity, file_identity
 from lightning_interp.store.jsonl import cut_torn_tail
-from lightning_interp.store.layout import (
-    MANIFEST,
-    OBSERVATIONS,
-    PHASES,
-    RECORDS,
-    replace_text,
-    step_file,
-    sweep_temporary,
-)
+from lightning_interp.store.layout import MANIFEST, OBSERVATIONS, PHASES, RECORDS, replace_text, step_file, sweep_temporary
 from lightning_interp.store.manifest import Status, read_manifest
 from lightning_interp.store.recordlog import append_record, read_records
 from lightning_interp.store.snapshots import read_snapshot, snapshot_steps

@@ -223,10 +223,7 @@ class InterpMonitor(Callback):
         self._directory = Path(trainer.strategy.broadcast(str(chosen)))  # every rank learns it
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Begin the run before the first step; let the first batches of data that cannot be indexed pass by the probe.
-
-        After an epoch note what it logged.
-        """
+        """Begin the run before the first step; note what an epoch logged; let first batches pass by a probe without index."""
         if self._begins:
             self._begin(trainer, pl_module)
         if self._monitor is not None and (batch_idx == 0 or self._monitor.probe.collects):

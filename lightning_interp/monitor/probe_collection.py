@@ -148,6 +148,13 @@ class ProbeCollection:
             )
             self._committing.start()
 
+    def commit_or_warn(self) -> None:
+        """The same where the training has broken off, on the thread whose stream cloned the batches that passed."""
+        try:
+            self.commit()
+        except Exception as err:  # a device that failed, or no more threads: the run is closed without a probe
+            warn(f"the probe could not be kept ({type(err).__name__}: {err})")
+
     def finish(self, timeout_s: float) -> None:
         """Commit and wait; afterwards `manifest` says what became of the probe, for good."""
         self.commit()

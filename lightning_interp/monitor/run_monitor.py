@@ -266,7 +266,7 @@ class RunMonitor:
         """The training broke off: end the run beside whatever comes next, and return at once. Idempotent."""
         if not self._closed:
             self._mark_closed()
-            self._commit_probe()
+            self.probe.commit_or_warn()
             close_beside(self.run_dir, partial(self._end.leave, status))
 
     def abandon(self) -> None:
@@ -300,15 +300,8 @@ class RunMonitor:
         """For a process that ends before anybody closed."""
         if not self._closed:
             self._mark_closed()
-            self._commit_probe()
+            self.probe.commit_or_warn()
             close_at_exit(self.run_dir, partial(self._end.leave, "interrupted"))
-
-    def _commit_probe(self) -> None:
-        """Here, since the batches that passed were cloned on this thread's stream."""
-        try:
-            self.probe.commit()
-        except Exception as err:  # a device that failed, or no more threads: the run is closed without a probe
-            warn(f"the probe could not be kept ({type(err).__name__}: {err})")
 
     def _open_stages(
         self, module: nn.Module, training: TrainingContext, resolved: Resolved, progress: Progress | None

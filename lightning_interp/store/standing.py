@@ -5,7 +5,7 @@ Read off the run directory at the time of asking: what the analyzer wrote last i
 and one that was killed says nothing of what it left.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
