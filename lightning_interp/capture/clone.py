@@ -48,9 +48,15 @@ def parameter_names(module: nn.Module, *, without: Collection[str] = ()) -> tupl
         module: The module.
         without: Parameters to leave out, by their names among `named_parameters` without wrapper prefixes.
     """
-    named = module.named_parameters()
-    parameters = {(value.data_ptr(), value.shape) for name, value in named if strip_wrappers(name) not in without}
-    return tuple(name for name, value in state_tensors(module).items() if (value.data_ptr(), value.shape) in parameters)
+    named = module.named_parameters()  # tied ones once
+    left = {(value.data_ptr(), value.shape) for name, value in named if strip_wrappers(name) not in without}
+    found = []
+    for name, value in state_tensors(module).items():
+        key = (value.data_ptr(), value.shape)
+        if key in left:
+            found.append(name)
+            left -= {key} if value.numel() else set()  # empty ones have no address of their own
+    return tuple(found)
 
 
 def check_capturable(module: nn.Module) -> None:

@@ -223,7 +223,7 @@ class InterpMonitor(Callback):
         self._directory = Path(trainer.strategy.broadcast(str(chosen)))  # every rank learns it
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Begin the run before the first step; note what an epoch logged; let first batches pass by a probe without index."""
+        """Begin the run before the first step; note what an epoch logged; let batches pass by the probe."""
         if self._begins:
             self._begin(trainer, pl_module)
         if self._monitor is not None and (batch_idx == 0 or self._monitor.probe.collects):

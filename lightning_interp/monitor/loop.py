@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightning_interp.capture import first_loader, further_loaders
+from lightning_interp.capture import FurtherLoader, first_loader, further_loaders
 from lightning_interp.capture.weight_marks import WeightMarks
 from lightning_interp.config.monitor_config import switched_off
 from lightning_interp.config.run_directory import Progress
@@ -77,11 +77,7 @@ class Monitor(RunMonitor):
         self._module, self._marks, self._step, self._left_at = unwrapped(module), WeightMarks(), step, None
         self._outcome, self._carried, self._given = outcome_of(self.config.request.outcome), {}, frozenset()
         if not switched_off():
-            several = isinstance(heldout_data, Mapping) or (
-                isinstance(heldout_data, list | tuple)
-                and all(isinstance(unwrapped_loader(each), DataLoader) for each in heldout_data)
-            )
-            further = [replace(each, data=unwrapped_loader(each.data)) for each in further_loaders(heldout_data) if several]
+            first, further = _of_several(heldout_data)
             device = next((str(parameter.device) for parameter in self._module.parameters()), "cpu")
             training = TrainingContext(
                 root=Path.cwd(),
@@ -89,7 +85,7 @@ class Monitor(RunMonitor):
                 max_steps=max_steps,
                 device=device,
                 train_data=unwrapped_loader(train_data),
-                heldout_data=unwrapped_loader(first_loader(heldout_data) if several else heldout_data),
+                heldout_data=first,
                 further_heldout=further,
                 loggers=loggers,
                 hands_batches=False,
@@ -167,3 +163,14 @@ class Monitor(RunMonitor):
     def _give_up(self) -> str:
         self.abandon()
         return "it"
+
+
+def _of_several(heldout_data: object) -> tuple[object, list[FurtherLoader]]:
+    """The loader that is judged and the others, each without what Fabric put around it; a single one has no others."""
+    listed = isinstance(heldout_data, list | tuple) and all(
+        isinstance(unwrapped_loader(each), DataLoader) for each in heldout_data
+    )
+    if not (listed or isinstance(heldout_data, Mapping)):
+        return unwrapped_loader(heldout_data), []
+    further = [replace(each, data=unwrapped_loader(each.data)) for each in further_loaders(heldout_data)]
+    return unwrapped_loader(first_loader(heldout_data)), further
