@@ -221,6 +221,7 @@ class RunMonitor:
         if step <= self.last_captured:
             self._recorder.note_logged(step, scalars)
         elif marks.fit(module, step=step):
+            self._recorder.flush(CHECKPOINT_WAIT_S)  # a short training may end while the writer holds all buffers
             self.snapshot(module, step=step, epoch=epoch, scalars=scalars)
         else:
             self.drop(step, "the weights were changed after the last optimizer step")

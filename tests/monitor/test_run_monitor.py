@@ -2,17 +2,20 @@
 """Which step is due next, which was handled last, and what a start that fails leaves behind."""
 
 import math
+import time
 from pathlib import Path
 
 import pytest
 from torch import nn
 
+from lightning_interp.capture import recorder
 from lightning_interp.capture.weight_marks import WeightMarks
 from lightning_interp.core.errors import InterpError
 from lightning_interp.monitor.run_monitor import RunMonitor
 from lightning_interp.monitor.training_context import TrainingContext
 from lightning_interp.store import open_run
 from lightning_interp.store.health_log import events
+from lightning_interp.store.snapshots import write_snapshot
 
 
 def monitor_in(folder: Path) -> RunMonitor:
@@ -34,6 +37,23 @@ def test_a_step_that_is_given_up_is_due_no_more_and_is_made_up_for_at_the_end(tm
     run = open_run(tmp_path / "run")
     assert run.steps == [0, 6]
     assert [row["event"] for row in events(run.health, "dropped", "snapshot")] == ["snapshot", "dropped", "snapshot"]
+
+
+def test_the_last_snapshot_waits_a_little_for_a_writer_that_holds_all_buffers(tmp_path, monkeypatch):
+    def slow(*given, **named):
+        time.sleep(0.1)
+        return write_snapshot(*given, **named)
+
+    monkeypatch.setattr(recorder, "write_snapshot", slow)
+    monitor, module = monitor_in(tmp_path), nn.Linear(2, 2)
+    monitor.start(module, TrainingContext(tmp_path))
+    for step in range(1, 9):  # more than there are buffers, faster than they are written
+        monitor.snapshot(module, step=step, epoch=0, scalars={})
+    monitor.last_snapshot(module, WeightMarks(), step=9, epoch=0, scalars={})
+    monitor.close()
+    run = open_run(tmp_path / "run")
+    assert run.steps[-1] == 9
+    assert events(run.health, "dropped")  # some of the others were given up
 
 
 def test_a_start_that_fails_late_lets_go_of_everything(tmp_path, monkeypatch):
