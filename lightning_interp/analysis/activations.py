@@ -78,7 +78,7 @@ class RecordedOutputs(dict[str, KeptOutput]):
         examples: Examples in the batch.
 
     Attributes:
-        calls: How often each module was called.
+        calls: How often each module was called with all examples.
         reasons: Why nothing is kept of a layer, by its name.
     """
 
@@ -92,7 +92,7 @@ class RecordedOutputs(dict[str, KeptOutput]):
         """Why nothing is kept of a layer."""
         name, call = split_call(layer)
         if not self.calls[name]:
-            return "it is not called in the forward"
+            return self.reasons.get(name, "it is not called in the forward")
         if call >= self.calls[name]:
             times = f"{self.calls[name]} time{'s' if self.calls[name] > 1 else ''}"
             return f"it is called {times} in the forward; the first call is {name}, the second {name}#1"
@@ -123,15 +123,15 @@ def recorded_outputs(
 
         def hook(module: nn.Module, _: object, output: object, name: str = name) -> None:
             call = outputs.calls[name]
-            outputs.calls[name] += 1
             key = name if call == 0 else f"{name}#{call}"
-            if key not in layers:
-                return
             tensor = _first_tensor(output)
             axis = None if tensor is None else axis_of_examples(tensor, module, examples=examples, known=axes.get(key))
-            if tensor is None or axis is None:
+            if tensor is None or axis is None:  # a step may also ask for something else, such as a single example
                 gives = "no tensor" if tensor is None else f"a tensor of shape {tuple(tensor.shape)}"
                 outputs.reasons[key] = f"it gives {gives}, in which no axis is that of the {examples} examples"
+                return
+            outputs.calls[name] += 1
+            if key not in layers:
                 return
             axes.setdefault(key, axis)
             outputs[key] = _kept(reduce_output(tensor.detach().movedim(axis, 0), module), rows, key)

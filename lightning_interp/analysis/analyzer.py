@@ -182,7 +182,7 @@ class Analyzer:
         Returns:
             The record, or None where a later start of the training has taken over meanwhile.
         """
-        started = time.perf_counter()
+        started, had_route = time.perf_counter(), self.state.route is not None
         self._probe_ready()
         self._leave_full_gpu()
         self._under_way.observe(step)
@@ -192,9 +192,9 @@ class Analyzer:
             return None
         if self.observer.gave_up_guess:
             self.take_back_losses(before=step)
-            self._append(record)  # the timeline follows once the earlier steps are measured again
-        else:
-            self._commit(record)
+        elif self.state.route is not None and not had_route and self._folded.records:
+            self._incomplete, self._started_over = None, True  # earlier steps had no loss yet
+        (self._append if self._started_over else self._commit)(record)  # its timeline comes after the earlier steps
         self._tell_pace(record, time.perf_counter() - started)
         self.state.pending = len(self.pending())
         self._under_way.rest()
@@ -220,7 +220,6 @@ class Analyzer:
     def take_back_losses(self, *, before: int | None = None) -> None:
         """The loss was a guess and no more is: earlier steps lose what they have of it, and lack it until measured again."""
         self.observer.gave_up_guess, self._started_over = False, True
-        self.state.write(self.run_dir)
         earlier = [record for record in self._folded.records if before is None or record.step < before]
         kept = {*snapshot_steps(self.run_dir), *self.to_come}
         changed, told = take_back_losses(earlier, self._plan.request.measures, kept)
@@ -229,6 +228,7 @@ class Analyzer:
         self._incomplete = None
         if changed:
             self.state.notice(told)
+        self.state.write(self.run_dir)  # last: killed before, the next analyzer guesses once more and finds out again
 
     def leave_out(self, step: int, reason: str) -> None:
         """Commit that a step is not analyzed, and why."""
@@ -275,7 +275,7 @@ class Analyzer:
 
     def _incomplete_steps(self) -> set[int]:
         able = self._plan.source is not None and self.observer.probe is not None
-        given, again = self._plan.request.probe_step is not None, self._tries_again
+        given, again = self._plan.request.probe_step is not None or bool(self.state.route), self._tries_again
         records, measures = self._folded.records, self._plan.request.measures
         found = {
             r.step for r in records if is_incomplete(r, measures, replica=able, probe_step=given, retry_quarantined=again)

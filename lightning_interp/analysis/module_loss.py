@@ -18,6 +18,8 @@ from lightning_interp.core.records import Batch
 
 _loader: ContextVar[int] = ContextVar("loader", default=0)
 _LOADER_INDEX = "dataloader_idx"
+_BATCH_INDEX = 1
+"""What a step is told of its batch's place: many draw pictures at the first of an epoch, or at multiples of a number."""
 
 
 @dataclass(frozen=True)
@@ -190,8 +192,7 @@ class _TrainingStep(nn.Module):
 
 def _call_training_step(replica: nn.Module, batch: Batch) -> Any:
     """Run the step on copies of all tensors: it may move averages of weights, queues and centres, or step optimizers."""
-    if not getattr(replica, "automatic_optimization", True):
-        stand_still(replica)
+    stand_still(replica, needed=not getattr(replica, "automatic_optimization", True))
     with torch.enable_grad():  # some steps differentiate on their own
         tensors = {**dict(replica.named_parameters()), **dict(replica.named_buffers())}
         lent = {f"replica.{name}": tensor.clone() for name, tensor in tensors.items()}
@@ -209,4 +210,4 @@ def _call_step(replica: nn.Module, batch: Batch, name: StepName = "validation_st
         and parameter.name != _LOADER_INDEX
     ]
     named = {_LOADER_INDEX: _loader.get()} if _LOADER_INDEX in parameters else {}
-    return step(batch, *(0 for _ in required[1:]), **named)  # the batch's index
+    return step(batch, *(_BATCH_INDEX for _ in required[1:]), **named)

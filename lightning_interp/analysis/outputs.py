@@ -46,6 +46,11 @@ class LossSource:
         """Whether the loss is made here from what the module puts out, so that the module's own may be another."""
         return self.name in _GUESSES
 
+    @property
+    def is_share(self) -> bool:
+        """Whether the module gives a batch's share of a loss, and not a loss."""
+        return self.loss.get("reduction") == "share"
+
 
 def find_loss_source(replica: nn.Module, batch: Batch, *, probe_step: ProbeStep | None) -> LossSource:
     """The first route that works on a batch.
@@ -70,15 +75,28 @@ def find_loss_source(replica: nn.Module, batch: Batch, *, probe_step: ProbeStep 
             failures.append(f"{route.name}: {err}")
         else:
             return better_source(guess, replica, batch) or guess
-    for step in STEPS:
-        try:
-            return _own_source(step, replica, batch)
-        except ProbeError as err:
-            failures.append(f"{step}: {err}")
+    found = _by_own_step(replica, batch, failures)
+    if found is not None:
+        return found
     raise ProbeError(
         f"no loss can be found for this module and batch; {WEIGHTS_ONLY}. Tried " + "; ".join(failures) + ". "
         "Pass probe_step=fn with fn(module, batch) -> ProbeOutputs(loss, logits, targets), or give the module such a method."
     )
+
+
+def _by_own_step(replica: nn.Module, batch: Batch, failures: list[str]) -> LossSource | None:
+    """The loss of the module's own steps, the first that gives one; None if none does, and why is added to the failures."""
+    shares: list[LossSource] = []
+    for step in STEPS:
+        try:
+            source = _own_source(step, replica, batch)
+        except ProbeError as err:
+            failures.append(f"{step}: {err}")
+            continue
+        if not source.is_share:
+            return source
+        shares.append(source)  # of how many examples it is a share only the module knows: rather a mean
+    return shares[0] if shares else None
 
 
 def route_by_name(name: str, *, probe_step: ProbeStep | None, loss: dict[str, str] | None = None) -> LossSource:

@@ -87,15 +87,34 @@ def enter_step(replica: nn.Module, name: StepName) -> None:
     stand_in.state = _state(replica, "TRAINING" if name == "training_step" else "VALIDATING")
 
 
-def stand_still(replica: nn.Module) -> None:
+def stand_still(replica: nn.Module, *, needed: bool) -> None:
     """Replace what a step of manual optimization calls; instance attributes, the class is untouched.
 
-    Optimizers are made as the module makes them, so that there are as many and their settings can be read; none steps.
+    Optimizers are made as the module makes them, once, so that there are as many and their settings can be read; none steps.
+
+    Args:
+        replica: The module.
+        needed: Whether the step cannot do without them.
+
+    Raises:
+        ProbeError: They are needed and cannot be made.
     """
-    optimizers, schedulers = _configured(replica)
     own = replica.__dict__
-    own["optimizers"] = lambda *_, **__: _one_or_all([IdleOptimizer(each) for each in optimizers])
-    own["lr_schedulers"] = lambda: _one_or_all([_Idle(each) for each in schedulers]) if schedulers else None
+    if "optimizers" in own:
+        return
+    try:
+        made, of_rates = _configured(replica)
+    except ProbeError:
+        if needed:
+            raise
+        return
+    optimizers, schedulers = [IdleOptimizer(each) for each in made], [_Idle(each) for each in of_rates]
+    own["optimizers"] = lambda *_, **__: _one_or_all(optimizers)
+    own["lr_schedulers"] = lambda: _one_or_all(schedulers) if schedulers else None
+    stand_in = getattr(replica, "_trainer", None)
+    if isinstance(stand_in, TrainerStandIn):
+        stand_in.optimizers = optimizers
+        stand_in.lr_scheduler_configs = [SimpleNamespace(scheduler=each) for each in schedulers]
     for name in ("manual_backward", "toggle_optimizer", "untoggle_optimizer", "clip_gradients"):
         own[name] = _nothing
 

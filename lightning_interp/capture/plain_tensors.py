@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tensors a module holds outside its state_dict: snapshots do not follow them, so changes to them are told."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
@@ -10,15 +10,24 @@ Marks = Mapping[str, tuple[int, int]]
 
 
 def mark_plain_tensors(module: nn.Module) -> Marks:
-    """Marks of every tensor held as a plain attribute; no value is read. Metrics, which change by design, are left out."""
+    """Marks of every tensor held as a plain attribute or as a buffer that is not persistent; no value is read.
+
+    Metrics, which change by design, are left out.
+    """
     return {
         # Tensors made in inference mode keep no version; their address still tells replacement.
         f"{path}.{name}".lstrip("."): (value.data_ptr(), 0 if value.is_inference() else value._version)
         for path, child in module.named_modules()
         if not _is_metric(child)
-        for name, value in vars(child).items()
+        for name, value in _beside_state_dict(child)
         if isinstance(value, Tensor)
     }
+
+
+def _beside_state_dict(child: nn.Module) -> Iterator[tuple[str, object]]:
+    """What a module holds that is no parameter and no buffer of its state_dict."""
+    yield from vars(child).items()
+    yield from ((name, child._buffers.get(name)) for name in child._non_persistent_buffers_set)
 
 
 def _is_metric(module: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 """A guessed loss that is the module's own at first, and another one as soon as there is something to tell them apart."""
 
 import json
+from typing import ClassVar
 
 import lightning as L
 import pytest
@@ -140,6 +141,28 @@ def test_an_analyzer_that_is_stopped_anywhere_leaves_the_rest_to_the_next(traine
     analyze(run, most=most)
     found, _ = analyze(run)
     assert list(found.records("train_loss")[1]) == [pytest.approx(train, rel=1e-6) for train, _ in own_losses(run, found)]
+
+
+class Late(Own):
+    """Gives no loss at first, of its own accord, as one that validates now and then."""
+
+    tries: ClassVar[list[int]] = []
+
+    def validation_step(self, batch, batch_idx):
+        self.tries.append(1)
+        return {} if len(self.tries) < 3 else F.cross_entropy(self.net(batch["x"]), batch["y"])
+
+
+def test_steps_before_the_first_that_gave_a_loss_are_measured_once_it_is_known_how(prepare):
+    Late.tries.clear()
+    run = prepare(module=Late(None), steps=(), stored_probe=False, measures=MEASURES)
+    named = [ProbeSplit(tuple({"x": x, "y": y} for x, y in part.batches)) for part in (PROBE.train, PROBE.heldout)]
+    write_probe(run.path, Probe(*named))
+    for step in range(5):
+        run.commit(step)
+    found, _ = analyze(run)
+    assert len(Late.tries) > 3
+    assert found.records("train_loss")[0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_phases_do_not_go_on_from_two_losses(trained, monkeypatch):

@@ -216,6 +216,37 @@ def test_a_sum_over_the_batch_is_divided_by_its_examples():
     assert "it is a sum over the batch" in route.note
 
 
+def test_a_share_of_a_loss_gives_way_to_the_mean_that_the_training_step_has():
+    module = with_methods(
+        validation_step=lambda self, batch, batch_idx: {"partial_val_loss": self.own(batch) * len(batch["answers"]) / 40},
+        training_step=lambda self, batch, batch_idx: {"loss": self.own(batch), "partial_train_loss": self.own(batch) / 10},
+    )
+    route, loss = found(module)
+    assert (route.name, route.loss["name"]) == ("training_step", "return:loss")
+    assert torch.equal(loss, module.own(ODD))
+
+
+def test_a_step_that_draws_pictures_of_the_first_batch_draws_none():
+    drawn = []
+    module = with_step(lambda self, batch, batch_idx: drawn.append(batch) if batch_idx % 50 == 0 else self.own(batch))
+    found(module)
+    assert drawn == []
+
+
+def test_a_training_step_may_read_its_optimizers_and_schedules():
+    class Reads(Lit):
+        def configure_optimizers(self):
+            optimizer = torch.optim.SGD(self.parameters(), 0.5)
+            return [optimizer], [{"scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 1)}]
+
+        def training_step(self, batch, batch_idx):
+            rates = [self.optimizers().param_groups[0]["lr"], *self.trainer.lr_scheduler_configs[0].scheduler.get_last_lr()]
+            return self.own(batch) * sum(rates) * len(self.trainer.optimizers)
+
+    module = Reads().eval()
+    assert torch.equal(found(module)[1], module.own(ODD))
+
+
 def contrastive(self, batch, batch_idx):
     """A loss in which every example meets all others of its batch."""
     z = F.normalize(self(batch["inputs"]), dim=1)
@@ -333,6 +364,6 @@ def test_a_step_with_a_closure_is_asked_for_its_loss():
 
 
 def test_the_loss_keeps_its_name_for_the_run():
-    module = with_step(lambda self, batch, batch_idx: self.log_dict({"b_loss": 2.0} if batch_idx else {"a_loss": 1.0}))
+    module = with_step(lambda self, batch, batch_idx: self.log_dict({"a_loss": 1.0}))
     with pytest.raises(ProbeError, match="validation_step gives no b_loss at this snapshot, as it did at the first"):
         step_loss(module, BATCH, "validation_step", name="log:b_loss")
