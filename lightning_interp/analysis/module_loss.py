@@ -18,8 +18,9 @@ from lightning_interp.core.records import Batch
 
 _loader: ContextVar[int] = ContextVar("loader", default=0)
 _LOADER_INDEX = "dataloader_idx"
-_BATCH_INDEX = 1
-"""What a step is told of its batch's place: many draw pictures at the first of an epoch, or at multiples of a number."""
+_PLACES = (1, 0)
+"""What a step is told of its batch's place. Many draw pictures at the first of an epoch, or at multiples of a number; it is
+told that it is the first if it fails otherwise, since some make there what they need later."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def step_loss(replica: nn.Module, batch: Batch, step: StepName, *, name: str | N
     _take_over_logging(replica, logged)
     enter_step(replica, step)
     try:
-        result = _call_step(replica, batch) if step == "validation_step" else _call_training_step(replica, batch)
+        result = _result(replica, batch, step)
         found = _losses(result, logged)
         if step == "validation_step" and (not found or _at_epoch_end(name)):
             found |= _logged_at_epoch_end(replica, logged)
@@ -186,20 +187,36 @@ class _TrainingStep(nn.Module):
         super().__init__()
         self.replica = replica
 
-    def forward(self, batch: Batch) -> Any:
-        return _call_step(self.replica, batch, "training_step")
+    def forward(self, batch: Batch, place: int) -> Any:
+        return _call_step(self.replica, batch, "training_step", place)
 
 
-def _call_training_step(replica: nn.Module, batch: Batch) -> Any:
+def _result(replica: nn.Module, batch: Batch, step: StepName) -> Any:
+    """What a step gives for a batch."""
+    if step == "training_step":
+        stand_still(replica, needed=not getattr(replica, "automatic_optimization", True))
+    for place in _PLACES:
+        try:
+            if step == "training_step":
+                return _call_training_step(replica, batch, place)
+            return _call_step(replica, batch, step, place)
+        except (ProbeError, torch.OutOfMemoryError):
+            raise
+        except Exception:
+            if place == _PLACES[-1]:
+                raise
+    return None
+
+
+def _call_training_step(replica: nn.Module, batch: Batch, place: int) -> Any:
     """Run the step on copies of all tensors: it may move averages of weights, queues and centres, or step optimizers."""
-    stand_still(replica, needed=not getattr(replica, "automatic_optimization", True))
     with torch.enable_grad():  # some steps differentiate on their own
         tensors = {**dict(replica.named_parameters()), **dict(replica.named_buffers())}
         lent = {f"replica.{name}": tensor.clone() for name, tensor in tensors.items()}
-        return torch.func.functional_call(_TrainingStep(replica), lent, (batch,))
+        return torch.func.functional_call(_TrainingStep(replica), lent, (batch, place))
 
 
-def _call_step(replica: nn.Module, batch: Batch, name: StepName = "validation_step") -> Any:
+def _call_step(replica: nn.Module, batch: Batch, name: StepName, place: int) -> Any:
     step = getattr(replica, name)
     parameters = inspect.signature(step).parameters
     required = [
@@ -210,4 +227,4 @@ def _call_step(replica: nn.Module, batch: Batch, name: StepName = "validation_st
         and parameter.name != _LOADER_INDEX
     ]
     named = {_LOADER_INDEX: _loader.get()} if _LOADER_INDEX in parameters else {}
-    return step(batch, *(_BATCH_INDEX for _ in required[1:]), **named)
+    return step(batch, *(place for _ in required[1:]), **named)

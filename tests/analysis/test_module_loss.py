@@ -233,6 +233,17 @@ def test_a_step_that_draws_pictures_of_the_first_batch_draws_none():
     assert drawn == []
 
 
+def test_a_step_that_makes_what_it_needs_at_the_first_batch_is_told_that_it_is_the_first():
+    def counts(self, batch, batch_idx):
+        if batch_idx == 0:
+            self.seconds = 0.0
+        self.seconds += 1.0
+        return self.own(batch)
+
+    module = with_methods(training_step=counts)
+    assert torch.equal(found(module)[1], module.own(ODD))
+
+
 def test_a_training_step_may_read_its_optimizers_and_schedules():
     class Reads(Lit):
         def configure_optimizers(self):
