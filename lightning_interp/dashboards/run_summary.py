@@ -191,7 +191,7 @@ def _health(run: RunView, now: float) -> Health:
     for row in run.health:
         costs |= {name: float(row[name]) for name in _COSTS if isinstance(row.get(name), int | float)}
     told = [str(notice) for notice in run.analysis.get("notices", ())]
-    said = events(run.health, "analyzer", "analyzer_failed")
+    said = events(run.health, "analyzer", "analyzer_failed", "not_followed")
     told += [str(row[key]) for row in said for key in ("text", "reason") if key in row]
     pace, known = run.analysis.get("seconds_per_snapshot"), run.timeline.analyzed or run.analysis.get("pending")
     return Health(

@@ -139,9 +139,9 @@ class RunEnd:
                 self._leave_now(status)
                 raise
             finished = ended and stages.engine.failure is None
+            self._say_changed(module)
             self._note_closed(status, finished=finished)
             self._write_status(status)
-            self._say_changed(module)
             self._say_result(time.monotonic() - began if finished else None)
             if not ended:
                 self._say_unfinished()
@@ -222,7 +222,9 @@ class RunEnd:
 
     def _say_changed(self, module: nn.Module | None) -> None:
         if module is not None and (changed := changed_since(self._plain_tensors, module)):
-            say(f"tensors outside the state_dict changed and were not followed: {', '.join(changed)}")
+            text = f"tensors outside the state_dict changed and were not followed: {', '.join(changed)}"
+            say(text)
+            self._stages.health.note("not_followed", text=text)
 
     def _say_result(self, after_s: float | None) -> None:
         timeline = self._stages.delivery.timeline

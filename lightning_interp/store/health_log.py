@@ -13,7 +13,10 @@ from lightning_interp.store.surviving_records import valid_rows
 
 OfSnapshot = Literal["snapshot", "dropped", "removed", "logged"]
 """Events with the step of a snapshot: written, not written, removed to make room, something logged after it."""
-Event = OfSnapshot | Literal["thinned", "overhead", "contention", "analyzer", "analyzer_failed", "resumed", "closed"]
+Event = (
+    OfSnapshot
+    | Literal["thinned", "overhead", "contention", "analyzer", "analyzer_failed", "resumed", "closed", "not_followed"]
+)
 HealthRow = Mapping[str, Any]
 """One line: ``event``, ``attempt`` (number of the start of the training), ``time`` (s since 1970) and the event's fields."""
 

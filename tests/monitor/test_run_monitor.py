@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from lightning_interp.capture import recorder
@@ -55,6 +56,16 @@ def test_the_last_snapshot_waits_a_little_for_a_writer_that_holds_all_buffers(tm
     run = open_run(tmp_path / "run")
     assert run.steps[-1] == 9
     assert events(run.health, "dropped")  # some of the others were given up
+
+
+def test_tensors_that_snapshots_do_not_follow_are_told_in_the_health_log(tmp_path):
+    monitor, module = monitor_in(tmp_path), nn.Linear(2, 2)
+    module.register_buffer("queue", torch.zeros(2), persistent=False)
+    monitor.start(module, TrainingContext(tmp_path))
+    module.queue.add_(1)
+    monitor.close(module=module)
+    (told,) = events(open_run(tmp_path / "run").health, "not_followed")
+    assert told["text"] == "tensors outside the state_dict changed and were not followed: queue"
 
 
 def test_a_start_that_fails_late_lets_go_of_everything(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ _LAST_WORD_S = 5.0
 """What a training said before it ended is read within this time; its end may be seen earlier than its last word."""
 _PATIENCE_S = 10.0
 """Waiting for a slot is worth a word after so long."""
+QUEUED = "the analysis is queued: other analyzers on this machine go first"
 
 Orders = SimpleQueue[tuple[str, bytes]]
 
@@ -88,13 +89,19 @@ class WorkLoop:
         try:
             taken = self._slots.take()
         except OSError as err:  # the folder of slots was removed: rather one analyzer too many than none
-            self._analyzer.state.notice(f"the number of analyzers on this machine is no longer limited: {err}")
+            self._say(f"the number of analyzers on this machine is no longer limited: {err}")
             self._slots, taken = Slots(), True
         self._waits_since = None if taken else self._waits_since or time.monotonic()
-        if self._waits_since is not None and time.monotonic() - self._waits_since > _PATIENCE_S:
-            self._analyzer.state.notice("the analysis is queued: other analyzers on this machine go first")
+        waited_s = 0.0 if self._waits_since is None else time.monotonic() - self._waits_since
+        if waited_s > _PATIENCE_S and QUEUED not in self._analyzer.state.notices:
+            self._say(QUEUED)
         self._tell(waits=not taken)
         return taken
+
+    def _say(self, text: str) -> None:
+        """A line for the user, on disk at once: nothing else may be written for long."""
+        self._analyzer.state.notice(text)
+        self._analyzer.state.write(self._analyzer.run_dir)
 
     def _tell(self, *, waits: bool) -> None:
         """Say on disk whether other analyzers go first."""
