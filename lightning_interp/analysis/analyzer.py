@@ -191,7 +191,7 @@ class Analyzer:
             self._under_way.rest()
             return None
         if self.observer.gave_up_guess:
-            self.take_back_losses(before=step)
+            self.take_back_losses(but=step)
         elif self.state.route is not None and not had_route and self._folded.records:
             self._incomplete, self._started_over = None, True  # earlier steps had no loss yet
         (self._append if self._started_over else self._commit)(record)  # its timeline comes after the earlier steps
@@ -217,12 +217,12 @@ class Analyzer:
                 self._components.follow(step)
         return record
 
-    def take_back_losses(self, *, before: int | None = None) -> None:
-        """The loss was a guess and no more is: earlier steps lose what they have of it, and lack it until measured again."""
+    def take_back_losses(self, *, but: int | None = None) -> None:
+        """The loss was a guess and no more is: other steps lose what they have of it, and lack it until measured again."""
         self.observer.gave_up_guess, self._started_over = False, True
-        earlier = [record for record in self._folded.records if before is None or record.step < before]
+        others = [record for record in self._folded.records if record.step != but]
         kept = {*snapshot_steps(self.run_dir), *self.to_come}
-        changed, told = take_back_losses(earlier, self._plan.request.measures, kept)
+        changed, told = take_back_losses(others, self._plan.request.measures, kept)
         for record in changed:
             self._append(record)
         self._incomplete = None

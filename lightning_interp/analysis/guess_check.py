@@ -33,10 +33,10 @@ def is_worth_a_look(loss: float, checked: Sequence[float]) -> bool:
 def take_back_losses(
     records: Sequence[Record], measures: Sequence[Measure], kept: Collection[int]
 ) -> tuple[list[Record], str]:
-    """Records of earlier steps without what came from the loss that was given up, and a line for the user.
+    """Records of other steps without what came from the loss that was given up, and a line for the user.
 
     Args:
-        records: Records of the steps before.
+        records: Records of all other steps.
         measures: What is computed.
         kept: Steps whose snapshots are there: those are measured again.
     """
@@ -44,5 +44,5 @@ def take_back_losses(
     again = [new for new, old in zip(changed, records, strict=True) if new != old]
     gone = sum(record.step not in kept for record in again)
     dropped = f"; the snapshots of {gone:,} are gone, and phases are found without them" if gone else ""
-    told = f"{len(again) - gone:,} earlier snapshots are measured again with the module's own loss{dropped}"
+    told = f"{len(again) - gone:,} other snapshots are measured again with the module's own loss{dropped}"
     return again, f"{told}; rows that loggers have of them keep the other loss"

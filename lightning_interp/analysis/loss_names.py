@@ -4,6 +4,8 @@
 import re
 from collections.abc import Iterable
 
+from lightning_interp.measures.curve_names import OTHER_THINGS
+
 _USUAL = ("loss", "val_loss", "val/loss", "valid_loss", "validation_loss", "test_loss", "train_loss", "train/loss")
 _WHOLE = {"total", "overall", "full", "sum"}
 _KINDS = {
@@ -18,7 +20,7 @@ def rank_losses(names: Iterable[str]) -> list[str]:
 
     >>> rank_losses(["val_acc", "val_kl_loss", "val_total_loss", "val_mse"])
     ['val_total_loss', 'val_kl_loss', 'val_mse']
-    >>> rank_losses(["partial_val_loss", "partial_val_accuracy"])
+    >>> rank_losses(["best_val_loss", "loss_weight", "partial_val_loss", "partial_val_accuracy"])
     ['partial_val_loss']
     """
     ranked = [(_rank(name), place, name) for place, name in enumerate(names)]
@@ -42,6 +44,8 @@ def _rank(name: str) -> int:
     if name in _USUAL:
         return _USUAL.index(name)
     words = _words(name)
+    if words & OTHER_THINGS:
+        return _NONE
     if any("loss" in word for word in words):
         return 20 if words & _WHOLE else 21
     return 30 if words & _KINDS else _NONE

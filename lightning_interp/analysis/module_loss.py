@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_interp.analysis.apart import empty_directory
 from lightning_interp.analysis.loss_names import is_whole, rank_losses
 from lightning_interp.analysis.trainer_stand_in import StepName, enter_step, stand_still
 from lightning_interp.core.errors import ProbeError
@@ -18,6 +19,8 @@ from lightning_interp.core.records import Batch
 
 _loader: ContextVar[int] = ContextVar("loader", default=0)
 _LOADER_INDEX = "dataloader_idx"
+AT_EPOCH_END = "epoch:"
+"""Start of the name of a loss that the end of a validation logs."""
 _PLACES = (1, 0)
 """What a step is told of its batch's place. Many draw pictures at the first of an epoch, or at multiples of a number; it is
 told that it is the first if it fails otherwise, since some make there what they need later."""
@@ -59,7 +62,8 @@ def step_loss(replica: nn.Module, batch: Batch, step: StepName, *, name: str | N
         replica: The module; what a training step changes in it is forgotten again.
         batch: The batch, on its device.
         step: Which step.
-        name: Where the loss was found before (`StepLoss.name`), None to look for one.
+        name: Where the loss was found before (`StepLoss.name`), `AT_EPOCH_END` to look among what the end of a validation
+            logs, None to look elsewhere.
 
     Raises:
         ProbeError: The step fails on this batch, or neither returns nor logs a loss.
@@ -68,15 +72,16 @@ def step_loss(replica: nn.Module, batch: Batch, step: StepName, *, name: str | N
     _take_over_logging(replica, logged)
     enter_step(replica, step)
     try:
-        result = _result(replica, batch, step)
-        found = _losses(result, logged)
-        if step == "validation_step" and (not found or _at_epoch_end(name)):
-            found |= _logged_at_epoch_end(replica, logged)
+        if name is not None and name.startswith(AT_EPOCH_END):
+            result, found = None, _logged_at_epoch_end(replica, batch, logged)
+        else:
+            result = _result(replica, batch, step)
+            found = _losses(result, logged)
     except (ProbeError, torch.OutOfMemoryError):
         raise
     except Exception as err:
         raise ProbeError(f"{step} failed on the probe ({type(err).__name__}: {err})") from err
-    return _chosen(found, result, logged, step, name)
+    return _chosen(found, result, logged, step, None if name == AT_EPOCH_END else name)
 
 
 @contextmanager
@@ -99,8 +104,8 @@ def _chosen(found: dict[str, Tensor], result: Any, logged: Mapping[str, Any], st
         kind, _, key = first.partition(":")
         beside = () if is_whole(key) else tuple(each.partition(":")[2] for each in others if each.startswith(f"{kind}:"))
         return StepLoss(_scalar(found[first], step), first, beside)
-    if isinstance(result, Tensor):
-        return StepLoss(_scalar(result, step), "return")
+    if isinstance(result, Tensor) and result.numel() != 1:
+        _scalar(result, step)
     names = ", ".join(map(str, logged)) or "nothing"
     raise ProbeError(f"{step} returns no loss and logs no loss (it logs {names}); pass probe_step=")
 
@@ -113,38 +118,40 @@ def _scalar(value: Tensor, step: StepName) -> Tensor:
 
 def _losses(result: Any, logged: Mapping[str, Any]) -> dict[str, Tensor]:
     """Losses by where they were found, the best first."""
-    found: dict[str, Tensor] = {}
     numbers = {name: number for name, value in logged.items() if (number := _number(value)) is not None}
+    named = {f"log:{name}": numbers[name] for name in rank_losses(numbers)}
     if isinstance(result, Tensor):
-        others = [value for name, value in numbers.items() if not rank_losses([name])]
-        losses = rank_losses(numbers)
-        # A step may return the accuracy that it logs; with a loss logged beside it, that is the loss.
-        if result.numel() == 1 and not (losses and any(_is_same(result, other) for other in others)):
-            found["return"] = result
-    elif isinstance(result, Mapping):
+        others = [value for name, value in numbers.items() if f"log:{name}" not in named]
+        # A step may return the accuracy that it logs.
+        is_loss = result.numel() == 1 and not any(_is_same(result, other) for other in others)
+        return ({"return": result} if is_loss else {}) | named
+    if isinstance(result, Mapping):
         scalars = {str(key): number for key, value in result.items() if (number := _number(value)) is not None}
-        found |= {f"return:{key}": scalars[key] for key in rank_losses(scalars)}
-    elif isinstance(result, list | tuple):
-        first = next(iter(result), None)
-        if isinstance(first, Tensor) and first.numel() == 1 and first.is_floating_point():
-            found["return:0"] = first
-    elif isinstance(getattr(result, "loss", None), Tensor):
-        found["return:loss"] = result.loss
-    return found | {f"log:{name}": numbers[name] for name in rank_losses(numbers)}
+        return {f"return:{key}": scalars[key] for key in rank_losses(scalars)} | named
+    if isinstance(result, list | tuple):
+        parts = {f"return:{place}": part for place, part in enumerate(result) if _is_scalar(part)}
+        return named | (parts if len(parts) == 1 else {})  # which of several it is, only a name can tell
+    if isinstance(getattr(result, "loss", None), Tensor):
+        return {"return:loss": result.loss} | named
+    return named
 
 
-def _logged_at_epoch_end(replica: nn.Module, logged: dict[str, Any]) -> dict[str, Tensor]:
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point()
+
+
+def _logged_at_epoch_end(replica: nn.Module, batch: Batch, logged: dict[str, Any]) -> dict[str, Tensor]:
     """Losses that the end of a validation of this batch alone logs, for steps that only collect."""
     if not has_own(replica, "on_validation_epoch_end"):
-        return {}
-    logged.clear()
-    replica.on_validation_epoch_end()  # type: ignore[operator]
+        raise ProbeError("the module has no on_validation_epoch_end")
+    with empty_directory(needed=True):  # such a hook may save what it finds best
+        if has_own(replica, "on_validation_epoch_start"):
+            replica.on_validation_epoch_start()  # type: ignore[operator]
+        _result(replica, batch, "validation_step")
+        logged.clear()
+        replica.on_validation_epoch_end()  # type: ignore[operator]
     numbers = {name: number for name, value in logged.items() if (number := _number(value)) is not None}
-    return {f"epoch:{name}": numbers[name] for name in rank_losses(numbers)}
-
-
-def _at_epoch_end(name: str | None) -> bool:
-    return name is not None and name.startswith("epoch:")
+    return {f"{AT_EPOCH_END}{name}": numbers[name] for name in rank_losses(numbers)}
 
 
 def _number(value: Any) -> Tensor | None:
@@ -210,7 +217,7 @@ def _result(replica: nn.Module, batch: Batch, step: StepName) -> Any:
 
 def _call_training_step(replica: nn.Module, batch: Batch, place: int) -> Any:
     """Run the step on copies of all tensors: it may move averages of weights, queues and centres, or step optimizers."""
-    with torch.enable_grad():  # some steps differentiate on their own
+    with torch.enable_grad(), empty_directory(needed=False):  # some steps differentiate on their own, or save something
         tensors = {**dict(replica.named_parameters()), **dict(replica.named_buffers())}
         lent = {f"replica.{name}": tensor.clone() for name, tensor in tensors.items()}
         return torch.func.functional_call(_TrainingStep(replica), lent, (batch, place))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interp.analysis.guessed_outputs import describe, first_line, mapping_outputs, pair_outputs
-from lightning_interp.analysis.module_loss import StepLoss, has_own, step_loss
+from lightning_interp.analysis.module_loss import AT_EPOCH_END, StepLoss, has_own, step_loss
 from lightning_interp.analysis.reduction import Reduction, as_mean, find_reduction
 from lightning_interp.analysis.replica import eager, to_replica
 from lightning_interp.analysis.trainer_stand_in import STEPS, StepName
@@ -96,6 +96,11 @@ def _by_own_step(replica: nn.Module, batch: Batch, failures: list[str]) -> LossS
         if not source.is_share:
             return source
         shares.append(source)  # of how many examples it is a share only the module knows: rather a mean
+    if not shares and has_own(replica, "on_validation_epoch_end"):
+        try:
+            shares.append(_own_source("validation_step", replica, batch, name=AT_EPOCH_END))
+        except ProbeError as err:
+            failures.append(f"on_validation_epoch_end: {err}")
     return shares[0] if shares else None
 
 
@@ -130,6 +135,7 @@ def better_source(guess: LossSource, replica: nn.Module, batch: Batch, *, least:
         batch: Any batch of the probe.
         least: Difference up to which losses are one, whatever their size: both round.
     """
+    better: LossSource | None = None
     for step in STEPS:
         try:
             own = _own_source(step, replica, batch)
@@ -142,8 +148,10 @@ def better_source(guess: LossSource, replica: nn.Module, batch: Batch, *, least:
             f"the module's {step} gives {float(theirs):.4g} where {guess.note} gives {float(ours.double().mean()):.4g}: "
             "its own loss is used, and no accuracy is reported; pass probe_step= to have one"
         )
-        return replace(own, note=note)
-    return None
+        better = better or replace(own, note=note)
+        if own.loss["name"] != "return":  # a number without a name may also be an accuracy: the training step tells
+            break
+    return better
 
 
 def own_probe_step(replica: nn.Module, batch: Batch) -> ProbeOutputs:
@@ -167,16 +175,24 @@ def _agree(own: Tensor, guess: Tensor, rounding: float, least: float) -> bool:
     return bool(off <= max(GUESS_TOLERANCE, 4 * rounding) * own.abs() + max(least, 1e-12 * GUESS_TOLERANCE))
 
 
-def _own_source(step: StepName, replica: nn.Module, batch: Batch) -> LossSource:
+def _own_source(step: StepName, replica: nn.Module, batch: Batch, *, name: str | None = None) -> LossSource:
     """The route by the module's own step, with what its loss is called and how it sums up.
 
+    Args:
+        step: Which step.
+        replica: The module.
+        batch: Any batch.
+        name: Where to look (`step_loss`).
+
     Raises:
-        ProbeError: There is no such step, or it gives no loss.
+        ProbeError: There is no such step, it gives no loss, or another one when asked again.
     """
     if not has_own(replica, step):
         raise ProbeError(f"the module has no {step}")
-    found: StepLoss = evaluate(partial(step_loss, step=step), replica, batch)
+    found: StepLoss = evaluate(partial(step_loss, step=step, name=name), replica, batch)
     again = partial(step_loss, step=step, name=found.name)
+    if name is not None and not torch.equal(found.value, evaluate(again, replica, batch).value):
+        raise ProbeError(f"{found.name.partition(':')[2]} of a batch depends on what was validated before it")
     reduction = find_reduction(lambda part: float(evaluate(again, replica, part).value), batch, found.name)
     source = _step_source(step, {"name": found.name, "reduction": reduction})
     return replace(source, note=f"{source.note}{found.words}{_SAYS[reduction]}")

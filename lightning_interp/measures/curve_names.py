@@ -15,7 +15,7 @@ TWIN = re.compile(r"_(step|epoch)$")
 _HELDOUT = re.compile(r"^(?:heldout|val|valid|validation|test)[_/]")
 _HELDOUT_WORDS = {"heldout", "val", "valid", "validation", "test", "eval", "evaluation", "dev"}
 _TRAIN_WORDS = {"train", "training"}
-_OTHER_THINGS = {"best", "max", "min", "std", "var", "scale", "grad", "lr", "weight", "gap", "ratio"}
+OTHER_THINGS = {"best", "max", "min", "std", "var", "scale", "grad", "lr", "weight", "gap", "ratio"}
 """Words of a name that is of a loss and none itself, such as the best so far or the scale of mixed precision."""
 
 
@@ -64,7 +64,7 @@ def curve_name(logged: str) -> CurveName | None:
             return CurveName(curve, stem, int(stem.strip().lower().startswith("test")))
     words = set(words_of(stem))
     is_loss = bool(words & LIKE_LOSS)
-    if words & _OTHER_THINGS or not (is_loss or words & LIKE_ACCURACY):
+    if words & OTHER_THINGS or not (is_loss or words & LIKE_ACCURACY):
         return None
     losses: tuple[Curve, Curve] = ("train_loss", "heldout_loss")
     accuracies: tuple[Curve, Curve] = ("train_accuracy", "heldout_accuracy")

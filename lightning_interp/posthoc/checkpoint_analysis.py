@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from lightning_interp.analysis.apart import working_apart
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.analysis.worker.pipe import StartOrder
 from lightning_interp.capture.default_layers import DEFAULT_LAYERS, copies_line, spread
@@ -137,7 +138,7 @@ def analyze_survey(
     out = Path(options.out) if options.out is not None else default_directory(Path.cwd())
     manifest = _open(out, survey, options)
     order, _ = order_for(manifest, replace(options.request, measures=_named_measures(options.request.measures), probe=None))
-    with analyzer_lock(out, wait_s=1.0), _threads(options.threads):
+    with analyzer_lock(out, wait_s=1.0), _threads(options.threads), working_apart():
         intake = CheckpointIntake(analyzer_for(out, order), survey)
         left_out = [
             copy

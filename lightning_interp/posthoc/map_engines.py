@@ -113,6 +113,7 @@ def _prepare(packed: bytes) -> None:
     from lightning_interp.core.inert_output import make_output_inert
 
     make_output_inert()  # it shares the terminal with the command
+    from lightning_interp.analysis.apart import work_apart
     from lightning_interp.analysis.preload import import_all
     from lightning_interp.posthoc.checkpoint_mapping import Mapper
 
@@ -122,6 +123,7 @@ def _prepare(packed: bytes) -> None:
     with searched_last(folders), also_from(folders):
         order: MapOrder = cloudpickle.loads(inner)
         torch.set_num_threads(order.threads)  # after the user's imports, which may set another number
+        work_apart()
         _mapper = Mapper.of(order)
 
 

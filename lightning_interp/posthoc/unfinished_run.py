@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from lightning_interp.analysis.analyzer import Analyzer
+from lightning_interp.analysis.apart import working_apart
 from lightning_interp.analysis.measuring import needs_outputs
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.analysis.replica import FactorySource
@@ -82,7 +83,7 @@ def analyze_run(
     used = order.request
     if used.module is not None:
         _check_factory(imported(used.module, "module"), run)
-    with analyzer_lock(run.path, wait_s=1.0):
+    with analyzer_lock(run.path, wait_s=1.0), working_apart():
         training = _training_now(run)
         analyzer = analyzer_for(run.path, order)
         analyzer.training = training

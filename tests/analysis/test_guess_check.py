@@ -2,6 +2,7 @@
 """A guessed loss that is the module's own at first, and another one as soon as there is something to tell them apart."""
 
 import json
+from dataclasses import replace
 from typing import ClassVar
 
 import lightning as L
@@ -10,11 +11,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lightning_interp.analysis import observer
 from lightning_interp.analysis.orders import analyzer_for
 from lightning_interp.core.records import Probe, ProbeSplit
 from lightning_interp.store import open_run, write_probe
 from lightning_interp.store.analysis_state import read_state
 from lightning_interp.store.layout import PHASES, SNAPSHOTS, step_file
+from lightning_interp.store.recordlog import append_record
 
 
 class Own(L.LightningModule):
@@ -113,7 +116,7 @@ def test_the_modules_own_loss_is_recorded_from_the_first_step_on(trained, loss):
     assert not any(
         "train_accuracy" in record.values for record in found.all_records
     )  # no accuracy is reported of a loss that is not understood
-    assert any("earlier snapshots are measured again with the module's own loss" in notice for notice in state.notices)
+    assert any("other snapshots are measured again with the module's own loss" in notice for notice in state.notices)
 
 
 def test_a_guess_that_is_the_modules_own_loss_stays(trained):
@@ -177,6 +180,18 @@ def test_phases_do_not_go_on_from_two_losses(trained, monkeypatch):
     analyzer.run_pending()
     assert seen
     assert not any(seen)
+
+
+def test_a_guess_that_is_given_up_in_the_middle_is_taken_back_after_it_too(trained, monkeypatch):
+    run = trained(smoothed)
+    monkeypatch.setattr(observer, "is_worth_a_look", lambda *_: False)  # as an earlier version measured it
+    analyze(run)
+    monkeypatch.undo()
+    records = [replace(record, values={}) for record in open_run(run.path).all_records if record.step == 30]
+    append_record(run.path, records[0])
+    found, state = analyze(run)
+    assert state.route == "validation_step"
+    assert list(found.records("train_loss")[1]) == [pytest.approx(train, rel=1e-6) for train, _ in own_losses(run, found)]
 
 
 def test_the_timeline_is_of_the_own_loss_alone(trained):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steps as people write them, each by the trait that decides where its loss is found."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import lightning as L
@@ -10,6 +11,7 @@ import torchmetrics
 from torch import nn
 from torch.nn import functional as F
 
+from lightning_interp.analysis.apart import working_apart
 from lightning_interp.analysis.module_loss import step_loss
 from lightning_interp.analysis.outputs import evaluate, find_loss_source
 from lightning_interp.analysis.trainer_stand_in import attach_stand_in
@@ -126,6 +128,15 @@ def returns_loss_and_scores(self, batch, batch_idx):
     return self.own(batch), self(batch[0])
 
 
+def returns_two_numbers_and_logs_one(self, batch, batch_idx):
+    self.log("val_loss", self.own(batch))
+    return torch.tensor(0.5), self.own(batch)
+
+
+def logs_the_best_so_far(self, batch, batch_idx):
+    self.log_dict({"best_val_loss": 0.1, "loss_weight": 2.0, "val_ce": self.own(batch)})
+
+
 def returns_an_object(self, batch, batch_idx):
     return SimpleNamespace(loss=self.own(batch), logits=self(batch[0]))
 
@@ -136,7 +147,15 @@ def returns_under_another_name(self, batch, batch_idx):
 
 @pytest.mark.parametrize(
     "step",
-    [returns_the_accuracy, returns_scores, returns_loss_and_scores, returns_an_object, returns_under_another_name],
+    [
+        returns_the_accuracy,
+        returns_scores,
+        returns_loss_and_scores,
+        returns_an_object,
+        returns_under_another_name,
+        returns_two_numbers_and_logs_one,
+        logs_the_best_so_far,
+    ],
     ids=lambda step: step.__name__,
 )
 def test_a_loss_is_found_under_any_sensible_name(step):
@@ -190,12 +209,81 @@ class CollectsForTheEpoch(Lit):
         self.collected.clear()
 
 
-def test_a_loss_logged_at_the_end_of_a_validation_is_found():
-    module = CollectsForTheEpoch().eval()
-    route, loss = found(module)
+class StartsAnew(CollectsForTheEpoch):
+    """Empties what it collects when a validation begins, not when it ends."""
+
+    def on_validation_epoch_start(self) -> None:
+        self.collected = []
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val_loss", torch.stack(self.collected).mean())
+
+
+class NeverEmpties(CollectsForTheEpoch):
+    def on_validation_epoch_end(self) -> None:
+        self.log("val_loss", torch.stack(self.collected).sum())
+
+
+@pytest.mark.parametrize("kind", [CollectsForTheEpoch, StartsAnew])
+def test_a_loss_logged_at_the_end_of_a_validation_is_found(kind):
+    module = kind().eval()
+    module.collected = [torch.tensor(9.0)] if kind is StartsAnew else []  # of the sanity check
+    with working_apart():
+        route, loss = found(module)
     assert (route.name, route.loss["name"]) == ("validation_step", "epoch:val_loss")
     assert torch.equal(loss, module.own(ODD))
     assert "logged as val_loss at the end of an epoch" in route.note
+
+
+def test_a_loss_that_depends_on_what_was_validated_before_is_none():
+    with working_apart(), pytest.raises(ProbeError, match="val_loss of a batch depends on what was validated before it"):
+        found(NeverEmpties().eval())
+
+
+def test_the_end_of_a_validation_is_not_run_where_a_training_may_save_its_files():
+    with pytest.raises(ProbeError, match='which is run beside background="process" alone'):
+        found(CollectsForTheEpoch().eval())
+
+
+@pytest.mark.parametrize("step", ["validation", "training"])
+def test_what_a_module_saves_on_the_way_meets_no_file_of_the_user(step, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("best.pt").write_text("of the training")
+
+    def save(self) -> None:
+        Path("best.pt").write_text("of a replica")
+
+    class Saves(CollectsForTheEpoch):
+        def on_validation_epoch_end(self) -> None:
+            save(self)
+            super().on_validation_epoch_end()
+
+    def training_step(self, batch, batch_idx):
+        save(self)
+        return self.own(batch)
+
+    module = Saves().eval() if step == "validation" else with_methods(training_step=training_step)
+    with working_apart():
+        found(module)
+    assert Path("best.pt").read_text() == "of the training"
+    assert Path.cwd() == tmp_path
+
+
+def test_an_accuracy_that_is_returned_and_logged_is_no_loss():
+    def accuracy(self, batch, batch_idx):
+        value = torch.tensor(0.375)
+        self.log("val_acc", value)
+        return value
+
+    assert found(with_step(accuracy), BATCH)[0].name == "pair"
+
+
+def test_a_number_without_a_name_does_not_outdo_a_guess_that_the_training_step_confirms():
+    module = with_methods(
+        validation_step=lambda self, batch, batch_idx: torch.tensor(0.375),
+        training_step=lambda self, batch, batch_idx: self.own(batch),
+    )
+    assert found(module, BATCH)[0].name == "pair"
 
 
 def test_parts_of_a_loss_that_add_up_to_it_are_added_up():

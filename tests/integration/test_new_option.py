@@ -20,6 +20,7 @@ from lightning_interp.core.request import AnalysisRequest, with_options
 from lightning_interp.posthoc.checkpoint_analysis import CheckpointOptions
 from lightning_interp.posthoc.checkpoint_mapping import MapOrder, Mapper
 from lightning_interp.posthoc.unfinished_run import order_for
+from lightning_interp.store.analysis_state import AnalysisState
 
 HOLDERS = (MonitorConfig, Resolved, StartOrder, AnalysisPlan, MapOrder, CheckpointOptions)
 OPTIONS = {field.name for field in fields(AnalysisRequest)}
@@ -73,7 +74,7 @@ def test_a_new_option_comes_to_what_computes(run_dir, request_):
     order, _ = order_for(open_run(run_dir).manifest, replace(request_, measures=()))
     analyzer = analyzer_for(run_dir, order)
     assert analyzer._plan.request.arrival == request_.arrival
-    mapper = Mapper.of(MapOrder(order.request, analyzer.manifest.layers, analyzer.watched, None, {}))
+    mapper = Mapper.of(MapOrder(order.request, analyzer.manifest.layers, analyzer.watched, AnalysisState()))
     assert mapper._observer._plan.request.arrival == request_.arrival
 
 

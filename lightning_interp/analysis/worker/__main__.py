@@ -79,10 +79,12 @@ def _analyze(
     death: DeathWatch,
 ) -> None:
     """Work until told to finish or left alone, and say on disk how it ended."""
+    from lightning_interp.analysis.apart import work_apart
     from lightning_interp.analysis.orders import analyzer_for
     from lightning_interp.analysis.worker.slots import machine_slots
     from lightning_interp.analysis.worker.work_loop import WorkLoop
 
+    work_apart()
     analyzer = analyzer_for(run_dir, order, watch=watch)
     watch.cancel()  # of the start
     slots, unlimited = machine_slots()
@@ -122,7 +124,7 @@ def _yield_to_training() -> None:
 if __name__ == "__main__":
     make_output_inert()  # its log is read in a terminal
     try:
-        status = main(Path(sys.argv[1]), sys.stdin.buffer, int(sys.argv[2]) if len(sys.argv) > 2 else None)
+        status = main(Path(sys.argv[1]).absolute(), sys.stdin.buffer, int(sys.argv[2]) if len(sys.argv) > 2 else None)
     except BaseException:  # also a measure that calls sys.exit: only work that was done ends with status 0
         traceback.print_exc()
         status = 1
