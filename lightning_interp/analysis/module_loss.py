@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -34,11 +34,13 @@ class StepLoss:
         value: The loss, a scalar.
         name: Where it was found: ``return``, ``return:<key>``, ``log:<name>`` or ``epoch:<name>`` (logged at the end).
         others: Names of further losses beside it.
+        place: Place that the batch was said to have among others.
     """
 
     value: Tensor
     name: str
     others: tuple[str, ...] = ()
+    place: int = 0
 
     @property
     def words(self) -> str:
@@ -55,7 +57,9 @@ def has_own(replica: nn.Module, name: str) -> bool:
     return method is not None and not method.__module__.startswith(("lightning.", "pytorch_lightning."))
 
 
-def step_loss(replica: nn.Module, batch: Batch, step: StepName, *, name: str | None = None) -> StepLoss:
+def step_loss(
+    replica: nn.Module, batch: Batch, step: StepName, *, name: str | None = None, place: int | None = None
+) -> StepLoss:
     """Loss of a batch by the module's own step: returned or logged, under any name a loss has.
 
     Args:
@@ -64,6 +68,7 @@ def step_loss(replica: nn.Module, batch: Batch, step: StepName, *, name: str | N
         step: Which step.
         name: Where the loss was found before (`StepLoss.name`), `AT_EPOCH_END` to look among what the end of a validation
             logs, None to look elsewhere.
+        place: Place among batches with which it worked before, None to find one.
 
     Raises:
         ProbeError: The step fails on this batch, or neither returns nor logs a loss.
@@ -71,17 +76,18 @@ def step_loss(replica: nn.Module, batch: Batch, step: StepName, *, name: str | N
     logged: dict[str, Any] = {}
     _take_over_logging(replica, logged)
     enter_step(replica, step)
+    places = _PLACES if place is None else (place,)
     try:
         if name is not None and name.startswith(AT_EPOCH_END):
-            result, found = None, _logged_at_epoch_end(replica, batch, logged)
+            result, found, place = None, *_logged_at_epoch_end(replica, batch, logged, places)
         else:
-            result = _result(replica, batch, step)
+            result, place = _result(replica, batch, step, places)
             found = _losses(result, logged)
     except (ProbeError, torch.OutOfMemoryError):
         raise
     except Exception as err:
         raise ProbeError(f"{step} failed on the probe ({type(err).__name__}: {err})") from err
-    return _chosen(found, result, logged, step, None if name == AT_EPOCH_END else name)
+    return replace(_chosen(found, result, logged, step, None if name == AT_EPOCH_END else name), place=place)
 
 
 @contextmanager
@@ -140,18 +146,20 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point()
 
 
-def _logged_at_epoch_end(replica: nn.Module, batch: Batch, logged: dict[str, Any]) -> dict[str, Tensor]:
+def _logged_at_epoch_end(
+    replica: nn.Module, batch: Batch, logged: dict[str, Any], places: tuple[int, ...]
+) -> tuple[dict[str, Tensor], int]:
     """Losses that the end of a validation of this batch alone logs, for steps that only collect."""
     if not has_own(replica, "on_validation_epoch_end"):
         raise ProbeError("the module has no on_validation_epoch_end")
     with empty_directory(needed=True):  # such a hook may save what it finds best
         if has_own(replica, "on_validation_epoch_start"):
             replica.on_validation_epoch_start()  # type: ignore[operator]
-        _result(replica, batch, "validation_step")
+        _, place = _result(replica, batch, "validation_step", places)
         logged.clear()
         replica.on_validation_epoch_end()  # type: ignore[operator]
     numbers = {name: number for name, value in logged.items() if (number := _number(value)) is not None}
-    return {f"{AT_EPOCH_END}{name}": numbers[name] for name in rank_losses(numbers)}
+    return {f"{AT_EPOCH_END}{name}": numbers[name] for name in rank_losses(numbers)}, place
 
 
 def _number(value: Any) -> Tensor | None:
@@ -198,21 +206,25 @@ class _TrainingStep(nn.Module):
         return _call_step(self.replica, batch, "training_step", place)
 
 
-def _result(replica: nn.Module, batch: Batch, step: StepName) -> Any:
-    """What a step gives for a batch."""
+def _result(replica: nn.Module, batch: Batch, step: StepName, places: tuple[int, ...]) -> tuple[Any, int]:
+    """What a step gives for a batch, and the place with which it does."""
     if step == "training_step":
         stand_still(replica, needed=not getattr(replica, "automatic_optimization", True))
-    for place in _PLACES:
+    *first, last = places
+    for place in first:
         try:
-            if step == "training_step":
-                return _call_training_step(replica, batch, place)
-            return _call_step(replica, batch, step, place)
+            return _called(replica, batch, step, place), place
         except (ProbeError, torch.OutOfMemoryError):
             raise
-        except Exception:
-            if place == _PLACES[-1]:
-                raise
-    return None
+        except Exception:  # what it says with the last place counts
+            continue
+    return _called(replica, batch, step, last), last
+
+
+def _called(replica: nn.Module, batch: Batch, step: StepName, place: int) -> Any:
+    if step == "training_step":
+        return _call_training_step(replica, batch, place)
+    return _call_step(replica, batch, step, place)
 
 
 def _call_training_step(replica: nn.Module, batch: Batch, place: int) -> Any:

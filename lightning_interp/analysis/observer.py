@@ -78,7 +78,7 @@ class Observer:
         self.state = state
         self._plan, self._watched, self._layers = plan, watched, layers
         self._timer, self._trainer, self._chosen = timer or PassTimer(), trainer, chosen
-        self.gave_up_guess = False
+        self.gave_up_guess = self._layers_told = False
         self._route: LossSource | None = None
         self._route_is_new = False
         self._probe_is_cut = False
@@ -328,8 +328,12 @@ class Observer:
         except Exception as err:  # outputs that failed are already reported by the measures that needed them
             self.state.notice(f"activations are not stored: {type(err).__name__}: {err}")
             return {}
-        if observation.missing_activations:
-            self.state.notice(missing_line(observation.missing_activations))
-        if repeated := repeated_line(observation.layer_calls, self._watched.layers):
-            self.state.notice(repeated)
+        lines = (
+            missing_line(observation.missing_activations) if observation.missing_activations else "",
+            repeated_line(observation.layer_calls, self._watched.layers),
+        )
+        if not self._layers_told:  # once: shapes and numbers of calls may change with every batch
+            for line in filter(None, lines):
+                self.state.notice(line)
+        self._layers_told = self._layers_told or any(lines)
         return stored

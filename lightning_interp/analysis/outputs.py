@@ -190,17 +190,17 @@ def _own_source(step: StepName, replica: nn.Module, batch: Batch, *, name: str |
     if not has_own(replica, step):
         raise ProbeError(f"the module has no {step}")
     found: StepLoss = evaluate(partial(step_loss, step=step, name=name), replica, batch)
-    again = partial(step_loss, step=step, name=found.name)
+    again = partial(step_loss, step=step, name=found.name, place=found.place)
     if name is not None and not torch.equal(found.value, evaluate(again, replica, batch).value):
         raise ProbeError(f"{found.name.partition(':')[2]} of a batch depends on what was validated before it")
     reduction = find_reduction(lambda part: float(evaluate(again, replica, part).value), batch, found.name)
-    source = _step_source(step, {"name": found.name, "reduction": reduction})
+    source = _step_source(step, {"name": found.name, "reduction": reduction, "place": str(found.place)})
     return replace(source, note=f"{source.note}{found.words}{_SAYS[reduction]}")
 
 
 def _step_source(step: StepName, loss: dict[str, str]) -> LossSource:
     def outputs(replica: nn.Module, batch: Batch) -> ProbeOutputs:
-        found = step_loss(replica, batch, step, name=loss.get("name"))
+        found = step_loss(replica, batch, step, name=loss.get("name"), place=int(loss["place"]) if "place" in loss else None)
         return ProbeOutputs(as_mean(found.value, batch, loss.get("reduction", "mean")))
 
     return LossSource(step, outputs, f"loss by the module's {step}", loss)

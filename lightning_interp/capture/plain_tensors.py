@@ -26,7 +26,9 @@ def mark_plain_tensors(module: nn.Module) -> Marks:
 
 def _beside_state_dict(child: nn.Module) -> Iterator[tuple[str, object]]:
     """What a module holds that is no parameter and no buffer of its state_dict."""
-    yield from vars(child).items()
+    made_anew = {name.removesuffix("_g") for name in child._parameters if name.endswith("_g")}  # by weight_norm
+    made_anew |= {name.removesuffix("_orig") for name in child._parameters if name.endswith("_orig")}  # by spectral_norm
+    yield from ((name, value) for name, value in vars(child).items() if name not in made_anew)
     yield from ((name, child._buffers.get(name)) for name in child._non_persistent_buffers_set)
 
 

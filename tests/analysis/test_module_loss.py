@@ -290,7 +290,7 @@ def test_parts_of_a_loss_that_add_up_to_it_are_added_up():
     # A step that weights each batch by its share of the examples, so that the sum over batches is the loss.
     module = with_step(lambda self, batch, batch_idx: {"partial_val_loss": self.own(batch) * len(batch["answers"]) / 40})
     route, loss = found(module)
-    assert route.loss == {"name": "return:partial_val_loss", "reduction": "share"}
+    assert route.loss == {"name": "return:partial_val_loss", "reduction": "share", "place": "1"}
     assert loss.item() == pytest.approx(module.own(ODD).item() * 4 / 40)  # outside a split the batch is all there is
 
 
@@ -329,7 +329,9 @@ def test_a_step_that_makes_what_it_needs_at_the_first_batch_is_told_that_it_is_t
         return self.own(batch)
 
     module = with_methods(training_step=counts)
-    assert torch.equal(found(module)[1], module.own(ODD))
+    route, loss = found(module)
+    assert torch.equal(loss, module.own(ODD))
+    assert route.loss["place"] == "0"  # so that it is not tried in vain on every batch
 
 
 def test_a_training_step_may_read_its_optimizers_and_schedules():

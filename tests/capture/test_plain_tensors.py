@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+import pytest
 import torch
 import torchmetrics
 from torch import nn
+from torch.nn.utils import spectral_norm, weight_norm
 
 from lightning_interp.capture.plain_tensors import changed_since, mark_plain_tensors
 
@@ -31,6 +33,15 @@ def test_what_is_written_to_or_replaced_beside_the_state_dict_is_named():
         module.queue.add_(1)
 
     assert changed_by(change) == ["plain", "queue"]
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("wrapped", [weight_norm, spectral_norm])
+def test_a_weight_that_is_made_anew_from_parameters_is_not_named(wrapped):
+    module = wrapped(nn.Linear(2, 2))
+    before = mark_plain_tensors(module)
+    module(torch.ones(1, 2))
+    assert changed_since(before, module) == []
 
 
 def test_what_snapshots_follow_and_metrics_are_not_named():
