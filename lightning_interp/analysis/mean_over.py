@@ -7,7 +7,7 @@ those of its two halves.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import torch
@@ -15,15 +15,15 @@ from torch import Tensor
 
 from lightning_interp.core.batches import example_count, take_examples, tensors_of
 from lightning_interp.core.records import Batch
+from lightning_interp.store.analysis_state import EXAMPLES
 
-EXAMPLES = "examples"
 _IGNORED = (-100, -1, 0, 1)
 """What targets that do not count, and padding, are commonly filled with."""
 _MOST_BATCHES = 4
 """Batches that are tried for a way of counting that they do not tell from another."""
 _MOST_TESTS = 8
 _SAME = 1e-5
-"""Relative difference up to which two losses are one: some roundings of float32."""
+"""Relative difference up to which two losses are one: some roundings of float32. Coarser losses are one up to theirs."""
 
 LossOf = Callable[[Batch], float]
 """Mean loss of a batch."""
@@ -37,11 +37,13 @@ class MeanOver:
         tensor: Which tensor of a batch tells, by its place; None to count examples.
         ignored: Value of its entries that do not count; None where the entries themselves are numbers of what counts.
         shifted: Whether the first entry of each example does not count, as where tokens predict the next.
+        fits: Whether losses were not found to be means over something else.
     """
 
     tensor: int | None = None
     ignored: int | None = None
     shifted: bool = False
+    fits: bool = field(default=True, compare=False)
 
     @property
     def name(self) -> str:
@@ -81,12 +83,13 @@ class MeanOver:
         return counted.flatten(1).sum(1).double() if counted.ndim > 1 else counted.double()
 
 
-def find_mean_over(batches: Sequence[Batch], loss_of: LossOf) -> MeanOver | None:
+def find_mean_over(batches: Sequence[Batch], loss_of: LossOf, *, rounding: float = 0.0) -> MeanOver | None:
     """What the mean loss of a module is over: examples where it is nothing else; None if these batches do not tell now.
 
     Args:
         batches: Batches of the probe.
         loss_of: The module's mean loss of one, without randomness.
+        rounding: Relative rounding of these losses, as ``torch.finfo(dtype).eps``.
     """
     batches = batches[:_MOST_BATCHES]
     ways = list(dict.fromkeys(way for batch in batches for way in _ways(batch)))
@@ -94,10 +97,10 @@ def find_mean_over(batches: Sequence[Batch], loss_of: LossOf) -> MeanOver | None
     tests = ((way, batch) for way in ways for batch in batches)
     for way, batch in islice(((way, batch) for way, batch in tests if _differs(way, batch)), _MOST_TESTS):
         if way in left and len(left) > 1:
-            left = _agreeing(left, way, batch, loss_of)
+            left = _agreeing(left, way, batch, loss_of, max(_SAME, rounding))
     if left and MeanOver() in left and len(left) > 1:
         return None
-    return left[0] if left else MeanOver()
+    return left[0] if left else MeanOver(fits=False)
 
 
 def _ways(batch: Batch) -> Iterator[MeanOver]:
@@ -128,7 +131,7 @@ def _differs(way: MeanOver, batch: Batch) -> bool:
     return counts is not None and bool((counts != counts[0]).any())
 
 
-def _agreeing(left: list[MeanOver], way: MeanOver, batch: Batch, loss_of: LossOf) -> list[MeanOver]:
+def _agreeing(left: list[MeanOver], way: MeanOver, batch: Batch, loss_of: LossOf, same: float) -> list[MeanOver]:
     """Those by which the losses of two halves, of many and of few counted by `way`, make the loss of the whole."""
     counts = way.of_each(batch)
     assert counts is not None, "it differs on this batch"
@@ -139,7 +142,7 @@ def _agreeing(left: list[MeanOver], way: MeanOver, batch: Batch, loss_of: LossOf
         return left
     whole, losses = loss_of(batch), [loss_of(half) for half in halves]
     means = {each: _mean(losses, [each(half) for half in halves]) for each in left}
-    return [each for each in left if abs(means[each] - whole) <= _SAME * abs(whole)]
+    return [each for each in left if abs(means[each] - whole) <= same * abs(whole)]
 
 
 def _mean(losses: list[float], counts: list[float]) -> float:

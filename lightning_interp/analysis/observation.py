@@ -260,9 +260,10 @@ def find_loss_weights(replica: nn.Module, route: LossSource, examples: ProbeSpli
     if route.name == "pair" or route.loss.get("reduction", "mean") != "mean" or not examples.batches:
         return MeanOver()
     with repeatable_randomness(), torch.no_grad(), eager():
-        if route.call(replica, to_replica(examples.batches[0], replica)).loss.ndim:
-            return MeanOver()
-    return find_mean_over(examples.batches, loss_of)
+        loss = route.call(replica, to_replica(examples.batches[0], replica)).loss
+    if loss.ndim:
+        return MeanOver()
+    return find_mean_over(examples.batches, loss_of, rounding=torch.finfo(loss.dtype).eps)
 
 
 def _run(

@@ -42,6 +42,8 @@ from lightning_interp.store.analysis_state import WEIGHTS_ONLY, AnalysisState
 _MOST_UNTOLD = 5
 """Snapshots at which it is asked what a mean loss is over: equal losses, as of a network that knows nothing, do not tell."""
 
+_NOT_FOUND = "what the module's mean loss is a mean over did not show: batches count by their examples"
+
 
 class Observer:
     """Measures snapshots.
@@ -226,7 +228,7 @@ class Observer:
         found = observation.better_source(least=least)
         if found is None:
             return False
-        self._route = found
+        self._route, self._untold = found, 0
         self.state.take_route(found.name, found.loss)
         self.state.notice(found.note)
         return True
@@ -295,10 +297,12 @@ class Observer:
         except Exception:  # what a user's function cannot do is told where it is asked for losses
             found = MeanOver()
         self._untold += found is None
-        if self._untold == _MOST_UNTOLD:
+        if self._untold >= _MOST_UNTOLD:
             found = MeanOver()
         if found is not None:
             self.state.mean_over = found.name
+            if not found.fits:
+                self.state.notice(_NOT_FOUND)
             if found.tensor is not None:
                 self.state.notice(f"the module's mean loss is over {found.words}: batches count by these, not by examples")
 

@@ -41,6 +41,8 @@ class StoredProbe:
             return None
         probe = read_probe(self._run_dir, self._types.find)
         missing = missing_types(probe) if probe is not None else []
+        if missing and self._waits():  # the probe came after the first look
+            return None
         if missing:
             names = ", ".join(name.replace(":", ".") for name in missing)
             self._notice(

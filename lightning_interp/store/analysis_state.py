@@ -13,6 +13,8 @@ from lightning_interp.store.layout import ANALYSIS, replace_text
 
 AnalysisStage = Literal["starting", "running", "finished", "stopped", "failed"]
 
+EXAMPLES = "examples"
+"""What a mean loss is over where it is nothing else."""
 WEIGHTS_ONLY = "only weights are measured"
 """In every notice that says so; such notices go once outputs are there."""
 
@@ -29,7 +31,8 @@ class AnalysisState:
         loss: Of the module's own step: under which name its loss was found, and how it sums up.
         guess_checked: Train losses, in their own unit, at which a guessed loss was compared with the module's own: the
             first and the latest.
-        mean_over: What the module's mean losses are over (`MeanOver.name`), None while it is not known.
+        mean_over: What the module's mean losses are over (`MeanOver.name`), None while it is not known. Always in the file
+            once written: a file with a route and without it is of an earlier version, whose batches count by examples.
         n_classes: Classes of the module's logits, None where it does not classify.
         null_loss: Held-out loss of the best constant prediction, None while it is not known.
         null_error: Its held-out error, None while it is not known.
@@ -133,4 +136,6 @@ def read_state(run_dir: Path) -> AnalysisState:
     except (FileNotFoundError, ValueError):
         return AnalysisState()
     known = {name: content[name] for name in AnalysisState.__dataclass_fields__ if name in content}
+    if known.get("route"):
+        known.setdefault("mean_over", EXAMPLES)  # one curve has one unit
     return AnalysisState(**known | {"logged_as": read_logged(known.get("logged_as"))})

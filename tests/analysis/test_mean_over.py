@@ -148,3 +148,19 @@ def test_losses_of_each_example_need_no_test():
 
 def test_weighted_mean_is_over_what_counts():
     assert weighted_mean(torch.tensor([1.0, 4.0, float("nan")]).double(), [1.0, 2.0, 0.0]).item() == 3.0
+
+
+def test_what_losses_of_low_precision_are_over_is_found():
+    lengths = torch.tensor([1, 4, 2, 8])
+    batch = (torch.tensor([[1.0], [9.0], [2.0], [30.1]]), lengths)
+
+    def loss(module, batch):
+        return ((batch[0].sum(1) * batch[1]).sum() / batch[1].sum()).bfloat16()
+
+    assert find_loss_weights(Reader(), route(loss), ProbeSplit((batch,))) == MeanOver(1)
+
+
+def test_losses_that_are_means_over_nothing_known_are_told_apart():
+    found = find_mean_over(BATCHES, lambda batch: float(batch[0].sum()) ** 2)
+    assert found == MeanOver()
+    assert not found.fits

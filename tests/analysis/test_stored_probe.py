@@ -85,3 +85,12 @@ def test_classes_that_never_come_are_waited_for_a_while(tmp_path, monkeypatch):
 def test_a_class_that_could_not_be_sent_is_not_waited_for(tmp_path):
     stored, _ = reads(tmp_path, pack_types({NAME: None}))
     assert type(stored.read().train.batches[0]) is StandIn
+
+
+def test_a_probe_that_lands_after_the_first_look_waits_for_its_classes(tmp_path, monkeypatch):
+    stored, notices = reads(tmp_path, {})
+    looks = iter([set()])
+    look = stored_probe.batch_types
+    monkeypatch.setattr(stored_probe, "batch_types", lambda path: next(looks, look(path)))
+    assert stored.read() is None
+    assert not notices

@@ -32,3 +32,10 @@ def test_state_takes_back_what_is_no_longer_so():
     state = AnalysisState(notices=["only weights are measured: no module", "b"])
     state.drop("only weights are measured")
     assert state.notices == ["b"]
+
+
+def test_a_run_of_an_earlier_version_goes_on_to_count_by_examples(tmp_path):
+    (tmp_path / ANALYSIS).write_text('{"route": "validation_step"}')
+    assert read_state(tmp_path).mean_over == "examples"
+    AnalysisState(route="validation_step").write(tmp_path)
+    assert read_state(tmp_path).mean_over is None
