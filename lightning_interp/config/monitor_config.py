@@ -137,7 +137,7 @@ def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> R
     components: tuple[str, ...] = ()
     if tca is not None:
         components = logged_components(tuple(tca.layers or ()), checked_ranks(tca.ranks), room=ROOM - len(names))
-    notes = () if layers else ("no layer to watch: the module has no submodules; pass layers=",)
+    notes: tuple[str, ...] = () if layers else ("no layer to watch: the module has no submodules; pass layers=",)
     notes += ("no parameter is in the state_dict of the module: weights are not measured",) if nothing else ()
     request = replace(
         asked,

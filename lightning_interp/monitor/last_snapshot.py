@@ -60,7 +60,7 @@ class LastSnapshot:
         if not self.is_near(trainer, step) or self._has(step):
             return
         if not self._end.is_last_step(trainer, step) or not self._hold(trainer, module, step):
-            self._marks.make(module, step=step)
+            self._monitor.mark(module, self._marks, step=step)
 
     def after_epoch(self, trainer: Trainer, module: LightningModule) -> None:
         """An epoch has ended, maybe because the training was told to stop in it."""
@@ -70,7 +70,7 @@ class LastSnapshot:
         if self._end.stops(trainer, trainer.current_epoch + 1) and self._marks.fit(module, step=step):
             self._hold(trainer, module, step)
         elif self._marks.step != step:
-            self._marks.make(module, step=step)
+            self._monitor.mark(module, self._marks, step=step)
 
     def take(self, trainer: Trainer, module: LightningModule, scalars: Mapping[str, Tensor | float]) -> None:
         """The training is over: hand over the last snapshot, with what was logged until now."""

@@ -78,3 +78,12 @@ def test_a_start_that_fails_late_lets_go_of_everything(tmp_path, monkeypatch):
         monitor.start(nn.Linear(2, 2), TrainingContext(tmp_path))
     assert open_run(tmp_path / "run").manifest.status == "failed"
     assert not monitor._recorder._thread.is_alive()
+
+
+def test_marking_the_weights_counts_as_time_in_hooks(tmp_path):
+    monitor, module = monitor_in(tmp_path), nn.Linear(2, 2)
+    monitor.start(module, TrainingContext(tmp_path))
+    before = monitor._throttle.overhead.in_hooks
+    monitor.mark(module, WeightMarks(), step=1)
+    assert monitor._throttle.overhead.in_hooks > before
+    monitor.abandon()
