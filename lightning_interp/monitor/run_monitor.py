@@ -208,6 +208,10 @@ class RunMonitor:
         """Copy the weights now, for `submit` later on; None while the writer holds all buffers."""
         return take_snapshot(module, self._recorder.buffers, step=step, epoch=epoch, scalars={})
 
+    def let_go(self, raw: RawSnapshot) -> None:
+        """Give the memory of a copy back that `hold` made and nobody submits."""
+        self._recorder.buffers.give_back(raw.copies)
+
     def submit(self, raw: RawSnapshot) -> None:
         """Hand a copy to the writer."""
         self._move_on(raw.step)
