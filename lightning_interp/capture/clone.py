@@ -48,15 +48,18 @@ def parameter_names(module: nn.Module, *, without: Collection[str] = ()) -> tupl
         module: The module.
         without: Parameters to leave out, by their names among `named_parameters` without wrapper prefixes.
     """
-    named = module.named_parameters()  # tied ones once
-    left = {(value.data_ptr(), value.shape) for name, value in named if strip_wrappers(name) not in without}
-    found = []
-    for name, value in state_tensors(module).items():
-        key = (value.data_ptr(), value.shape)
-        if key in left:
-            found.append(name)
-            left -= {key} if value.numel() else set()  # empty ones have no address of their own
-    return tuple(found)
+    named = ((strip_wrappers(name), value) for name, value in module.named_parameters())  # tied ones once
+    at = {(value.data_ptr(), value.shape): name for name, value in named if name not in without}
+    tensors = state_tensors(module)
+    found: set[str] = set()
+    seen: set[str] = set()
+    for name, value in tensors.items():
+        owner = at.get((value.data_ptr(), value.shape))
+        if owner is not None and (owner not in seen or not value.numel()):  # empty ones have no address of their own
+            found.add(name)
+            seen.add(owner)
+    copied = set(at.values()) - seen  # a state_dict may give copies of its own: those go by name
+    return tuple(name for name in tensors if name in found or name in copied)
 
 
 def check_capturable(module: nn.Module) -> None:
@@ -112,9 +115,18 @@ def take_snapshot(
     if copies is None:
         return None
     copies.copy(unique, scalars)
-    still = {parameter.data_ptr() for parameter in module.parameters() if not parameter.requires_grad}
-    frozen = frozenset(name for name, tensor in unique.items() if still and tensor.data_ptr() in still)
-    return RawSnapshot(step, epoch, copies, aliases, frozen, 1e3 * (time.perf_counter() - started))
+    return RawSnapshot(step, epoch, copies, aliases, _frozen(module, unique), 1e3 * (time.perf_counter() - started))
+
+
+def _frozen(module: nn.Module, unique: Mapping[str, Tensor]) -> frozenset[str]:
+    """Names of tensors of the state_dict that do not train: by their memory, by name where the state_dict gives copies."""
+    still = {name: each.data_ptr() for name, each in module.named_parameters() if not each.requires_grad}
+    if not still:
+        return frozenset()
+    addresses, there = set(still.values()), {tensor.data_ptr() for tensor in unique.values()}
+    found = {name for name, tensor in unique.items() if tensor.data_ptr() in addresses}
+    copied = {strip_wrappers(name) for name, address in still.items() if address not in there}
+    return frozenset(found | (copied & unique.keys()))
 
 
 def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -8,13 +8,18 @@ import re
 from collections.abc import Collection, Mapping
 
 _UNMISTAKABLE = re.compile(
-    r"(^|_)(momentum|ema|teacher|averaged|shadow|swa)(_|$)"
+    r"(^|_)(momentum|ema|averaged|shadow|swa)(_|$)"
     r"|(^|_)target_?(net|network|model|policy|actor|critic|q|qf|qnet|value|vf)\d*(_|$)"
-    r"|(^|_)(net|network|model|policy|actor|critic|q|qf|qnet|value|vf)\d*_target"
-    r"|(^|_)(encoder|backbone|network|net|model|projector|proj_head|head)_k(ey)?$|(^|_)key_(encoder|net|network|model)$",
+    r"|(^|_)(net|network|model|policy|actor|critic|q|qf|qnet|value|vf)\d*_target",
     re.IGNORECASE,
 )
 """Names of a copy even where its parameters ask for gradients: the target network of a DQN often does."""
+_LIKELY = re.compile(
+    r"(^|_)teacher(_|$)|(^|_)key_(encoder|net|network|model)$"
+    r"|(^|_)(encoder|backbone|network|net|model|projector|proj_head|head)_k(ey)?$",
+    re.IGNORECASE,
+)
+"""Names of a copy unless it is known to be trained: a `key_encoder` may be that of the passages, trained with its twin."""
 _POSSIBLE = re.compile(
     r"(^|_)(target|copy|key|k|ref|reference|old|anchor|frozen|slow|lagged|mean|averages?)(_|$)", re.IGNORECASE
 )
@@ -44,7 +49,7 @@ def network_copies(shapes: Mapping[str, tuple[int, ...]], *, trained: Collection
     for name, signature in signatures.items():
         if any(name.startswith(f"{copy}.") for copy in found):
             continue
-        frozen = trained is not None and not any(f"{name}.{inner}" in trained for inner, _ in signature)
+        frozen = None if trained is None else not any(f"{name}.{inner}" in trained for inner, _ in signature)
         if _is_copy(name, signatures, frozen=frozen):
             found.append(name)
     return tuple(found)
@@ -55,7 +60,7 @@ def is_inside(name: str, parts: Collection[str]) -> bool:
     return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
-def _is_copy(name: str, signatures: Mapping[str, _Signature], *, frozen: bool) -> bool:
+def _is_copy(name: str, signatures: Mapping[str, _Signature], *, frozen: bool | None) -> bool:
     above, _, last = name.rpartition(".")
     itself, inherits = _means_copy(last, frozen=frozen), _means_copy(above.rpartition(".")[2], frozen=frozen)
     if not itself and not inherits:
@@ -69,11 +74,12 @@ def _is_copy(name: str, signatures: Mapping[str, _Signature], *, frozen: bool) -
 
 
 def _is_called_copy(part: str) -> bool:
-    return bool(_UNMISTAKABLE.search(part) or _POSSIBLE.search(part))
+    return any(names.search(part) for names in (_UNMISTAKABLE, _LIKELY, _POSSIBLE))
 
 
-def _means_copy(part: str, *, frozen: bool) -> bool:
-    return bool(_UNMISTAKABLE.search(part) or (frozen and _POSSIBLE.search(part)))
+def _means_copy(part: str, *, frozen: bool | None) -> bool:
+    likely = frozen is not False and _LIKELY.search(part)
+    return bool(_UNMISTAKABLE.search(part) or likely or (frozen and _POSSIBLE.search(part)))
 
 
 def _is_named_copy(name: str) -> bool:

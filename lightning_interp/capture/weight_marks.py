@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 NUMBERS = 4
 """Most numbers that are kept of a parameter."""
+PARAMETERS = 16
+"""Most parameters that are looked at, spread over the module: a step may cost no more where there are hundreds."""
 
 
 class WeightMarks:
-    """A few numbers of every parameter as they were at one step.
+    """A few numbers of some parameters as they were at one step: averages are put in the place of all.
 
     Neither versions nor addresses would tell that weights were put in the place of others: averages are copied in through
     ``.data``, which counts no version.
@@ -27,7 +29,7 @@ class WeightMarks:
     def make(self, module: nn.Module, *, step: int) -> None:
         """Remember the weights of a step. Reads no value and waits for no device; microseconds for a small network."""
         if not self._parameters or [each.data_ptr() for each in self._parameters] != self._addresses:
-            self._parameters = list(module.parameters())
+            self._parameters = _spread(module)
             self._addresses = [each.data_ptr() for each in self._parameters]
             self._views = list(_views(self._parameters))
         self.step, self._marks = step, [torch.cat(views) for views in self._views]
@@ -36,8 +38,13 @@ class WeightMarks:
         """Whether the weights are, bit for bit, what they were at a step, as far as it was marked; waits for the device."""
         if self.step != step:
             return True
-        now = [torch.cat(views) for views in _views(list(module.parameters()))]
+        now = [torch.cat(views) for views in _views(_spread(module))]
         return len(now) == len(self._marks) and all(map(_is_same, self._marks, now))
+
+
+def _spread(module: nn.Module) -> list[nn.Parameter]:
+    parameters = [each for each in module.parameters() if each.numel()]
+    return parameters[:: max(1, -(-len(parameters) // PARAMETERS))]
 
 
 def _views(parameters: list[nn.Parameter]) -> Iterator[list[Tensor]]:

@@ -123,7 +123,9 @@ def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> R
     shapes = {name: tuple(tensor.shape) for name, tensor in state_tensors(module).items()}
     default = default_layers(module)
     left_out = default.unmeasured if asked.parameters == "*" else frozenset()
-    parameters = select_parameters(asked.parameters, parameter_names(module, without=left_out))
+    known = parameter_names(module, without=left_out)
+    nothing = asked.parameters == "*" and not known  # the state_dict has them under other names, in memory of its own
+    parameters = () if nothing else select_parameters(asked.parameters, known)
     layers = tuple(default.roles) if asked.layers is None else select_layers(asked.layers, module)
     task = None if asked.task is None else asked.task.resolve(shapes)
     outcome = outcome_of(asked.outcome)
@@ -135,7 +137,8 @@ def resolve(config: MonitorConfig, module: nn.Module, *, live: bool = True) -> R
     components: tuple[str, ...] = ()
     if tca is not None:
         components = logged_components(tuple(tca.layers or ()), checked_ranks(tca.ranks), room=ROOM - len(names))
-    notes = () if layers else ("no layer to watch: the module has no submodules; pass layers=",)
+    notes: tuple[str, ...] = () if layers else ("no layer to watch: the module has no submodules; pass layers=",)
+    notes += ("no parameter is in the state_dict of the module: weights are not measured",) if nothing else ()
     request = replace(
         asked,
         parameters=parameters,

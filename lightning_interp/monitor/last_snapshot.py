@@ -60,7 +60,7 @@ class LastSnapshot:
         if not self.is_near(trainer, step) or self._has(step):
             return
         if not self._end.is_last_step(trainer, step) or not self._hold(trainer, module, step):
-            self._marks.make(module, step=step)
+            self._monitor.mark(module, self._marks, step=step)
 
     def after_epoch(self, trainer: Trainer, module: LightningModule) -> None:
         """An epoch has ended, maybe because the training was told to stop in it."""
@@ -70,13 +70,13 @@ class LastSnapshot:
         if self._end.stops(trainer, trainer.current_epoch + 1) and self._marks.fit(module, step=step):
             self._hold(trainer, module, step)
         elif self._marks.step != step:
-            self._marks.make(module, step=step)
+            self._monitor.mark(module, self._marks, step=step)
 
     def take(self, trainer: Trainer, module: LightningModule, scalars: Mapping[str, Tensor | float]) -> None:
         """The training is over: hand over the last snapshot, with what was logged until now."""
         step, epoch, is_over = trainer.global_step, trainer.current_epoch, self._end.is_over(trainer)
         if self._held is not None and self._held.step < step and not is_over:
-            self._held = None  # the training had been told to stop, and went on
+            self._let_go()  # the training had been told to stop, and went on
         if not self.hand_over(scalars) and not is_over:
             self._monitor.last_snapshot(module, self._marks, step=step, epoch=epoch, scalars=scalars)
         self._marks = WeightMarks()  # which refer to the module
@@ -96,5 +96,12 @@ class LastSnapshot:
     def _hold(self, trainer: Trainer, module: LightningModule, step: int) -> bool:
         """Whether there is a copy of the step's weights now."""
         if not self._has(step):
+            self._let_go()
             self._held = self._monitor.hold(module, step=step, epoch=trainer.current_epoch)
         return self._has(step)
+
+    def _let_go(self) -> None:
+        """Give the memory of a copy back that is not needed any more."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._monitor.let_go(held)

@@ -126,7 +126,7 @@ class Monitor(RunMonitor):
                 kept = {**self._carried, **scalars, **given}
                 self.after_step(self._module, step=self._step, epoch=epoch, scalars=lambda: kept, entered=entered)
             if self.last_captured < self._step:  # it may be the last, and averages may be put in before the block ends
-                self._marks.make(self._module, step=self._step)
+                self.mark(self._module, self._marks, step=self._step)
 
     def _carry(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Remember until a snapshot is due what is given now and then, as a loop of one's own does at its validations."""

@@ -198,9 +198,19 @@ class RunMonitor:
         self._throttle.overhead.note_snapshot(time.perf_counter() - started)
         self.submit(raw)
 
+    def mark(self, module: nn.Module, marks: WeightMarks, *, step: int) -> None:
+        """Mark the weights of a step; what that takes counts as time in hooks."""
+        started = time.perf_counter()
+        marks.make(module, step=step)
+        self._throttle.overhead.spend(time.perf_counter() - started)
+
     def hold(self, module: nn.Module, *, step: int, epoch: int) -> RawSnapshot | None:
         """Copy the weights now, for `submit` later on; None while the writer holds all buffers."""
         return take_snapshot(module, self._recorder.buffers, step=step, epoch=epoch, scalars={})
+
+    def let_go(self, raw: RawSnapshot) -> None:
+        """Give the memory of a copy back that `hold` made and nobody submits."""
+        self._recorder.buffers.give_back(raw.copies)
 
     def submit(self, raw: RawSnapshot) -> None:
         """Hand a copy to the writer."""

@@ -57,7 +57,7 @@ class TrainingEnd:
         most = trainer.max_epochs
         limits = [
             math.inf if most is None or most < 0 else most - 1,
-            *(getattr(swa, "swa_end", math.inf) for swa in self._swa),
+            *(end for swa in self._swa if (end := getattr(swa, "swa_end", math.inf)) >= 0),  # -2 without an end in epochs
         ]
         return min(limits)
 

@@ -8,6 +8,7 @@ import torch
 from torch import distributed, nn
 
 from lightning_interp.capture import SnapshotBuffers, check_capturable, take_snapshot
+from lightning_interp.capture.clone import parameter_names
 from lightning_interp.core.errors import ConfigError
 
 
@@ -47,6 +48,22 @@ def test_take_snapshot_leaves_the_module_as_it_was():
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     snapshot(module)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+class GivesCopies(nn.Sequential):
+    """Its state_dict is in half precision, in memory of its own."""
+
+    def state_dict(self, *args, **kwargs):
+        return {name: tensor.half() for name, tensor in super().state_dict(*args, **kwargs).items()}
+
+
+def test_parameters_are_found_by_name_where_the_state_dict_gives_copies():
+    module = GivesCopies(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 2))
+    module[2].requires_grad_(False)
+    kept = ("0.weight", "0.bias", "1.weight", "1.bias")
+    assert parameter_names(module) == (*kept, "2.weight", "2.bias")
+    assert parameter_names(module, without=("2.weight", "2.bias")) == kept
+    assert snapshot(module).frozen == {"2.weight", "2.bias"}
 
 
 def test_take_snapshot_holds_tied_parameters_once_with_an_alias():

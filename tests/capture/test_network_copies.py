@@ -54,6 +54,13 @@ def test_network_copies_leaves_trained_parts_of_two_languages_alone():
     assert copies_of(module_of(frozen=False, src_embed=nn.Embedding(5, 4), target_embed=nn.Embedding(5, 4))) == ()
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [("query_encoder", "key_encoder"), ("encoder_q", "encoder_k"), ("student", "teacher")]
+)
+def test_network_copies_leaves_two_trained_towers_alone(one, other):
+    assert copies_of(module_of(frozen=False, **{one: network(), other: network()})) == ()
+
+
 def test_network_copies_leaves_a_frozen_backbone_without_a_twin_alone():
     frozen = module_of(head=nn.Linear(2, 2), backbone=network(), teacher=nn.Sequential(nn.Linear(9, 9)))
     assert copies_of(frozen) == ()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_interp.capture.weight_marks import WeightMarks
+from lightning_interp.capture.weight_marks import PARAMETERS, WeightMarks
 
 
 def module() -> nn.Module:
@@ -63,3 +63,13 @@ def test_weights_that_are_nan_fit_themselves():
     watched = module()
     nn.init.constant_(watched["net"].weight, float("nan"))
     assert marked(watched).fit(watched, step=3)
+
+
+def test_of_many_parameters_a_bounded_number_is_looked_at():
+    watched = nn.Sequential(*[nn.Linear(2, 2) for _ in range(100)])
+    marks = marked(watched)
+    assert sum(map(len, marks._views)) <= PARAMETERS
+    with torch.no_grad():
+        for each in watched.parameters():
+            each.data.mul_(0.5)
+    assert not marks.fit(watched, step=3)

@@ -57,6 +57,21 @@ def test_resolve_counts_tied_parameters_once():
     assert resolve(MonitorConfig(), net).request.parameters == ("0.weight",)
 
 
+class OtherNames(nn.Linear):
+    """Its state_dict has copies, under names of its own."""
+
+    def state_dict(self, *args, **kwargs):
+        return {f"saved_{name}": tensor.clone() for name, tensor in super().state_dict(*args, **kwargs).items()}
+
+
+def test_resolve_goes_on_without_weights_where_no_parameter_is_in_the_state_dict():
+    found = resolve(MonitorConfig(), OtherNames(2, 2))
+    assert (found.request.parameters, found.matrices) == ((), ())
+    assert "no parameter is in the state_dict of the module: weights are not measured" in found.notes
+    with pytest.raises(ConfigError, match="matches none"):
+        resolve(MonitorConfig.of(parameters="weight"), OtherNames(2, 2))
+
+
 def test_resolve_tells_roles_of_default_layers():
     assert resolve(MonitorConfig(), NET).roles == {"1": "activation"}
     assert resolve(MonitorConfig.of(layers="0"), NET).roles == {}

@@ -4,14 +4,17 @@
 import math
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from torch import nn
 
 from lightning_interp.capture import recorder
 from lightning_interp.capture.weight_marks import WeightMarks
 from lightning_interp.core.errors import InterpError
+from lightning_interp.monitor.last_snapshot import LastSnapshot
 from lightning_interp.monitor.run_monitor import RunMonitor
 from lightning_interp.monitor.training_context import TrainingContext
 from lightning_interp.store import open_run
@@ -78,3 +81,21 @@ def test_a_start_that_fails_late_lets_go_of_everything(tmp_path, monkeypatch):
         monitor.start(nn.Linear(2, 2), TrainingContext(tmp_path))
     assert open_run(tmp_path / "run").manifest.status == "failed"
     assert not monitor._recorder._thread.is_alive()
+
+
+def test_marking_the_weights_counts_as_time_in_hooks(tmp_path):
+    monitor, module = monitor_in(tmp_path), nn.Linear(2, 2)
+    monitor.start(module, TrainingContext(tmp_path))
+    before = monitor._throttle.overhead.in_hooks
+    monitor.mark(module, WeightMarks(), step=1)
+    assert monitor._throttle.overhead.in_hooks > before
+    monitor.abandon()
+
+
+def test_copies_that_are_held_over_others_give_their_memory_back(tmp_path):
+    monitor, module = monitor_in(tmp_path), nn.Linear(2, 2)
+    monitor.start(module, TrainingContext(tmp_path))
+    trainer = SimpleNamespace(callbacks=[], current_epoch=0)
+    last = LastSnapshot(trainer, Callback(), monitor, waits=False)
+    assert all(last._hold(trainer, module, step) for step in range(1, 9))
+    monitor.abandon()
