@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_interp.analysis.measuring import Measured
 from lightning_interp.analysis.record_history import RecordHistory
-from lightning_interp.core.logged_curves import step_record, value_record
+from lightning_interp.core.logged_curves import CURVES, step_record, value_record
 from lightning_interp.core.records import Record, Snapshot
 from lightning_interp.core.series import Series
 from lightning_interp.measures.logged_losses import LoggedValue, logged_losses
@@ -30,7 +30,7 @@ def add_logged(snapshot: Snapshot, history: Series, measured: Measured, state: A
         measured: What was measured, to add to.
         state: How outputs are found; learns what curves are logged as, and tells the user.
     """
-    if state.route is not None:
+    if state.route is not None and not _way_broke(history, measured):
         return
     for found in logged_losses(snapshot.scalars, epoch=snapshot.epoch, followed=state.logged_as):
         told = history.get(step_record(found.curve))
@@ -43,6 +43,12 @@ def add_logged(snapshot: Snapshot, history: Series, measured: Measured, state: A
         else:
             measured.skipped[name] = f"{NOT_FINITE} ({found.value})"
         _tell(found, state)
+
+
+def _way_broke(history: Series, measured: Measured) -> bool:
+    """Whether a way to the loss that worked on the first batch has never given a loss of the probe, and does not now."""
+    reason = measured.skipped.get("train_loss", NOT_FINITE)
+    return NOT_FINITE not in reason and not any(curve in history or curve in measured.values for curve in CURVES)
 
 
 def with_late_values(run_dir: Path, manifest: Manifest, folded: RecordHistory, state: AnalysisState) -> list[Record]:
@@ -58,13 +64,13 @@ def with_late_values(run_dir: Path, manifest: Manifest, folded: RecordHistory, s
         Records to append in place of those of their steps; none where they have it already.
     """
     found = []
-    late = valid_events(read_health(run_dir)[0], "logged", manifest.resumed_steps) if state.route is None else {}
+    late = valid_events(read_health(run_dir)[0], "logged", manifest.resumed_steps)
     for step, row in late.items():
         record = folded.record(step)
         if record is None or not isinstance(row.get("scalars"), Mapping):
             continue
         scalars = {str(name): value for name, value in row["scalars"].items() if isinstance(value, int | float)}
-        measured = Measured(values=dict(record.values))
+        measured = Measured(values=dict(record.values), skipped=dict(record.skipped))
         add_logged(Snapshot(step, 0, {}, scalars), folded.history(step + 1), measured, state)
         if measured.values != record.values:
             found.append(replace(record, values=measured.values))

@@ -14,7 +14,7 @@ from small_training import Classifier, data, fit
 from torch import nn
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
-from unreplayable import InItsTraining, LogsAccuracyOnly, LogsBoth
+from unreplayable import BreaksLater, InItsTraining, LogsAccuracyOnly, LogsBoth
 
 from lightning_interp import InterpMonitor, Monitor, analyze_run, open_run
 from lightning_interp.cli.main import main
@@ -115,6 +115,15 @@ def test_a_run_with_a_loss_on_the_probe_records_none_of_it(tmp_path: Path) -> No
     assert "val_loss" in run.snapshot(6).scalars and run.records("heldout_loss")
     assert not [name for record in run.all_records for name in record.values if "logged" in name]
     assert run.timeline is not None and "source" not in run.timeline.evidence
+
+
+def test_a_way_to_the_loss_that_breaks_on_another_batch_leaves_phases_to_what_is_logged(tmp_path: Path) -> None:
+    fit(tmp_path, InterpMonitor(tmp_path / "run", every_n_steps=5, background="inline"), BreaksLater(), max_steps=20)
+    run = open_run(tmp_path / "run")
+    assert run.analysis["route"] == "training_step"
+    assert not any("train_loss" in record.values for record in run.all_records)
+    assert run.records("logged_train_loss_step")[1].tolist() == [5, 10, 15, 20]
+    assert run.timeline.evidence["source"] == "logged"
 
 
 def test_accuracies_alone_and_in_percent_are_shares(tmp_path: Path) -> None:

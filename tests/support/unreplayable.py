@@ -3,6 +3,7 @@
 
 from typing import Any
 
+import lightning as L
 import torch
 from small_training import Classifier
 from torch import Tensor, nn
@@ -64,3 +65,26 @@ class LogsBoth(InItsTraining):
         self.log("loss", loss, on_step=True, on_epoch=True)
         self.log("d_loss", torch.ones(()))
         return loss
+
+
+class BreaksLater(Classifier):
+    """A step that can be repeated on one batch, and on another no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Tensor | None = None
+
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:  # type: ignore[override]
+        return self.net(x) * scale
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if not isinstance(self.trainer, L.Trainer):
+            self.seen = batch[0] if self.seen is None else self.seen
+            if not torch.equal(self.seen[:1], batch[0][:1]):
+                raise ValueError("it knows another batch")
+        loss = cross_entropy(self(batch[0], torch.ones(())), batch[1])
+        self.log("loss", loss)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_acc", torch.rand(()))
