@@ -115,7 +115,12 @@ def batches_of(probe: Probe) -> Iterator[Batch]:
 
 def types_in(probe: Probe) -> dict[str, type]:
     """Classes of the batch objects of a probe by name."""
-    found = (type(value) for batch in batches_of(probe) for value in objects_of(batch) if not isinstance(value, Tensor))
+    return {name: cls for batch in batches_of(probe) for name, cls in types_of(batch).items()}
+
+
+def types_of(batch: Batch) -> dict[str, type]:
+    """Classes of the objects in a batch by name."""
+    found = (type(value) for value in objects_of(batch) if not isinstance(value, Tensor))
     return {type_name(cls): cls for cls in found if cls not in (StandIn, StandInTuple)}
 
 

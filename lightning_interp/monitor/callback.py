@@ -225,7 +225,7 @@ class InterpMonitor(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begin the run before the first step; note what an epoch logged; let batches pass by the probe."""
         if self._begins:
-            self._begin(trainer, pl_module)
+            self._begin(trainer, pl_module, batch)
         if self._monitor is not None and (batch_idx == 0 or self._monitor.probe.collects):
             self._before_batch(trainer, batch, batch_idx)
 
@@ -348,20 +348,20 @@ class InterpMonitor(Callback):
         """Without the running monitor: threads and pipes cannot travel."""
         return {**self.__dict__, "_monitor": None, "_left": None, "_last": None, "_timeline": self.timeline}
 
-    def _begin(self, trainer: Trainer, module: LightningModule) -> None:
+    def _begin(self, trainer: Trainer, module: LightningModule, batch: Batch = None) -> None:
         """Start the monitor. Every rank stops where rank 0 cannot go on: alone they would wait for it for ever."""
         self._begins = False
-        failure = self._start(trainer, module) if trainer.is_global_zero else None
+        failure = self._start(trainer, module, batch) if trainer.is_global_zero else None
         reason = trainer.strategy.broadcast("" if failure is None else str(failure))
         if reason:
             raise InterpError(reason) if failure is None else failure
 
-    def _start(self, trainer: Trainer, module: LightningModule) -> Exception | None:
+    def _start(self, trainer: Trainer, module: LightningModule, batch: Batch) -> Exception | None:
         """Start the monitor; returns what must stop the training: bad configuration, under `strict` anything."""
         monitor = RunMonitor(config=self.config, listeners=self._listeners)
         try:
             with shielded("could not start", strict=self.config.request.strict, give_up=lambda: "it", spares=(InterpError,)):
-                training = training_of(trainer, module)
+                training = training_of(trainer, module, batch)
                 monitor.start(module, training, directory=self._directory, progress=self._progress)
                 self._last = LastSnapshot(trainer, self, monitor, waits=self.config.request.outcome is not None)
                 self._monitor, self._left, self._validated, self._logged = monitor, None, None, LoggedSteps()

@@ -24,7 +24,7 @@ from lightning_interp.capture import (
     shared_examples,
 )
 from lightning_interp.capture.further_loaders import Room, name_by_place
-from lightning_interp.core.batch_types import imported_type, types_in
+from lightning_interp.core.batch_types import imported_type, types_in, types_of
 from lightning_interp.core.batches import example_count
 from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import ProbeError
@@ -88,7 +88,8 @@ class ProbeCollection:
     def prepare(self, training: TrainingContext, *, given: Probe | None, resumed: bool) -> None:
         """Build the probe or start collecting it; afterwards `travels` is what the analyzer must be sent at its start."""
         if resumed and self.manifest.probe.get("status") == "ready":
-            self.batch_types = {name: imported_type(name) for name in batch_types(self._run_dir)}
+            at_hand = types_of(training.first_batch)  # also classes that were made while running, which no name leads to
+            self.batch_types = {name: at_hand.get(name) or imported_type(name) for name in batch_types(self._run_dir)}
             return
         data = [loader for loader in (training.train_data, training.heldout_data) if loader is not None]
         first = training.first_of_train

@@ -51,8 +51,8 @@ def built_later(module: LightningModule) -> bool:
     return is_overridden("setup", module) or is_overridden("configure_model", module)
 
 
-def training_of(trainer: Trainer, module: LightningModule) -> TrainingContext:
-    """The training as it starts."""
+def training_of(trainer: Trainer, module: LightningModule, batch: Batch = None) -> TrainingContext:
+    """The training as it starts, with the batch it starts with if that is at hand."""
     heldout, limits, train = _heldout(trainer), _most_batches(trainer), trainer.train_dataloader
     mode = _mode(trainer.fit_loop.epoch_loop.val_loop)
     together = is_combined(heldout) and mode not in ("", "sequential")
@@ -72,6 +72,7 @@ def training_of(trainer: Trainer, module: LightningModule) -> TrainingContext:
         transfer=batch_transfer(trainer, module),
         loggers=trainer.loggers,
         settings=_plain_settings(trainer),
+        first_batch=batch,
         most_batches={
             "train": trainer.num_training_batches,
             "heldout": max(limits, default=float("inf")) if together else next(iter(limits), float("inf")),

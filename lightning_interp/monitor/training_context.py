@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from lightning_interp.capture import FurtherLoader, Transfer, as_loaded
-from lightning_interp.core.records import Split
+from lightning_interp.core.records import Batch, Split
 from lightning_interp.dashboards.loggers.logger_set import LightningLogger
 
 NO_HELDOUT = ("no validation data", "give the trainer a validation loader, or pass probe=")
@@ -34,6 +34,7 @@ class TrainingContext:
         transfer: What the training does to a batch between loader and step.
         loggers: Lightning loggers.
         settings: Numbers of a Trainer that a step may read.
+        first_batch: The batch that is about to be trained on, None where it is not at hand.
         hands_batches: Whether batches are handed by as they pass, to become the probe where no loader can be indexed.
     """
 
@@ -52,6 +53,7 @@ class TrainingContext:
     transfer: Transfer = as_loaded
     loggers: Sequence[LightningLogger] = ()
     settings: Mapping[str, float] = field(default_factory=dict)
+    first_batch: Batch = None
     hands_batches: bool = True
 
 

@@ -108,6 +108,26 @@ def test_classes_of_a_given_probe_go_with_the_order(tmp_path: Path) -> None:
     assert again.batch_types == {"batch_kinds:Named": Named}
 
 
+def test_a_resumed_run_knows_classes_that_no_name_leads_to_by_its_first_batch(tmp_path: Path) -> None:
+    def made_while_running() -> Any:
+        class Pack:
+            def __init__(self, x: Any) -> None:
+                self.x = x
+
+            def to(self, *_: Any, **__: Any) -> "Pack":
+                return self
+
+        return Pack(BATCH)
+
+    batch = made_while_running()
+    manifest = Manifest("run", "now", (), (), (), "Net", {}, {}, probe={"status": "pending"})
+    keeper = ProbeCollection(tmp_path, manifest, save=True, send=lambda _: None)
+    keeper.prepare(TrainingContext(tmp_path), given=Probe(ProbeSplit((batch,))), resumed=False)
+    again = ProbeCollection(tmp_path, keeper.manifest, save=True, send=lambda _: None)
+    again.prepare(TrainingContext(tmp_path, first_batch=batch), given=None, resumed=True)
+    assert list(again.batch_types.values()) == [type(batch)]
+
+
 def test_other_entries_change_until_the_manifest_is_sealed(tmp_path: Path, sent: list[Probe]) -> None:
     keeper = collecting(tmp_path, sent)
     keeper.amend(lambda manifest: replace(manifest, module_class="Other"))
