@@ -81,6 +81,11 @@ class RunStart:
     last_step: int
     resumed: bool
 
+    def mark_failed(self) -> None:
+        """Put into run.json that this start failed, so that it does not say for ever that this trains."""
+        with suppress(OSError):
+            write_manifest(self.run_dir, replace(self.manifest, status="failed", probe={"status": "none"}))
+
 
 def state_of_run(states: Mapping[str, Any], dirpath: str | os.PathLike[str] | None, *, alone: bool) -> dict[str, Any]:
     """A monitor's state in a checkpoint that holds none under its name; empty where none fits.

@@ -7,9 +7,8 @@
 import atexit
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -41,7 +40,7 @@ from lightning_interp.monitor.probe_collection import ProbeCollection
 from lightning_interp.monitor.run_end import OpenStages, RunEnd
 from lightning_interp.monitor.start_order import start_order
 from lightning_interp.monitor.training_context import TrainingContext
-from lightning_interp.store import snapshot_steps, write_manifest
+from lightning_interp.store import snapshot_steps
 from lightning_interp.store.health_log import HealthLog
 from lightning_interp.store.manifest import Status
 from lightning_interp.store.retention import parse_retention, parse_size
@@ -63,14 +62,11 @@ class RunMonitor:
         dirpath: As for `InterpMonitor`.
         config: All options in one, in place of the others.
         listeners: Called when a phase begins or an alarm is raised; the methods `on_phase` and `on_alarm` add to them.
-        on_phase: Callbacks by phase name, as the method adds them.
         **options: As for `InterpMonitor`.
     """
 
-    probe: ProbeCollection
-    """Takes the batches that pass, where the probe is made of them."""
-    last_captured: int
-    """Step of the latest snapshot."""
+    probe: ProbeCollection  # takes the batches that pass, where the probe is made of them
+    last_captured: int  # step of the latest snapshot
 
     def __init__(
         self,
@@ -78,14 +74,10 @@ class RunMonitor:
         *,
         config: MonitorConfig | None = None,
         listeners: Listeners | None = None,
-        on_phase: Mapping[str, Sequence[PhaseCallback]] | None = None,
         **options: Any,
     ) -> None:
         self.config = config or MonitorConfig.of(dirpath=dirpath, **options)
         self._listeners = listeners or Listeners()
-        for name, calls in (on_phase or {}).items():
-            for call in calls:
-                self.on_phase(name, call)
         self._open = ExitStack()  # what must be let go, in reverse order of opening
         self._closed = True
         self._analysis_failed = False
@@ -287,10 +279,9 @@ class RunMonitor:
             self._end.abandon()
 
     def _abandon_start(self) -> None:
-        """Let go of what a start opened that failed; run.json does not say for ever that this trains."""
+        """Let go of what a start opened that failed."""
         if self._closed:
-            with suppress(OSError):
-                write_manifest(self.run_dir, replace(self._start.manifest, status="failed", probe={"status": "none"}))
+            self._start.mark_failed()
         self.abandon()
 
     def _move_on(self, step: int) -> None:
@@ -402,8 +393,7 @@ class RunMonitor:
         warn(f"{failure}. Training goes on; {finish_words(self.run_dir)}.")
 
     def _announce(self, module: nn.Module, resolved: Resolved, training: TrainingContext) -> None:
-        again = f", continuing from step {training.step}" if self._start.resumed else ""
-        say(f"run directory {self.run_dir}{again}")
+        say(f"run directory {self.run_dir}{f', continuing from step {training.step}' if self._start.resumed else ''}")
         size, schedule = byte_count(state_tensors(module)), self._throttle.schedule
         for line in plan_lines(resolved, schedule, training, snapshot_bytes=size, max_disk=self.config.max_disk):
             say(line)

@@ -36,6 +36,7 @@ def trained(root: Path, module: Any, *, max_steps: int = 30, **options: Any) -> 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Logs a loss of each batch, loss and accuracy of each validation."""
+    torch.manual_seed(0)
     return trained(tmp_path_factory.mktemp("logged"), InItsTraining())
 
 
