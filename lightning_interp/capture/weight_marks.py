@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 NUMBERS = 4
 """Most numbers that are kept of a parameter."""
-PARAMETERS = 16
-"""Most parameters that are looked at, spread over the module: a step may cost no more where there are hundreds."""
+PARAMETERS = 64
+"""Most parameters that are looked at: a step may cost no more where there are hundreds. They are drawn: at even distances they
+would be the same part of every layer, and adapters are merged into some parts alone."""
 
 
 class WeightMarks:
-    """A few numbers of some parameters as they were at one step: averages are put in the place of all.
+    """A few numbers of many parameters as they were at one step.
 
     Neither versions nor addresses would tell that weights were put in the place of others: averages are copied in through
     ``.data``, which counts no version.
@@ -29,7 +30,7 @@ class WeightMarks:
     def make(self, module: nn.Module, *, step: int) -> None:
         """Remember the weights of a step. Reads no value and waits for no device; microseconds for a small network."""
         if not self._parameters or [each.data_ptr() for each in self._parameters] != self._addresses:
-            self._parameters = _spread(module)
+            self._parameters = _drawn(module)
             self._addresses = [each.data_ptr() for each in self._parameters]
             self._views = list(_views(self._parameters))
         self.step, self._marks = step, [torch.cat(views) for views in self._views]
@@ -38,13 +39,14 @@ class WeightMarks:
         """Whether the weights are, bit for bit, what they were at a step, as far as it was marked; waits for the device."""
         if self.step != step:
             return True
-        now = [torch.cat(views) for views in _views(_spread(module))]
+        now = [torch.cat(views) for views in _views(_drawn(module))]
         return len(now) == len(self._marks) and all(map(_is_same, self._marks, now))
 
 
-def _spread(module: nn.Module) -> list[nn.Parameter]:
+def _drawn(module: nn.Module) -> list[nn.Parameter]:
     parameters = [each for each in module.parameters() if each.numel()]
-    return parameters[:: max(1, -(-len(parameters) // PARAMETERS))]
+    drawn = torch.randperm(len(parameters), generator=torch.Generator().manual_seed(0))[:PARAMETERS]
+    return [parameters[place] for place in sorted(drawn.tolist())]
 
 
 def _views(parameters: list[nn.Parameter]) -> Iterator[list[Tensor]]:

@@ -73,3 +73,13 @@ def test_of_many_parameters_a_bounded_number_is_looked_at():
         for each in watched.parameters():
             each.data.mul_(0.5)
     assert not marks.fit(watched, step=3)
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_a_change_of_one_part_of_each_layer_is_seen_whichever_it_is(part):
+    layers = nn.ModuleList(nn.ParameterList(torch.randn(3, 3) for _ in range(8)) for _ in range(40))
+    marks = marked(layers)
+    with torch.no_grad():
+        for layer in layers:  # as adapters are merged into the same projection of each
+            layer[part].data.copy_(layer[part] + 1)
+    assert not marks.fit(layers, step=3)
