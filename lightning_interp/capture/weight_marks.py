@@ -9,8 +9,10 @@ from torch import Tensor, nn
 NUMBERS = 4
 """Most numbers that are kept of a parameter."""
 PARAMETERS = 64
-"""Most parameters that are looked at: a step may cost no more where there are hundreds. They are drawn: at even distances they
-would be the same part of every layer, and adapters are merged into some parts alone."""
+"""Most parameters that are looked at: a step may cost no more where there are hundreds.
+
+They are drawn: at even distances they would be the same part of every layer, and adapters are merged into some parts alone.
+"""
 
 
 class WeightMarks:
