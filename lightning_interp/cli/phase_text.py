@@ -14,6 +14,9 @@ from lightning_interp.phases.latent_states import LatentStates
 from lightning_interp.phases.verdict_state import verdict_words
 from lightning_interp.sources.metrics.history import MetricsHistory
 
+MOST_COLUMNS = 40
+MOST_NOTES = 8
+
 
 def show(history: MetricsHistory, timeline: Timeline, console: PlainConsole | None = None) -> None:
     """Print everything, on standard output if no console is given."""
@@ -26,9 +29,7 @@ def show(history: MetricsHistory, timeline: Timeline, console: PlainConsole | No
         console.say(line)
     if timeline.phases:
         console.print(phase_table(timeline))
-        console.print(
-            "Steps are optimizer steps. Confidence is a score of rules from 0 to 1, not a probability.", style="dim"
-        )
+        console.say(f"{history.axis.sentence()} Confidence is a score of rules from 0 to 1, not a probability.", "dim")
     else:
         console.print("No phase found yet.")
     if timeline.stages:
@@ -87,7 +88,14 @@ def _show_columns(history: MetricsHistory, console: PlainConsole) -> None:
     used = ", ".join(column if column == name else f"{column} → {name}" for column, name in history.mapping.items())
     console.say(f"Columns used: {used}")
     if history.unused:
-        console.say(f"Columns not used: {', '.join(history.unused)}", "dim")
+        more = f" and {len(history.unused) - MOST_COLUMNS:,} more" if len(history.unused) > MOST_COLUMNS else ""
+        console.say(f"Columns not used: {', '.join(history.unused[:MOST_COLUMNS])}{more}", "dim")
+    if history.run is not None:
+        console.say(f"Run: {history.run}")
+    for note in history.notes[:MOST_NOTES]:
+        console.say(f"Note: {note}", "yellow")
+    if len(history.notes) > MOST_NOTES:
+        console.say(f"Note: {len(history.notes) - MOST_NOTES} more like these; --json has all of them.", "yellow")
 
 
 def _milestones(evidence: Any) -> str:

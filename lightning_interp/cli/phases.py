@@ -25,6 +25,10 @@ EPILOG = """examples:
       1.83 is the variance of the validation targets: the mean squared error of always answering their mean.
   lightning-interp phases tagger/metrics.csv --classes 9 --outcome val/f1 --outcome-null 0.11
       What counts is the F1 score of the validation, not accuracy; always answering one class would get .11.
+  lightning-interp phases results.csv --columns train_loss=train/box_loss --columns heldout_loss=val/box_loss
+  lightning-interp phases wandb_export.csv --run sunny-sweep-3
+  lightning-interp phases run-a-tag-train_loss.csv run-a-tag-val_loss.csv
+      Series that TensorBoard or MLflow keep in files of their own are read together.
   lightning-interp phases interp_runs/20260102T030405Z-1a2b3c --figure phases.html
 """
 
@@ -38,7 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     formats = registry.FORMATS[::-1]  # the usual ones are tried last
     kinds = f"{', '.join(each.description for each in formats)}, or a run directory"
-    parser.add_argument("file", type=Path, metavar="FILE", help=kinds)
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", nargs="+", help=f"{kinds}; several where one run is spread over files"
+    )
+    parser.add_argument(
+        "--columns",
+        action="append",
+        type=_columns,
+        metavar="NAME=COLUMN",
+        help="which column holds train_loss, heldout_loss, train_accuracy, heldout_accuracy or step, where its name "
+        "does not tell; give it once for each",
+    )
+    parser.add_argument("--run", dest="which_run", metavar="NAME", help="run to read of a file with several: name or number")
     parser.add_argument("--json", action="store_true", help="print the timeline as one JSON object on stdout")
     parser.add_argument(
         "--classes", type=_classes, metavar="C", help="number of classes, so that chance is ln C (default: first record)"
@@ -110,14 +125,16 @@ def run(args: argparse.Namespace) -> int:
     read = read_input(args.file, args)
     history, timeline = read.history, detect(read)
     line = estimate_line(timeline, read.outcome)
-    if (args.file / "run.json").is_file():
-        timeline = _in_its_state(args.file, timeline)
+    if (args.file[0] / "run.json").is_file():
+        timeline = _in_its_state(args.file[0], timeline)
     if line is not None:
         print(line, file=sys.stderr)
     if args.figure:
         _draw(args.figure, history, timeline)
     if args.json:
-        print_json(timeline.to_dict())
+        print_json(
+            timeline.to_dict() | {"axis": history.axis.kind, "columns": dict(history.mapping), "notes": [*history.notes]}
+        )
     else:
         from lightning_interp.cli.phase_text import show
 
@@ -154,6 +171,17 @@ def _show_states(history: "MetricsHistory") -> None:
 
     rows = list(rows_of(history.series, tuple(FEATURES)))
     show_states(latent_states([step for step, _ in rows], [values for _, values in rows], STATES))
+
+
+def _columns(text: str) -> tuple[str, str]:
+    from lightning_interp.core.logged_curves import CURVES
+    from lightning_interp.measures.curve_names import spelled_as_record  # late: --help needs none of it
+
+    name, found, column = text.partition("=")
+    name = spelled_as_record(name.strip().lower())
+    if not found or not column.strip() or name not in (*CURVES, "step"):
+        raise argparse.ArgumentTypeError(f"expected NAME=COLUMN with NAME one of {', '.join(CURVES)}, step; got {text!r}")
+    return name, column.strip()
 
 
 def _classes(text: str) -> int:

@@ -4,7 +4,7 @@
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,16 +38,21 @@ class PhasesInput:
     logged: Mapping[str, LoggedAs] | None = None
 
 
-def read_input(path: Path, asked: argparse.Namespace) -> PhasesInput:
-    """Read a file or a run directory as the arguments ask.
+def read_input(paths: Sequence[Path], asked: argparse.Namespace) -> PhasesInput:
+    """Read files or a run directory as the arguments ask.
 
     Raises:
-        MetricsError: It cannot be read, or nothing is logged under the outcome's name.
-        ConfigError: The outcome cannot be honoured.
+        MetricsError: They cannot be read, or nothing is logged under the outcome's name.
+        ConfigError: The outcome, or an argument for files, cannot be honoured.
     """
+    path = paths[0]
     run = read_json(path / "run.json") if (path / "run.json").is_file() else None
+    if run is not None and (len(paths) > 1 or asked.columns or asked.which_run is not None):
+        raise ConfigError(
+            f"phases: {path} is a run directory, whose curves are known; leave out --columns, --run and more files."
+        )
     outcome = _outcome(asked, run)
-    history = _of_file(path, outcome) if run is None else _of_run(path, run, outcome, own=asked.outcome is None)
+    history = _of_files(paths, asked, outcome) if run is None else _of_run(path, run, outcome, own=asked.outcome is None)
     analysis = {} if run is None else read_json(path / "analysis.json")
     logged = None if run is None or LoggedSource.of(history.series).units is None else read_logged(analysis.get("logged_as"))
     known = {} if run is None or logged is not None else _known(run, analysis)
@@ -119,15 +124,16 @@ def _known(run: Mapping[str, Any], analysis: Mapping[str, Any]) -> dict[str, Any
     return NullPredictor.read({**analysis, "n_classes": classes}).for_detector()
 
 
-def _of_file(path: Path, outcome: Outcome | None) -> "MetricsHistory":
+def _of_files(paths: Sequence[Path], asked: argparse.Namespace, outcome: Outcome | None) -> "MetricsHistory":
     from lightning_interp.sources.metrics.history import read_metrics
 
+    also = {} if outcome is None else {outcome.name: OUTCOME}
+    history = read_metrics(paths, columns=dict(asked.columns or ()), run=asked.which_run, also=also)
     if outcome is None:
-        return read_metrics(path)
-    history = read_metrics(path, also={outcome.name: OUTCOME})
+        return history
     if OUTCOME not in history.series:
         columns = (*history.mapping, *history.unused)
-        raise MetricsError(f"{path}: no column {outcome.name!r}; {nearest(outcome.name, columns)}.")
+        raise MetricsError(f"{paths[0]}: no column {outcome.name!r}; {nearest(outcome.name, columns)}.")
     steps, _ = history.series[OUTCOME]  # in a file every row is an evaluation
     return replace(history, series={**history.series, OUTCOME_STEP: (steps, list(map(float, steps)))})
 

@@ -13,8 +13,8 @@ TWIN = re.compile(r"_(step|epoch)$")
 """What Lightning adds where a value is logged both at each step and as an average over the epoch."""
 
 _HELDOUT = re.compile(r"^(?:heldout|val|valid|validation|test)[_/]")
-_HELDOUT_WORDS = {"heldout", "val", "valid", "validation", "test", "eval", "evaluation", "dev"}
-_TRAIN_WORDS = {"train", "training"}
+HELDOUT_WORDS = {"heldout", "val", "valid", "validation", "test", "eval", "evaluation", "dev"}
+TRAIN_WORDS = {"train", "training"}
 OTHER_THINGS = {"best", "max", "min", "std", "var", "scale", "grad", "lr", "weight", "gap", "ratio"}
 """Words of a name that is of a loss and none itself, such as the best so far or the scale of mixed precision."""
 
@@ -68,5 +68,5 @@ def curve_name(logged: str) -> CurveName | None:
         return None
     losses: tuple[Curve, Curve] = ("train_loss", "heldout_loss")
     accuracies: tuple[Curve, Curve] = ("train_accuracy", "heldout_accuracy")
-    plain = words <= _HELDOUT_WORDS | _TRAIN_WORDS | LIKE_LOSS | LIKE_ACCURACY
-    return CurveName((losses if is_loss else accuracies)[bool(words & _HELDOUT_WORDS)], stem, 2 if plain else 3)
+    plain = words <= HELDOUT_WORDS | TRAIN_WORDS | LIKE_LOSS | LIKE_ACCURACY
+    return CurveName((losses if is_loss else accuracies)[bool(words & HELDOUT_WORDS)], stem, 2 if plain else 3)

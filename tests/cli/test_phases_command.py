@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `phases` command, and the program around the commands."""
 
-import errno
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -118,29 +116,32 @@ def test_main_ends_quietly_when_the_reader_leaves():
 
 
 def test_main_stops_on_ctrl_c_with_one_line(tmp_path):
-    fifo = tmp_path / "endless.csv"
-    os.mkfifo(fifo)
-    command = [sys.executable, "-m", "lightning_interp.cli.main", "phases", str(fifo)]
+    table = tmp_path / "long.csv"
+    table.write_bytes(b"step,train_loss\n" + b"1,0.5\n" * 10_000_000)  # takes far longer to read than the signal to come
+    command = [sys.executable, "-m", "lightning_interp.cli.main", "phases", str(table)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            with os.fdopen(writing_end(fifo), "wb"):  # until the program has ended: what it reads has no end
-                process.send_signal(signal.SIGINT)
-                _, errors = process.communicate(timeout=100)
+            wait_until_open(table, process.pid)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=100)
         finally:
             process.kill()
     assert (process.returncode, errors) == (130, "Interrupted.\n")
 
 
-def writing_end(fifo):
-    """Descriptor of a pipe's writing end, once another process has opened the pipe for reading."""
+def wait_until_open(path, process):
+    """Return once another process has a file open."""
     deadline = time.monotonic() + 100
-    while True:
-        try:
-            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError as err:
-            if err.errno != errno.ENXIO or time.monotonic() > deadline:  # which says that nobody reads
-                raise
+    while not any(leads_to(each, path) for each in Path(f"/proc/{process}/fd").iterdir()):
+        assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def leads_to(link, path):
+    try:
+        return link.readlink() == path
+    except FileNotFoundError:  # closed in between
+        return False
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["phases", "--help"], ["--version"]])

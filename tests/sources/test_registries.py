@@ -25,7 +25,7 @@ TOY_METRICS = """
 def matches(path):
     return path if path.suffix == ".toy" else None
 
-def rows(path, resumed):
+def rows(path, asked):
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         step, loss = line.split("|")
         yield number, int(step), [("val_loss", loss)]
@@ -105,7 +105,7 @@ def test_advice_names_the_suffixes_of_every_registered_format(tmp_path: Path) ->
 
 def test_without_their_lines_the_toys_are_not_read(tmp_path: Path) -> None:
     write_toys(tmp_path)
-    with pytest.raises(MetricsError, match="no column `step`"):
+    with pytest.raises(MetricsError, match="no loss or accuracy to judge"):
         read_metrics(tmp_path / "run.toy")
     with pytest.raises(CheckpointError, match="no checkpoint there"):
         Survey.of([str(tmp_path)])

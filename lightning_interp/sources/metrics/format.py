@@ -2,11 +2,42 @@
 """What a format of metrics files is: a module that says which paths it reads, and gives their rows."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-Row = tuple[int, int, list[tuple[str, Any]]]
-"""Line in the file (or number of the record), optimizer step, (column, cell) pairs without blank cells."""
+Row = tuple[int, int | None, list[tuple[str, Any]]]
+"""Line in the file (or number of the record), step if the format itself knows it, (column, cell) pairs."""
+
+MOST_NOTES = 50
+
+
+@dataclass
+class Asked:
+    """What the caller wants of a file, and what a format has to tell beside the rows.
+
+    Attributes:
+        resumed: Of a resumed run of the monitor: by attempt, the step it continued from.
+        columns: Column to take for a record name, or for ``step``.
+        also: Columns to take beside those that are understood, with the name of the series.
+        run: Which run to take of a file that holds several: its name, or its number from 1 on.
+        notes: Sentences about what was left out or taken for something; formats add to them while their rows are read.
+        row: What `Row` counts, "line" or "record".
+        where: The file that the last row came from, for formats that read several.
+    """
+
+    resumed: Mapping[int, int] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    also: Mapping[str, str] = field(default_factory=dict)
+    run: str | None = None
+    notes: list[str] = field(default_factory=list)
+    row: str = "line"
+    where: Path | None = None
+
+    def note(self, sentence: str) -> None:
+        """Tell the reader something, once; what is too much to read is left out."""
+        if len(self.notes) < MOST_NOTES and sentence not in self.notes:
+            self.notes.append(sentence)
 
 
 class MetricsFormat(Protocol):
@@ -16,6 +47,6 @@ class MetricsFormat(Protocol):
         """The one file or folder of this format that a path stands for, None if there is none."""
         ...
 
-    def rows(self, path: Path, resumed: Mapping[int, int], /) -> Iterator[Row]:
-        """Rows of what `matches` gave; `resumed`, the step each later start continued from, is for rows with an attempt."""
+    def rows(self, path: Path, asked: Asked, /) -> Iterator[Row]:
+        """Rows of what `matches` gave, in the order in which they were written."""
         ...

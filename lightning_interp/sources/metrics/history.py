@@ -1,146 +1,165 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A metrics history from the rows of a file, whatever its format.
+"""A metrics history from the rows of files, whatever their format.
 
-Rows of one step are merged where their columns are disjoint or equal; blank cells and null mean not logged.
+Rows of one step are merged; blank cells, null and NaN before a later value mean not logged.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lightning_interp.core.errors import MetricsError
 from lightning_interp.core.logged_curves import VALUES
 from lightning_interp.core.series import Series
-from lightning_interp.sources.metrics.columns import CURVE_NAMES, choose_columns, meaning_of, understood
-from lightning_interp.sources.metrics.format import Row
+from lightning_interp.sources.metrics.axis import OPTIMIZER_STEPS, Axis
+from lightning_interp.sources.metrics.choice import choose, converted
+from lightning_interp.sources.metrics.columns import CURVE_NAMES, Meaning, is_own, meaning_of
+from lightning_interp.sources.metrics.courses import Course, courses_of, put_in_order
+from lightning_interp.sources.metrics.format import Asked
+from lightning_interp.sources.metrics.grid import Grid
+from lightning_interp.sources.metrics.long_tables import wide
+from lightning_interp.sources.metrics.refusals import no_column, no_curve, no_run
 from lightning_interp.sources.metrics.registry import format_of
+from lightning_interp.sources.metrics.runs import columns_of_run, rows_of_run
+from lightning_interp.sources.metrics.steps import find_steps
 
 
 @dataclass(frozen=True)
 class MetricsHistory:
-    """What a metrics file holds.
+    """What metrics files hold.
 
     Attributes:
-        series: By record name: (optimizer steps, values); losses in nats, accuracies as shares.
+        series: By record name: (steps, values); losses in nats, accuracies as shares.
         mapping: Columns that were used, with the record name each stands for.
         unused: Columns that were not.
-        path: The file.
+        path: The file, the first of several.
+        axis: What steps are.
+        notes: Sentences about what was left out or taken for something.
+        run: The run that was read of several, None where there is one.
     """
 
     series: Series
     mapping: Mapping[str, str]
     unused: tuple[str, ...]
     path: Path
-
-
-@dataclass
-class _Collected:
-    """Columns read so far, the line of each column's last value, for error messages, and the number of rows."""
-
-    steps: dict[str, list[int]] = field(default_factory=dict)
-    values: dict[str, list[float]] = field(default_factory=dict)
-    lines: dict[str, int] = field(default_factory=dict)
-    rows: int = 0
+    axis: Axis = OPTIMIZER_STEPS
+    notes: tuple[str, ...] = field(default=())
+    run: str | None = None
 
 
 def read_metrics(
-    path: str | Path, *, resumed: Mapping[int, int] | None = None, also: Mapping[str, str] | None = None
+    path: str | Path | Sequence[str | Path],
+    *,
+    columns: Mapping[str, str] | None = None,
+    run: str | None = None,
+    resumed: Mapping[int, int] | None = None,
+    also: Mapping[str, str] | None = None,
 ) -> MetricsHistory:
-    """Read a metrics file.
+    """Read a metrics file, or several that hold one run together.
 
     Args:
-        path: A file or folder in one of the formats of `registry`.
-        resumed: Of a resumed run: by attempt, the step it continued from; earlier attempts' rows after it are dropped.
+        path: A file or folder in one of the formats of `registry`, or several: series of one run, or starts of it.
+        columns: Column to take for a record name (``{"train_loss": "box_loss"}``), or for ``step``.
+        run: Which run to read where several are in one file: its name, or its number from 1 on.
+        resumed: Of a resumed run of the monitor: by attempt, the step it continued from; earlier attempts' rows after it are
+            dropped.
         also: Columns to take beside those that are understood, if they are there, with the name of the series.
 
     Returns:
         The series under record names, and how columns were understood.
 
     Raises:
-        MetricsError: The file is missing, empty or binary, has no step or no loss or accuracy column, or a line cannot be
-            read, goes back in steps or contradicts another; the message names file, line, column and a way out.
+        MetricsError: A file is missing, empty or binary, has no loss or accuracy column, several runs, or a line that cannot
+            be read; the message names file, line, column and a way out.
     """
-    path = Path(path)
-    source, place = format_of(path)
-    collected = _collect(source.rows(place, resumed or {}), place)
-    counts = {column: len(values) for column, values in collected.values.items()}
-    mapping, unused = choose_columns(collected.values, counts)
-    asked = {column: name for column, name in (also or {}).items() if column in collected.values}
-    unused = tuple(column for column in unused if column not in asked)
-    if not any(name in CURVE_NAMES or name in VALUES for name in (*mapping.values(), *asked.values())):
-        found = ", ".join(collected.values) or "none"
-        raise MetricsError(f"{path}: no loss or accuracy to judge. {understood()}; columns with values: {found}.")
-    series = {name: _series(collected, column, path) for column, name in mapping.items()}
-    series |= {name: (collected.steps[column], collected.values[column]) for column, name in asked.items()}
-    return MetricsHistory(series, {**mapping, **asked}, unused, path)
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
+    asked = Asked(resumed or {}, columns or {}, also or {}, run)
+    grid = Grid(asked)
+    for each in paths:
+        source, place = format_of(each)
+        grid.add_file(place, wide(source.rows(place, asked)))
+    if not len(grid):
+        raise MetricsError(f"{paths[0]}: holds no rows. Give a file with at least one record below its header.")
+    return _history(grid, paths[0])
 
 
-def _collect(rows: Iterator[Row], path: Path) -> _Collected:
-    collected = _Collected()
-    for line, step, cells in rows:
-        where = f"{path}, line {line}"
-        for column, cell in cells:
-            _store(collected, column, cell, step=step, where=where)
-            collected.lines[column] = line
-        collected.rows += 1
-    if not collected.rows:
-        raise MetricsError(f"{path}: holds no rows. Give a file with at least one record below its header.")
-    return collected
+def _history(grid: Grid, path: Path) -> MetricsHistory:
+    asked = grid.asked
+    meanings = _meanings(grid, path)
+    curves, run = columns_of_run(grid, meanings, path)
+    rows, by_column = rows_of_run(grid, sorted({row for name in curves for row in grid.columns[name].at}), path)
+    steps = find_steps(grid, rows, [name for name in curves if grid.columns[name].at])
+    courses = courses_of(grid, curves, steps, set(rows))
+    by_start = _in_order(grid, courses, meanings, path)
+    run = run or by_column or by_start
+    if asked.run is not None and run is None:
+        raise no_run(path, asked.run, ())
+    chosen = choose(grid, courses, {name: meanings[name] for name in curves})
+    taken = {name: record for name, record in asked.also.items() if name in courses}
+    _check_cells(grid, (*chosen, *taken))
+    if not any(
+        name in CURVE_NAMES or name in VALUES for name in (*(each.name for each in chosen.values()), *taken.values())
+    ):
+        raise no_curve(path, _filled(grid), " ".join(("", *asked.notes))[1:] + " " * bool(asked.notes))
+    series = {
+        meaning.name: (courses[name].steps, converted(grid, name, courses[name], meaning))
+        for name, meaning in chosen.items()
+    }
+    series |= {record: (courses[name].steps, courses[name].values) for name, record in taken.items()}
+    mapping = {name: meaning.name for name, meaning in chosen.items()} | taken
+    unused = tuple(name for name in _filled(grid) if name not in mapping and name != steps.axis.column)
+    return MetricsHistory(series, mapping, unused, path, steps.axis, tuple(asked.notes), run)
 
 
-def _store(collected: _Collected, column: str, cell: Any, *, step: int, where: str) -> None:
-    value = _number(cell, column, where)
-    steps = collected.steps.get(column)
-    if steps is None:
-        collected.steps[column], collected.values[column] = [step], [value]
-    elif steps[-1] == step:
-        _check_same(collected, column, value, where)
-    else:
-        if step < steps[-1]:
-            _check_order(collected, column, step, where)
-        steps.append(step)
-        collected.values[column].append(value)
+def _meanings(grid: Grid, path: Path) -> dict[str, Meaning]:
+    """What columns with values mean, by their names and by what was asked for.
 
-
-def _check_order(collected: _Collected, column: str, step: int, where: str) -> None:
-    """A column that is used must not go back in steps; columns may lag behind each other.
-
-    CSVLogger writes late results, such as the monitor's own, with the step they belong to below rows of later steps.
+    Raises:
+        MetricsError: A column that was asked for is not there.
     """
-    if meaning_of(column) is not None:
-        raise MetricsError(
-            f"{where}: step {step} comes after step {collected.steps[column][-1]} (line {collected.lines[column]}). "
-            "Sort the file by step; of a resumed run keep one start only."
-        )
+    asked = {column: record for record, column in grid.asked.columns.items()}
+    for wanted in asked:
+        if wanted not in grid.columns or not grid.columns[wanted].at:
+            _check_cells(grid, [wanted] if wanted in grid.columns else [])
+            raise no_column(path, wanted, _filled(grid))
+    found: dict[str, Meaning] = {}
+    for name, column in grid.columns.items():
+        meaning = meaning_of(name)
+        if name in asked and asked[name] != "step":
+            meaning = Meaning(asked[name], -1)
+        elif meaning is not None and (name in asked or meaning.name in grid.asked.columns):
+            meaning = None
+        if (column.at or column.wrong) and (meaning is not None or name in grid.asked.also):
+            found[name] = meaning or Meaning(grid.asked.also[name], 0)
+    if not any(column.at for name, column in grid.columns.items() if name in found):
+        _check_cells(grid, found)
+        raise no_curve(path, _filled(grid))
+    return found
 
 
-def _number(cell: Any, column: str, where: str) -> float:
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        if meaning_of(column) is None:
-            return float("nan")
-        raise MetricsError(
-            f"{where}, column `{column}`: {cell!r} is not a number. Leave the cell blank where nothing was logged."
-        ) from None
+def _in_order(grid: Grid, courses: Mapping[str, Course], meanings: Mapping[str, Meaning], path: Path) -> str | None:
+    """Order courses, the monitor's own apart from the training's: they come late, below rows of later steps."""
+    run = None
+    for own in (False, True):
+        family = {name: course for name, course in courses.items() if is_own(name) is own and name in meanings}
+        if family:
+            run = put_in_order(grid, family, path) or run
+    return run
 
 
-def _check_same(collected: _Collected, column: str, value: float, where: str) -> None:
-    before = collected.values[column][-1]
-    same = value == before or (value != value and before != before)
-    if not same and meaning_of(column) is not None:
-        raise MetricsError(
-            f"{where}, column `{column}`: {value} contradicts {before}, logged before at the same step "
-            f"{collected.steps[column][-1]}. Keep one row for each step, or rename one of the columns."
-        )
+def _check_cells(grid: Grid, names: Iterable[str]) -> None:
+    for name in names:
+        wrong = grid.columns[name].wrong
+        if wrong is not None:
+            raise MetricsError(
+                f"{grid.where(wrong[0])}, column `{name}`: {wrong[1]!r} is not a number. Leave the cell blank "
+                "where nothing was logged."
+            )
 
 
-def _series(collected: _Collected, column: str, path: Path) -> tuple[list[int], list[float]]:
-    meaning = meaning_of(column)
-    values = collected.values[column]
-    if meaning is None or meaning.convert is float:
-        return collected.steps[column], values
-    if any(value < 0 for value in values):
-        raise MetricsError(f"{path}, column `{column}`: a sum of squares cannot be negative, got {min(values)}.")
-    return collected.steps[column], [meaning.convert(value) for value in values]
+def _filled(grid: Grid) -> list[str]:
+    """Columns with values in them."""
+    return [
+        *(name for name, column in grid.columns.items() if column.at),
+        *(name for name, count in grid.others.items() if count),
+    ]

@@ -26,6 +26,10 @@ FORMATS = (
     # Before TensorBoard, whose logs a W&B run's folder may hold.
     Listed("W&B", "a W&B run on disk (its folder or .wandb file)", f"{__package__}.wandb_run"),
     Listed("TensorBoard", "a TensorBoard log (event file or folder)", f"{__package__}.tensorboard_log"),
+    Listed("MLflow", "an MLflow run (its folder in mlruns, or files of its metrics)", f"{__package__}.mlflow_run"),
+    Listed("DVCLive", "a DVCLive folder", f"{__package__}.series_folder"),
+    # Before JSON lines, which begin alike.
+    Listed("JSON", "trainer_state.json or another JSON history", f"{__package__}.json_document"),
     Listed("JSONL", "JSON lines", f"{__package__}.json_lines"),
     # Takes every path, and says what keeps it from being a table.
     Listed("CSV", "CSV with a header", f"{__package__}.csv_table"),

@@ -2,13 +2,13 @@
 """Scalars of a TensorBoard log on disk (``events.out.tfevents.*``), by TensorBoard's own reader (extra ``dashboards``)."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.sources.metrics.columns import STEP_NAMES
-from lightning_interp.sources.metrics.format import Row
+from lightning_interp.sources.metrics.axis import STEP_NAMES
+from lightning_interp.sources.metrics.format import Asked, Row
 
 Event = tuple[int, float, float]
 """Step, time of writing in seconds, value."""
@@ -43,7 +43,7 @@ def matches(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def rows(path: Path, _resumed: Mapping[int, int]) -> Iterator[Row]:
+def rows(path: Path, asked: Asked) -> Iterator[Row]:
     """Rows of a TensorBoard log, a row per step, ascending; in place of a line, the number of the row.
 
     Where a run was resumed, its steps after the checkpoint may be logged twice: of several values of one tag at one step
@@ -52,10 +52,12 @@ def rows(path: Path, _resumed: Mapping[int, int]) -> Iterator[Row]:
 
     Args:
         path: An event file, or a folder whose event files belong to one run.
+        asked: Is told that rows are counted as records.
 
     Raises:
         MetricsError: TensorBoard is missing, cannot read the log or finds no scalar in it, or a step is negative.
     """
+    asked.row = "record"
     by_step: dict[int, dict[str, float]] = {}
     for tag, events in _events(path).items():
         for step, _, value in sorted(events, key=lambda event: event[1]):  # names do not order files of one second

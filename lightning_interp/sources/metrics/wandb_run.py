@@ -3,69 +3,103 @@
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lightning_interp.core.child_python import child_environment, module_command
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.sources.metrics.cells import filled_cells, whole_step
-from lightning_interp.sources.metrics.columns import OWN_STEP, STEP_NAMES
-from lightning_interp.sources.metrics.format import Row
+from lightning_interp.sources.metrics.format import Asked, Row
+from lightning_interp.sources.metrics.json_values import flat_cells
 
 SUFFIX = ".wandb"
 WAIT_S = 600
 READER_SINCE = (0, 31)
 """The first version of wandb that prints a run's records. What a training logs goes to older ones, too."""
+_SHOWN = 10
 _OTHER_WAY = "Or export the run's history as CSV and give that."
 
 
 def matches(path: Path) -> Path | None:
     """The W&B file a path stands for: itself, or the only one in a W&B run's folder; None if there is none.
 
+    A folder of several starts of one run is itself what it stands for.
+
     Raises:
-        MetricsError: A folder with several of them.
+        MetricsError: A folder with several runs.
     """
     if path.suffix == SUFFIX and path.is_file():
         return path
-    inside = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else []
+    if not path.is_dir():
+        return None
+    inside = sorted(path.glob(f"*{SUFFIX}"))
     if len(inside) > 1:
         raise MetricsError(f"{path}: holds {len(inside)} W&B runs ({inside[0].name}, …). Name one of them.")
-    return inside[0] if inside else None
+    return inside[0] if inside else _only_run_below(path)
 
 
-def rows(path: Path, _resumed: Mapping[int, int]) -> Iterator[Row]:
-    """Rows of a W&B run; the line is the number of the record in its file.
+def _only_run_below(path: Path) -> Path | None:
+    folders = sorted(_run_folders(path))
+    if not folders:
+        return None
+    runs = sorted({run_id(next(each.glob(f"*{SUFFIX}"))) for each in folders})
+    if len(runs) > 1:
+        names = ", ".join([each.name for each in folders[:_SHOWN]] + ["…"] * (len(folders) > _SHOWN))
+        raise MetricsError(f"{path}: holds {len(runs)} W&B runs. Name one of them: {names}.")
+    return path
 
-    The monitor's own rows have their step with them. Those of others are read by the name of an optimizer step
-    (`trainer/global_step`, ...) that most of them have, the surest of them where several do, and rows without it are left
-    out. Where no name is in half of them W&B's own `_step` counts, or, beside rows of the monitor, none of them does.
+
+def _run_folders(path: Path) -> Iterator[Path]:
+    for parent in (path, path / "wandb"):
+        yield from (each for each in parent.glob("*run-*-*") if not each.is_symlink() and any(each.glob(f"*{SUFFIX}")))
+
+
+def run_id(file: Path) -> str:
+    """Id of the run a ``.wandb`` file belongs to, as its name says it."""
+    return file.stem.removeprefix("run-")
+
+
+def rows(path: Path, asked: Asked) -> Iterator[Row]:
+    """Rows of a W&B run, of all its starts that were asked for; the line is the number of the record in its file.
 
     Raises:
-        MetricsError: W&B cannot read the file, is too old to, or finds no history in it; a step is no whole number.
+        MetricsError: W&B cannot read the file, is too old to, or finds no history in it.
     """
+    asked.row = "record"
+    files = [path] if path.is_file() else [next(each.glob(f"*{SUFFIX}")) for each in sorted(_run_folders(path))]
+    if path.is_file():
+        _tell_of_others(path, asked)
+    for file in files:
+        asked.where = file
+        yield from _file_rows(file)
+
+
+def _tell_of_others(file: Path, asked: Asked) -> None:
+    """A run that was resumed has a folder for each start."""
+    beside = file.parent.parent.glob(f"*run-*-{run_id(file)}")
+    others = sorted(each.name for each in beside if each != file.parent and any(each.glob(f"*{SUFFIX}")))
+    if others and file.parent.name.endswith(run_id(file)):
+        asked.note(
+            f"{file.parent.name} is one start of a run that has others: {', '.join(others)}. Give all of them "
+            "for its whole course."
+        )
+
+
+def _file_rows(path: Path) -> Iterator[Row]:
     if not can_read():
         needed = ".".join(map(str, READER_SINCE))
         raise MetricsError(
             f"{path}: reading W&B runs needs wandb {needed} or newer, this is {version('wandb')}. {_OTHER_WAY}"
         )
-    items = [(record["num"], record["history"]["item"]) for record in _records(path) if record.get("type") == "history"]
-    if not items:
+    found = False
+    for record in _records(path):
+        item = record.get("history", {}).get("item") if record.get("type") == "history" else None
+        if isinstance(item, Mapping):
+            found = True
+            yield record["num"], None, flat_cells(item)
+    if not found:
         raise MetricsError(f"{path}: W&B finds no history in it: nothing was logged, or it is no W&B run. {_OTHER_WAY}")
-    others = [values for _, values in items if OWN_STEP not in values]
-    named = _step_name(others, beside_own=len(others) < len(items))
-    for number, values in items:
-        name = OWN_STEP if OWN_STEP in values else named
-        if name in values:
-            yield number, whole_step(values[name], f"{path}, record {number}"), filled_cells(values)
-
-
-def _step_name(rows: Sequence[Mapping[str, Any]], *, beside_own: bool) -> str:
-    """Name of the step of rows that are not the monitor's; beside those, one that no row has in place of W&B's count."""
-    *optimizer, counted = STEP_NAMES
-    most = (name for name in optimizer if 2 * sum(name in values for values in rows) >= len(rows))
-    return next(most, OWN_STEP if beside_own else counted)
 
 
 def can_read() -> bool:

@@ -98,6 +98,7 @@ def test_both_loggers_are_understood_in_the_same_way(table, log):
 def test_series_are_those_of_the_table_itself(table, log):
     with table.open(newline="") as handle:
         rows = [(int(row["step"]), float(row["val_loss"])) for row in csv.DictReader(handle) if row["val_loss"]]
+    rows = [(step, value) for step, value in rows if not math.isnan(value)]
     steps, values = read_metrics(log).series["heldout_loss"]
     assert [(step, value.hex()) for step, value in zip(steps, values, strict=True)] == [(s, v.hex()) for s, v in rows]
 
@@ -105,13 +106,13 @@ def test_series_are_those_of_the_table_itself(table, log):
 def test_each_epoch_is_at_its_last_step(table):
     series = read_metrics(table).series
     ends = [BATCHES * epoch - 1 for epoch in range(1, EPOCHS + 1)]
-    assert (series["train_loss"][0], series["heldout_loss"][0]) == (ends, ends)
+    assert (series["train_loss"][0], series["heldout_loss"][0]) == (ends, ends[:6] + ends[7:])
 
 
-def test_a_nan_is_kept_by_both(table, log):
+def test_a_nan_between_finite_values_was_not_logged_in_both(table, log):
     for path in (table, log):
         values = read_metrics(path).series["heldout_loss"][1]
-        assert [math.isnan(value) for value in values] == [epoch == 6 for epoch in range(EPOCHS)]
+        assert (len(values), any(map(math.isnan, values))) == (EPOCHS - 1, False)
 
 
 def test_phases_of_both_are_the_same(capsys, table, log):

@@ -172,7 +172,7 @@ def test_a_file_without_scalars_is_refused(tmp_path, content):
 
 def test_a_log_without_losses_is_refused_with_its_tags(tmp_path):
     file = write(tmp_path / "run", [("speed", 1.0, 0)])
-    with pytest.raises(MetricsError, match=r"no loss or accuracy to judge.*columns with values: speed"):
+    with pytest.raises(MetricsError, match=r"no loss or accuracy to judge.*columns with values: `speed`"):
         read_metrics(file)
 
 
