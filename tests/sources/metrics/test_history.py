@@ -165,8 +165,8 @@ def test_meaning_of_claims_nothing_else(column):
         ("step,train_loss\n", "holds no rows"),
         ("step,train_loss,train_loss\n0,1,2\n", "line 1: column `train_loss` appears twice"),
         (
-            "step,train_loss\n5,1\n3,2\n",
-            r"2 runs are in it \(steps begin again at 5: run 1 from line 2, 2 from .*line 3\).*--run 1",
+            "step,train_loss\n5,1\n6,1\n3,2\n",
+            r"2 runs are in it \(steps begin again at 5: run 1 from line 2, 2 from .*line 4\).*--run 1",
         ),
         (
             "step,train_loss\n" + "0,1\n0,2\n1,1\n1,2\n2,1\n2,2\n3,1\n3,2\n",
