@@ -66,7 +66,7 @@ class FactorySource:
             module = self._build()
             known = {strip_wrappers(name): name for name in module.state_dict()}
             weights = {known.get(name, name): tensor for name, tensor in snapshot.weights.items()}
-            module.load_state_dict(weights, strict=True)
+            module.load_state_dict(with_tied(module, weights), strict=True)
         except Exception as err:
             raise ProbeError(f"module=: the factory's module does not take the snapshot ({err}){where_it_is(err)}") from err
         self._remember(module, snapshot)
@@ -79,6 +79,34 @@ class FactorySource:
             return
         with suppress(ProbeError):
             self._packed, self._fits = pack_module(module), _kinds(own)
+
+
+def with_tied(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights with those that the module ties to one of them, which files of safetensors hold once.
+
+    Raises:
+        ProbeError: Two tied tensors differ, so that the module is not the one the weights are of.
+    """
+    tied: dict[tuple[object, ...], list[str]] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if isinstance(tensor, Tensor) and tensor.numel() and tensor.untyped_storage().data_ptr():
+            memory = (
+                tensor.untyped_storage().data_ptr(),
+                tensor.storage_offset(),
+                tensor.shape,
+                tensor.stride(),
+                tensor.dtype,
+            )
+            tied.setdefault(memory, []).append(name)
+    found = dict(weights)
+    for names in tied.values():
+        present = [name for name in names if name in weights]
+        for name in present[1:]:
+            if not torch.equal(weights[name], weights[present[0]]):
+                raise ProbeError(f"`{present[0]}` and `{name}` are tied in the module and differ in the checkpoint")
+        if present:
+            found |= {name: weights[present[0]] for name in names if name not in weights}
+    return found
 
 
 _Kinds = dict[str, tuple[torch.dtype, torch.Size]]

@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--averaged", action="store_true", help="read averaged weights (EMA) where checkpoints have them beside the trained"
     )
+    what.add_argument(
+        "--key", default="", metavar="NAME", help="where in the files the state dict is, such as generator or nets.encoder"
+    )
     how = parser.add_argument_group("how")
     how.add_argument("--out", type=Path, metavar="RUN_DIR", help="where results go (default: new, under interp_runs/)")
     how.add_argument("--step-pattern", metavar="REGEX", help="where names have the step, as the one group")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lightning_interp.measures import CyclicGroupTask
     from lightning_interp.posthoc.checkpoint_analysis import CheckpointOptions
     from lightning_interp.posthoc.checkpoint_survey import Survey
-    from lightning_interp.sources.checkpoints.integrity import Finding
+    from lightning_interp.sources.checkpoints.finding import Finding
 
 LOOK_EVERY_S = 2.0
 """How often a folder that is followed is looked at."""
@@ -30,7 +30,7 @@ def run_checkpoints(args: argparse.Namespace) -> Any:
 
     console, options = PlainConsole(stderr=True), _options(args)
     with shown(console.status("looking through the checkpoints")):
-        survey = Survey.of(args.sources, step_pattern=args.step_pattern, averaged=args.averaged)
+        survey = Survey.of(args.sources, step_pattern=args.step_pattern, averaged=args.averaged, key=args.key)
     _show_survey(console, survey)
     told = set(survey.findings)
     while True:
@@ -91,7 +91,9 @@ def _wait_for_more(console: "PlainConsole", args: argparse.Namespace, survey: "S
         with shown(console.status("waiting for more checkpoints; Ctrl-C ends")):
             while True:
                 time.sleep(LOOK_EVERY_S)
-                later = Survey.of(args.sources, step_pattern=args.step_pattern, averaged=args.averaged, earlier=survey)
+                later = Survey.of(
+                    args.sources, step_pattern=args.step_pattern, averaged=args.averaged, key=args.key, earlier=survey
+                )
                 if {each.step for each in later.kept} - known:
                     return later
     except KeyboardInterrupt:
@@ -106,8 +108,11 @@ def _show_survey(console: "PlainConsole", survey: "Survey") -> None:
     for at, each in enumerate(shown):
         if len(kept) > SHOWN and at == SHOWN // 2:
             console.say(f"  ... {len(kept) - len(shown)} more ...")
-        own = "its own step" if each.header.step is not None else "by its name"
-        console.say(f"  step {each.step:>12,}  {each.found.where}  ({own})")
+        own = (survey.in_epochs and each.found.named_epoch is None) or each.header.step is not None
+        kind = "epoch" if survey.in_epochs else "step"
+        console.say(f"  {kind} {each.step:>12,}  {each.found.where}  ({f'its own {kind}' if own else 'by its name'})")
+    if survey.in_epochs:
+        console.say("  Steps are epochs: neither the checkpoints nor their names say optimizer steps.")
     _show_findings(console, list(survey.findings))
 
 

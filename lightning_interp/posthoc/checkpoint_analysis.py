@@ -32,10 +32,11 @@ from lightning_interp.core.request import AnalysisRequest, with_options
 from lightning_interp.measures import Measure, MeasureSpec
 from lightning_interp.posthoc.checkpoint_intake import CheckpointIntake
 from lightning_interp.posthoc.checkpoint_mapping import MapOrder, Mapped, Mapper
-from lightning_interp.posthoc.checkpoint_survey import Survey
+from lightning_interp.posthoc.checkpoint_survey import Survey, none_measured
 from lightning_interp.posthoc.map_engines import map_inline, map_local, map_ray
 from lightning_interp.posthoc.unfinished_run import imported, order_for
-from lightning_interp.sources.checkpoints.integrity import Finding, Inspected
+from lightning_interp.sources.checkpoints.finding import Finding
+from lightning_interp.sources.checkpoints.integrity import Inspected
 from lightning_interp.store import (
     Manifest,
     Run,
@@ -100,6 +101,7 @@ def analyze_checkpoints(
     *,
     step_pattern: str | None = None,
     averaged: bool = False,
+    key: str = "",
     on_survey: Callable[[Survey], None] = lambda _: None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     **changes: Any,
@@ -111,20 +113,21 @@ def analyze_checkpoints(
         options: How; fields of `CheckpointOptions` and of its request can also be given by name.
         step_pattern: Regular expression with one group, where names say the step and checkpoints do not.
         averaged: Whether to read averaged weights (EMA) and not the network in training, of checkpoints that hold both.
+        key: Where in files of torch.save the state dict is, keys joined by dots; empty to find it.
         on_survey: Told what was found, with the step of each checkpoint, before work starts.
         on_progress: Told how many are done, and of how many.
         **changes: Fields of `CheckpointOptions` and of its request.
 
     Raises:
         ConfigError: An option cannot be honoured, or a source is not there.
-        CheckpointError: None of the checkpoints can be analyzed.
+        CheckpointError: None of the checkpoints can be analyzed, or none could be measured.
 
     Example:
         ``analyze_checkpoints("checkpoints", module="project.model:build", probe="interp_runs/1").run.timeline.verdict``
     """
     chosen = _changed(options or CheckpointOptions(), changes)
     listed = [sources] if isinstance(sources, str | PathLike) else list(sources)
-    survey = Survey.of([fspath(source) for source in listed], step_pattern=step_pattern, averaged=averaged)
+    survey = Survey.of([fspath(source) for source in listed], step_pattern=step_pattern, averaged=averaged, key=key)
     on_survey(survey)
     return analyze_survey(survey, chosen, on_progress=on_progress)
 
@@ -148,6 +151,8 @@ def analyze_survey(
         if left_out:
             intake.analyzer.state.notice(copies_line(left_out))
         observed = _observe(intake, order, options, on_progress)
+    if intake.tried and not intake.has_records:
+        raise none_measured(survey.sources, intake.findings)
     pending = tuple(m.name for m in order.request.measures if intake.lacks_outputs(m))
     return CheckpointAnalysis(open_run(out), observed, intake.findings, tuple(intake.notices), pending)
 
@@ -216,6 +221,8 @@ def _open(out: Path, survey: Survey, options: CheckpointOptions) -> Manifest:
     probe = users_probe(asked.probe)
     manifest = _taken_over(base, asked) if base is not None else _manifest(asked, survey, factory)
     plain = {"checkpoints": list(survey.sources), "threads": options.threads, "averaged": survey.averaged}
+    plain |= {"key": survey.key} if survey.key else {}
+    plain |= {"axis": "epochs"} if survey.in_epochs else {}
     manifest = replace(manifest, configuration={**manifest.configuration, **plain})
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -233,6 +240,12 @@ def _check_same_means(out: Path, known: Manifest, options: CheckpointOptions, su
     if known.configuration.get("averaged", survey.averaged) != survey.averaged:
         weights = "trained weights" if survey.averaged else "averaged weights"
         raise ConfigError(f"out: {out} was begun with {weights}. Choose another directory.")
+    if known.configuration.get("key", "") != survey.key:
+        raise ConfigError(f"out: {out} was begun with another --key (key=). Choose another directory.")
+    if (known.configuration.get("axis") == "epochs") != survey.in_epochs:
+        raise ConfigError(
+            f"out: {out} was begun with {'steps' if survey.in_epochs else 'epochs'}. Choose another directory."
+        )
     if known.probe.get("status") == "none" and options.request.probe is not None:
         raise ConfigError(
             f"out: {out} was begun without a probe, with the weights alone. Choose another directory to measure more."

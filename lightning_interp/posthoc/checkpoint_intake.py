@@ -10,7 +10,9 @@ from lightning_interp.analysis.measuring import needs_outputs
 from lightning_interp.measures import Measure
 from lightning_interp.posthoc.checkpoint_mapping import Mapped
 from lightning_interp.posthoc.checkpoint_survey import Survey
-from lightning_interp.sources.checkpoints.integrity import Finding, Inspected, check_order, duplicate
+from lightning_interp.sources.checkpoints.equal_contents import KnownContents
+from lightning_interp.sources.checkpoints.finding import Finding
+from lightning_interp.sources.checkpoints.integrity import Inspected, check_order
 from lightning_interp.store.analysis_state import AnalysisStage
 from lightning_interp.store.file_identity import stamp
 from lightning_interp.store.jsonl import append_line, cut_torn_tail, read_lines
@@ -18,12 +20,16 @@ from lightning_interp.store.layout import CHECKPOINTS
 
 TIMELINE_EVERY_S = 2.0
 
+_OF_THE_SAME_STEP = ("copy", "same_step")
+_OF_WRONG_WEIGHTS = ("jump", "copied", "duplicate")
+
 
 class CheckpointIntake:
     """Feeds one analyzer, whose lock the caller holds, with mapped checkpoints.
 
     Attributes:
         analyzer: As given.
+        tried: Whether there was anything to measure.
         notices: Lines for the user.
         observed: Steps observed, in order.
     """
@@ -34,19 +40,29 @@ class CheckpointIntake:
         self._path = analyzer.run_dir / CHECKPOINTS
         cut_torn_tail(self._path)
         lines = {line["step"]: line for line in read_lines(self._path)[0]}
+        self._noted = frozenset(lines)
         self._left_out = {step: line for step, line in lines.items() if line.get("left_out")}
-        self._digests = {line["digest"]: (step, line["where"]) for step, line in lines.items() if line.get("digest")}
+        self._known = KnownContents()
+        for step, line in sorted(lines.items()):
+            if line.get("digest"):
+                self._known.know(step, line["where"], line["digest"])
         self._waiting: dict[int, Mapped] = {}
         self._order: deque[int] = deque()
         analyzer.to_come = self._order
         self._last: deque[tuple[int, Any, str]] = deque(maxlen=3)
         self._observed: list[int] = []
+        self.tried = False
         self._written_at = 0.0
 
     @property
     def observed(self) -> tuple[int, ...]:
         """Steps observed now, in order."""
         return tuple(self._observed)
+
+    @property
+    def has_records(self) -> bool:
+        """Whether anything is measured, now or by an earlier analysis."""
+        return bool(self._observed) or any(step not in self._left_out for step in self._noted)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -75,6 +91,7 @@ class CheckpointIntake:
     def begin(self) -> None:
         """Note what headers told."""
         self._order.extend(each.step for each in self.lacking())
+        self.tried = bool(self._order)
         kept = {each.step for each in self._survey.kept}
         for finding in self._survey.findings:
             if finding.left_out and finding.step is not None and finding.step not in kept and self._is_new(finding.step):
@@ -92,18 +109,22 @@ class CheckpointIntake:
         """Say on disk how the analysis ended, and which steps are not to be trusted."""
         before = {str(step): line["left_out"] for step, line in self._left_out.items() if step not in self._observed}
         self.analyzer.state.untrusted = before | {
-            str(finding.step): f"{finding.kind}: {finding.text}"
-            for finding in self._findings
-            if finding.step is not None and (finding.left_out or finding.kind == "jump")
+            str(finding.step): f"{finding.kind}: {finding.text}" for finding in self._findings if self._distrusts(finding)
         }
         self.analyzer.finish(stage)
+
+    def _distrusts(self, finding: Finding) -> bool:
+        """Whether a step is not to be trusted for it; a second checkpoint of a step says nothing against the first."""
+        if finding.step is None or finding.kind in _OF_THE_SAME_STEP:
+            return False
+        return finding.left_out or finding.kind in _OF_WRONG_WEIGHTS
 
     def _add_next(self, mapped: Mapped) -> None:
         inspected, content = mapped.inspected, mapped.content
         for notice in mapped.notices:
             self.analyzer.state.notice(notice)
         step, where = inspected.step, inspected.found.where
-        finding = self._reason(mapped)
+        finding, more = self._reason(mapped)
         if finding is not None or mapped.measured is None:
             assert finding is not None
             self._findings.append(finding)
@@ -111,8 +132,10 @@ class CheckpointIntake:
         else:
             self.analyzer.take(step, mapped.measured, mapped.activations)
             self._observed.append(step)
+        for each in more:
+            self._findings.append(each)
+            self.analyzer.state.notice(f"step {each.step:,} is not to be trusted: {each.text}")
         if finding is None and content is not None:
-            self._digests[content.digest] = step, where
             self._last.append((step, content.sample, where))
             self._look_at_neighbours()
         self._note(inspected, finding, digest=content.digest if content is not None else None)
@@ -127,15 +150,15 @@ class CheckpointIntake:
         line |= {"digest": digest if finding is None else None, "left_out": None if finding is None else finding.text}
         append_line(self._path, line)
 
-    def _reason(self, mapped: Mapped) -> Finding | None:
-        """Why a checkpoint is left out, None where it is not."""
-        inspected = mapped.inspected
-        if mapped.failure:
-            return Finding(inspected.found.where, inspected.step, mapped.kind, f"{mapped.failure}; left out", left_out=True)
-        other = self._digests.get(mapped.content.digest) if mapped.content is not None else None
-        if other is None or other == (inspected.step, inspected.found.where):
-            return None
-        return duplicate(inspected, *other)
+    def _reason(self, mapped: Mapped) -> tuple[Finding | None, list[Finding]]:
+        """Why a checkpoint is left out, None where it is not, and what else there is to say of it and earlier ones."""
+        inspected, content = mapped.inspected, mapped.content
+        where, step = inspected.found.where, inspected.step
+        if mapped.failure or content is None:
+            return Finding(where, step, mapped.kind, f"{mapped.failure}; left out", left_out=True), []
+        found = self._known.findings(step, where, content.digest, content.marks)
+        first = next((each for each in found if each.left_out), None)
+        return first, [each for each in found if each is not first]
 
     def _look_at_neighbours(self) -> None:
         steps, samples, wheres = zip(*self._last, strict=True)

@@ -17,7 +17,8 @@ from lightning_interp.core.errors import InterpError
 from lightning_interp.core.records import Snapshot
 from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.core.request import AnalysisRequest
-from lightning_interp.sources.checkpoints.integrity import Content, Inspected, content_of
+from lightning_interp.sources.checkpoints.content import Content, content_of
+from lightning_interp.sources.checkpoints.integrity import Inspected
 from lightning_interp.sources.checkpoints.reading import read_checkpoint
 from lightning_interp.store.analysis_state import AnalysisState
 

@@ -2,6 +2,7 @@
 """Where checkpoints lie: this machine's folders, or any file system fsspec knows."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,14 @@ class Files(Protocol):
 
     def is_folder(self, path: str) -> bool:
         """Whether there is a folder at a path."""
+        ...
+
+    def is_regular(self, path: str) -> bool:
+        """Whether there is a file with content of its own at a path, and no pipe or device."""
+        ...
+
+    def identity(self, path: str) -> str:
+        """What a folder is whichever links lead to it."""
         ...
 
     def names(self, path: str) -> set[str]:
@@ -71,19 +80,31 @@ def local_file(where: str) -> Iterator[Path]:
 class _Local:
     def __init__(self, source: str) -> None:
         path = Path(source)
-        if not path.exists():
+        try:
+            there = path.exists()
+        except (OSError, RuntimeError, ValueError) as err:  # a name too long, or links that go round
+            raise ConfigError(f"{source!r}: cannot be looked at ({err}).") from err
+        if not there:
             raise ConfigError(f"{source}: there is no such file or folder.")
         self.root = path.as_posix().rstrip("/") or "/"
 
     def is_folder(self, path: str) -> bool:
         return Path(path).is_dir()
 
+    def is_regular(self, path: str) -> bool:
+        return Path(path).is_file()
+
+    def identity(self, path: str) -> str:
+        return os.path.realpath(path)
+
     def names(self, path: str) -> set[str]:
         return {entry.name for entry in Path(path).iterdir()}
 
     def json(self, path: str) -> dict[str, Any]:
+        if not Path(path).is_file():
+            raise CheckpointError(f"{path}: no file with content of its own (a pipe, a device or a folder).")
         with Path(path).open("rb") as file:
-            return _object(path, file.read(LARGEST_JSON))
+            return _object(path, file.read(LARGEST_JSON + 1))
 
     def shown(self, path: str) -> str:
         return path
@@ -104,12 +125,18 @@ class _Remote:
     def is_folder(self, path: str) -> bool:
         return bool(self._system.isdir(path))
 
+    def is_regular(self, path: str) -> bool:
+        return bool(self._system.isfile(path))
+
+    def identity(self, path: str) -> str:
+        return path
+
     def names(self, path: str) -> set[str]:
         return {entry.rstrip("/").rsplit("/", 1)[-1] for entry in self._system.ls(path, detail=False)}
 
     def json(self, path: str) -> dict[str, Any]:
         with self._system.open(path, "rb") as file:
-            return _object(path, file.read(LARGEST_JSON))
+            return _object(path, file.read(LARGEST_JSON + 1))
 
     def shown(self, path: str) -> str:
         return f"{self._protocol}://{path.lstrip('/') if self._protocol != 'file' else path}"
@@ -128,9 +155,11 @@ def _file_system(source: str) -> tuple[Any, str]:
 
 
 def _object(path: str, content: bytes) -> dict[str, Any]:
+    if len(content) > LARGEST_JSON:
+        raise CheckpointError(f"{path}: over {LARGEST_JSON:,} bytes, far more than such a file has. Restore the file.")
     try:
         found = json.loads(content)
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise CheckpointError(f"{path}: no JSON ({err}). Restore the file.") from err
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: expected a JSON object. Restore the file.")

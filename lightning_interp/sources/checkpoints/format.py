@@ -11,7 +11,9 @@ from torch import Tensor
 
 from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.sources.checkpoints.files import Files
-from lightning_interp.sources.checkpoints.step_names import step_in_name
+from lightning_interp.sources.checkpoints.step_names import LARGEST_STEP, epoch_in_name, step_in_name
+
+_LONGEST = 40
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,16 @@ class Found:
         kind: Name of its format.
         files: The files its tensors lie in, as paths or URLs.
         named_step: Step its name says, None if it says none.
+        named_epoch: The same for the epoch.
+        key: Where in the file the state dict is, if the user says so; empty if not.
     """
 
     where: str
     kind: str
     files: tuple[str, ...]
     named_step: int | None
+    named_epoch: int | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,8 @@ class Place:
     def checkpoint(self, kind: str, *parts: str) -> Found:
         """The place as one checkpoint of a format, its tensors in files at some paths."""
         files = tuple(self.files.shown(part) for part in parts)
-        return Found(self.files.shown(self.path), kind, files, step_in_name(self.path, self.pattern))
+        named = step_in_name(self.path, self.pattern), epoch_in_name(self.path)
+        return Found(self.files.shown(self.path), kind, files, *named)
 
 
 class CheckpointFormat(Protocol):
@@ -100,8 +107,10 @@ class CheckpointFormat(Protocol):
 
 def whole_number(value: Any) -> int | None:
     """A number from 0 on that a file's metadata hold, as a number or as text; None if they hold none."""
+    if isinstance(value, bool) or (isinstance(value, str) and len(value) > _LONGEST):
+        return None
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return number if number >= 0 else None
+    return number if 0 <= number <= LARGEST_STEP else None

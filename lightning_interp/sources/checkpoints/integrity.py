@@ -4,9 +4,7 @@
 What headers tell is found before work starts; what takes the tensors is found as they are read.
 """
 
-import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +14,9 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from lightning_interp.core.finite import all_finite
+from lightning_interp.sources.checkpoints.equal_contents import equal_contents
+from lightning_interp.sources.checkpoints.finding import Finding
 from lightning_interp.sources.checkpoints.format import Found, Header
-from lightning_interp.store.tensor_file import checksum
 
 SAMPLED = 16_384
 """Most numbers of a checkpoint that stand for where it lies in weight space."""
@@ -26,26 +24,6 @@ FAR = 3.0
 """A checkpoint this many times as far from both neighbours as they are from each other does not lie between them."""
 LATE_GAP = 2.0
 """A gap this many times the greatest of the gaps around it is a hole in the series."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something a user should know of a checkpoint.
-
-    Attributes:
-        where: The checkpoint.
-        step: Its step, None where it has none.
-        kind: ``damaged``, ``failed``, ``duplicate``, ``shapes``, ``not_finite``, ``no_step``, ``same_step``,
-            ``step_differs``, ``hole``, ``jump``, ``averages``.
-        text: What is wrong, and what is done about it.
-        left_out: Whether the checkpoint is not analyzed.
-    """
-
-    where: str
-    step: int | None
-    kind: str
-    text: str
-    left_out: bool
 
 
 @dataclass(frozen=True)
@@ -63,37 +41,6 @@ class Inspected:
     step: int
 
 
-@dataclass(frozen=True)
-class Content:
-    """What the tensors of one checkpoint come to.
-
-    Attributes:
-        digest: Equal for equal names, shapes, dtypes and bytes.
-        sample: Some of its numbers, the same ones in every checkpoint, [number]; float32.
-        not_finite: Names of tensors with NaN or infinity.
-    """
-
-    digest: str
-    sample: Tensor
-    not_finite: tuple[str, ...]
-
-
-def content_of(tensors: Mapping[str, Tensor]) -> Content:
-    """Digest, sample and finiteness of a checkpoint's tensors, in one pass over each."""
-    checks, samples, odd = [], [], []
-    floating = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
-    stride = max(1, math.ceil(floating / SAMPLED))
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        checks.append([name, str(tensor.dtype), list(tensor.shape), checksum(tensor)])
-        if tensor.is_floating_point() and tensor.numel():
-            samples.append(tensor.detach().reshape(-1)[::stride].float())
-            if not all_finite(tensor):
-                odd.append(name)
-    digest = hashlib.blake2b(json.dumps(checks).encode(), digest_size=16).hexdigest()
-    return Content(digest, torch.cat(samples) if samples else torch.empty(0), tuple(odd))
-
-
 def check_headers(inspected: Sequence[Inspected]) -> tuple[list[Inspected], list[Finding]]:
     """What headers alone tell, in order of steps.
 
@@ -104,16 +51,15 @@ def check_headers(inspected: Sequence[Inspected]) -> tuple[list[Inspected], list
     findings = [finding for each in ordered if (finding := _step_differs(each)) is not None]
     usual = _usual_shapes(ordered)
     kept: dict[int, Inspected] = {}
-    contents: dict[str, Inspected] = {}
     for each in ordered:
-        finding = _odd_shapes(each, usual) or _same_step(each, kept) or _same_content(each, contents)
-        if finding is not None:
+        finding = _odd_shapes(each, usual) or _same_step(each, kept)
+        if finding is None:
+            kept[each.step] = each
+        else:
             findings.append(finding)
-            continue
-        kept[each.step] = each
-        if each.header.content is not None:
-            contents[each.header.content] = each
-    return list(kept.values()), findings
+    equal = equal_contents([(each.step, each.found.where, each.header.content) for each in kept.values()])
+    left_out = {finding.step for finding in equal}
+    return [each for step, each in kept.items() if step not in left_out], [*findings, *equal]
 
 
 def check_choices(inspected: Sequence[Inspected]) -> list[Finding]:
@@ -186,21 +132,13 @@ def _shape(shape: Sequence[int] | None) -> str:
 
 
 def _same_step(each: Inspected, kept: Mapping[int, Inspected]) -> Finding | None:
-    if each.step not in kept:
+    """A second checkpoint of a step, such as ``last.ckpt`` or one with ``-v1``; it says nothing against the first."""
+    first = kept.get(each.step)
+    if first is None:
         return None
-    text = f"step {each.step:,} is also in {kept[each.step].found.where}; left out"
-    return Finding(each.found.where, each.step, "same_step", text, left_out=True)
-
-
-def _same_content(each: Inspected, contents: Mapping[str, Inspected]) -> Finding | None:
-    other = contents.get(each.header.content or "")
-    return None if other is None else duplicate(each, other.step, other.found.where)
-
-
-def duplicate(each: Inspected, step: int, where: str) -> Finding:
-    """A checkpoint with the tensors of an earlier one."""
-    text = f"the same tensors, byte for byte, as step {step:,} ({where}); left out"
-    return Finding(each.found.where, each.step, "duplicate", text, left_out=True)
+    copy = each.header.content is not None and each.header.content == first.header.content
+    text = f"{'a copy of' if copy else f'step {each.step:,} is also in'} {first.found.where}; left out"
+    return Finding(each.found.where, each.step, "copy" if copy else "same_step", text, left_out=True)
 
 
 def check_holes(steps_found: Sequence[int], where: str) -> list[Finding]:

@@ -12,8 +12,8 @@ from itertools import chain
 from typing import Any
 
 from lightning_interp.core.errors import CheckpointError
+from lightning_interp.sources.checkpoints.rebuild import NumpyKind, Rebuild, checked_keys, paired, stored_bytes
 from lightning_interp.sources.checkpoints.rebuild import Placeholder as Placeholder
-from lightning_interp.sources.checkpoints.rebuild import Rebuild, checked_keys, paired, stored_bytes
 from lightning_interp.sources.checkpoints.rebuild import StoredTensor as StoredTensor
 
 _MAX_BITS = 4096  # of an integer: more cannot be printed, and its arithmetic is slow
@@ -201,8 +201,9 @@ class _Machine:
             raise ValueError(f"items are added to a {type(target).__name__}")
 
     def build(self) -> None:
-        self.pop()  # state of an object: there is none here to set it on
-        self.top()
+        state = self.pop()  # of an object: there is none here to set it on
+        if type(self.top()) is NumpyKind and type(state) is tuple and ">" in state[:3]:  # numbers of big end
+            self._stack[-1] = Placeholder("numpy", "dtype", "result")
 
     def persistent(self, found: Any) -> None:
         self.push(stored_bytes(found))

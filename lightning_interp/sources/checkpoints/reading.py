@@ -24,7 +24,8 @@ def read_header(found: Found) -> Header:
     Raises:
         CheckpointError: It is damaged or refused.
     """
-    headers = _parts(found, format_named(found.kind).header)
+    read = format_named(found.kind).header
+    headers = _parts(found, lambda path: read(path, **_key(found)))
     return headers[0] if len(headers) == 1 else _joined(headers)
 
 
@@ -35,8 +36,13 @@ def read_checkpoint(found: Found, memory: RecycledMemory | None = None) -> dict[
         CheckpointError: It is damaged or refused.
     """
     read = format_named(found.kind).tensors
-    parts = _parts(found, lambda path: read(path, memory))
+    parts = _parts(found, lambda path: read(path, memory, **_key(found)))
     return {name: tensor for part in parts for name, tensor in part.items()}
+
+
+def _key(found: Found) -> dict[str, str]:
+    """Where the state dict is, for formats that can be told, which are those a key is asked of."""
+    return {"key": found.key} if found.key else {}
 
 
 def _parts(found: Found, read: Callable[[Path], Part]) -> list[Part]:

@@ -2,6 +2,7 @@
 """The names and calls of a `torch.save` file that are understood; everything else they make is a stand-in."""
 
 import math
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,33 @@ class StoredTensor:
             raise ValueError(f"a tensor reaches past its storage: it needs {last + 1} elements, {held} are there")
         if elements > max(held, MAX_EXPANDED):
             raise ValueError(f"a tensor repeats {held} elements to be {elements}, more than {MAX_EXPANDED}")
+
+
+@dataclass(frozen=True, slots=True)
+class NumpyKind:
+    """The kind of a numpy number, such as ``i8``."""
+
+    code: str
+
+
+_FORMATS = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q"}
+_FORMATS |= {"f2": "e", "f4": "f", "f8": "d"}
+
+
+def _numpy_kind(_: "Rebuild", arguments: tuple[Any, ...]) -> NumpyKind | None:
+    code = arguments[0] if arguments else None
+    return NumpyKind(code) if type(code) is str and code in _FORMATS else None
+
+
+def _numpy_number(_: "Rebuild", arguments: tuple[Any, ...]) -> int | float | None:
+    """A numpy number of little end, as every machine that trains has it."""
+    if len(arguments) != 2 or type(arguments[0]) is not NumpyKind or type(arguments[1]) is not bytes:
+        return None
+    kind = f"<{_FORMATS[arguments[0].code]}"
+    if struct.calcsize(kind) != len(arguments[1]):
+        return None
+    number: int | float = struct.unpack(kind, arguments[1])[0]
+    return number
 
 
 class Rebuild:
@@ -260,6 +288,9 @@ _KNOWN: dict[tuple[str, str], Callable[[Rebuild, tuple[Any, ...]], Any]] = {
     ("torch._utils", "_rebuild_tensor_v3"): _tensor_v3,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+    ("numpy", "dtype"): _numpy_kind,
+    ("numpy.core.multiarray", "scalar"): _numpy_number,
+    ("numpy._core.multiarray", "scalar"): _numpy_number,
     # How protocols 0 to 2, of which 2 is torch's own, write what later ones have opcodes for.
     ("_codecs", "encode"): Rebuild.encoded,
     **{

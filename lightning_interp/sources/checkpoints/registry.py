@@ -29,6 +29,11 @@ def of_averages(found: Found) -> Found | None:
     return replace(found, kind=torch_averages.NAME) if found.kind == torch_save.NAME else None
 
 
+def at_key(found: Found, key: str) -> Found | None:
+    """The same checkpoint, its state dict at a key; None where its format has no keys."""
+    return replace(found, key=key) if found.kind in (torch_save.NAME, torch_averages.NAME) else None
+
+
 def format_named(name: str) -> CheckpointFormat:
     """The format that `Found.kind` names."""
     return next(each for each in FORMATS if name == each.NAME)

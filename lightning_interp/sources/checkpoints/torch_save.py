@@ -2,7 +2,8 @@
 """Checkpoints of `torch.save`: which entry of a file is the state dict, its tensors, its step and its epoch."""
 
 import json
-from collections.abc import Container, Iterator
+import math
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.sources.checkpoints.averages import chosen
 from lightning_interp.sources.checkpoints.format import Found, Header, Place
+from lightning_interp.sources.checkpoints.networks import hides, network_in
 from lightning_interp.sources.checkpoints.parts import INDEX, file_or_folder, indexed
-from lightning_interp.sources.checkpoints.pickle_reader import Placeholder, StoredTensor
+from lightning_interp.sources.checkpoints.pickle_reader import StoredTensor
+from lightning_interp.sources.checkpoints.step_names import LARGEST_STEP
 from lightning_interp.sources.checkpoints.torch_zip import TorchZip, shown
 
 NAME = "torch"
 SUFFIXES: tuple[str, ...] = (".ckpt", ".pt", ".pth", ".bin")
 
-_STEP_KEYS = ("global_step", "step", "iteration")
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "params", "weights")
-_EXTRA_STATE = "_extra_state"  # of torch.nn.Module.get_extra_state: anything, and no parameter
+STEP_KEYS = ("global_step", "step", "iteration", "iter_num", "global_steps", "num_updates", "iter", "train_step", "n_iter")
+"""Keys under which a checkpoint says its own step, the surest first."""
+EPOCH_KEYS = ("epoch", "epochs", "current_epoch")
 
 
 def matches(place: Place) -> list[Found] | None:
@@ -32,97 +35,75 @@ def matches(place: Place) -> list[Found] | None:
     return file_or_folder(place, NAME, SUFFIXES, "pytorch_model.bin")
 
 
-def header(path: Path) -> Header:
+def header(path: Path, *, key: str = "") -> Header:
     """Names, shapes and step, from the file's pickle, and the CRC32s of its storages."""
-    return header_of(path)
+    return header_of(path, key=key)
 
 
-def header_of(path: Path, *, averaged: bool = False) -> Header:
+def header_of(path: Path, *, averaged: bool = False, key: str = "") -> Header:
     """The same, of the averages in the file where these are asked for."""
     with TorchZip(path) as archive:
         content, choice = chosen(archive.content, averaged=averaged)
-        stored, step, epoch = state_dict_of(content)
+        stored, line = state_dict_of(content, key=key)
         checks = archive.crc32s()
+        step, epoch = (own_count(content, keys, archive.read) for keys in (STEP_KEYS, EPOCH_KEYS))
     sums = {strip_wrappers(name): [each.key, checks.get(each.key), list(each.size)] for name, each in stored.items()}
     shapes = {strip_wrappers(name): tuple(each.size) for name, each in stored.items()}
-    return Header(step, epoch, shapes, json.dumps(sums, sort_keys=True), choice)
+    return Header(step, epoch, shapes, json.dumps(sums, sort_keys=True), choice or line)
 
 
-def tensors(path: Path, memory: RecycledMemory | None) -> dict[str, Tensor]:
+def tensors(path: Path, memory: RecycledMemory | None, *, key: str = "") -> dict[str, Tensor]:
     """Tensors of the state dict, tied ones sharing memory, each storage checked by its CRC32."""
-    return tensors_of(path, memory)
+    return tensors_of(path, memory, key=key)
 
 
-def tensors_of(path: Path, memory: RecycledMemory | None, *, averaged: bool = False) -> dict[str, Tensor]:
+def tensors_of(path: Path, memory: RecycledMemory | None, *, averaged: bool = False, key: str = "") -> dict[str, Tensor]:
     """The same, of the averages in the file where these are asked for."""
     with TorchZip(path) as archive:
-        stored = state_dict_of(chosen(archive.content, averaged=averaged)[0])[0]
+        stored = state_dict_of(chosen(archive.content, averaged=averaged)[0], key=key)[0]
         return {strip_wrappers(name): each for name, each in archive.read_all(stored, memory).items()}
 
 
 def state_dict_of(
-    content: object, *, needed: Container[str] | None = None
-) -> tuple[dict[str, StoredTensor], int | None, int | None]:
-    """The state dict within what a checkpoint holds, its global step and its epoch.
+    content: object, *, needed: Container[str] | None = None, key: str = ""
+) -> tuple[dict[str, StoredTensor], str]:
+    """The state dict within what a checkpoint holds.
 
     Args:
         content: What `TorchZip.content` gives: the state dict itself, or a dict with it under one of the usual keys.
         needed: Names that must be tensors; None for all that are no plain values.
+        key: Where the state dict is, if the user says so.
 
     Returns:
-        Stored tensors by name, the step and the epoch, each None where there is none.
+        Stored tensors by name, and a line for the user where another network could have been meant.
 
     Raises:
-        CheckpointError: There is no state dict, or a class that is not known here hides a tensor of it.
+        CheckpointError: There is no state dict or are several, or a class that is not known here hides a tensor of it.
     """
-    found = next(_state_dicts(content), None) or next(_state_dicts(content, hidden=True), None)
-    if found is None:
-        raise CheckpointError(
-            f"No state dict found: {_described(content)}. Save one with torch.save(model.state_dict(), path)."
-        )
+    found, line = network_in(content, key=key)
     for name, value in found.items():
-        if _hides(name, value) and (needed is None or name in needed):
+        if hides(name, value) and (needed is None or name in needed):
             raise CheckpointError(
                 f"{shown(name)}: a needed tensor hides behind {value.text}, which is not resolved. "
                 "Save it as a plain tensor, or leave it out."
             )
-    tensors = {name: value for name, value in found.items() if type(name) is str and type(value) is StoredTensor}
-    entries: dict[Any, Any] = content if type(content) is dict else {}
-    steps = (_count(entries.get(key)) for key in _STEP_KEYS)
-    return tensors, next((step for step in steps if step is not None), None), _count(entries.get("epoch"))
+    return {name: value for name, value in found.items() if type(name) is str and type(value) is StoredTensor}, line
 
 
-def _state_dicts(content: Any, *, levels: int = 2, hidden: bool = False) -> Iterator[dict[Any, Any]]:
-    """Every dict with tensors by name, those under the usual keys before the dict that has these keys.
+def own_count(content: Any, keys: Sequence[str], read: Callable[[StoredTensor], Tensor]) -> int | None:
+    """A step or epoch that a checkpoint says of itself, as a number of Python's, of numpy's or in a tensor.
 
-    With `hidden`, dicts under the usual keys with what may be tensors of classes that are not known here.
+    >>> [own_count({"epoch": 3, "step": True}, keys, lambda stored: None) for keys in (STEP_KEYS, EPOCH_KEYS)]
+    [None, 3]
     """
-    if type(content) is not dict:
-        return
-    for key in _WRAPPERS if levels else ():
-        yield from _state_dicts(content.get(key), levels=levels - 1, hidden=hidden)
-    if hidden and levels < 2 and any(_hides(name, value) for name, value in content.items()):
-        yield content
-    if any(type(name) is str and type(value) is StoredTensor for name, value in content.items()):
-        yield content
+    entries: dict[Any, Any] = content if type(content) is dict else {}
+    found = (_count(entries.get(key), read) for key in keys)
+    return next((count for count in found if count is not None), None)
 
 
-def _hides(name: object, value: object) -> bool:
-    """Whether an entry of a state dict may be a tensor that was not rebuilt; a class or function itself is none."""
-    if type(name) is not str or name.endswith(_EXTRA_STATE):
-        return False
-    return type(value) is Placeholder and value.kind != "name"
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
-
-
-def _described(content: Any) -> str:
-    if type(content) is Placeholder:
-        return f"the file holds one object, {content.text}, which is not resolved"
-    if type(content) is not dict:
-        return f"the file holds a {type(content).__name__}"
-    hidden = [f"{shown(key)} is {value.text}" for key, value in content.items() if type(value) is Placeholder]
-    keys = ", ".join(shown(key) for key in list(content)[:20])
-    return f"its top-level keys are {keys or 'none'}" + (f" ({', '.join(hidden[:5])})" if hidden else "")
+def _count(value: Any, read: Callable[[StoredTensor], Tensor]) -> int | None:
+    if type(value) is StoredTensor and math.prod(value.size) == 1 and not value.dtype.is_complex:
+        value = read(value).item()
+    if type(value) not in (int, float) or value != value or not 0 <= value <= LARGEST_STEP or value != int(value):
+        return None
+    return int(value)

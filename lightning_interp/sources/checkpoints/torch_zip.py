@@ -23,6 +23,17 @@ _CHUNK = 2**20  # bytes: checksummed and copied while they are in the processor'
 _LOCAL_HEADER = 30  # bytes before the name of each member
 _SIGNATURE = b"PK\x03\x04"  # of that header
 _SHOWN = 60
+_SEEN = 64
+_LEGACY = "torch's format before 1.6: load it where you trust it, and save it with a current torch."
+_OTHERS = {
+    b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.": _LEGACY,
+    b"\x80": "a pickle that torch.save has not written. Load it where you trust it, and save its state dict with torch.save.",
+    b"version https://git-lfs": "a pointer of Git LFS in the place of the file. Fetch the file itself: git lfs pull.",
+    b"\x1f\x8b": "compressed by gzip. Unpack it first.",
+    b"\x89HDF": "an HDF5 file, such as Keras writes. Convert it to a state dict, and save that with torch.save.",
+    b"<": "a web page in the place of the file. Download the file itself.",
+}
+"""What files that are no zip files begin with, and what to do about them."""
 
 # Imported when first used, for names of members that are not marked as UTF-8.
 codecs.lookup("cp437")
@@ -44,6 +55,8 @@ class TorchZip:
         self._limits = limits or Limits()
         if path.is_dir():
             raise CheckpointError(f"{path}: a folder, expected a file of torch.save. Name the file in it.")
+        if not path.is_file() and path.exists():
+            raise CheckpointError(f"{path}: no file with content of its own (a pipe or a device).")
         self._file = path.open("rb")
         try:
             self._archive = _opened(path, self._file)
@@ -168,10 +181,11 @@ def shown(text: object) -> str:
 
 
 def _opened(path: Path, file: BinaryIO) -> zipfile.ZipFile:
-    if file.read(4) != b"PK\x03\x04":
+    start = file.read(_SEEN)
+    if not start.startswith(_SIGNATURE):
+        what = next((text for magic, text in _OTHERS.items() if start.startswith(magic)), None)
         raise CheckpointError(
-            f"{path}: no zip file: torch's format before 1.6, an upload or download cut short, or something else. "
-            "Get it again; or load it with torch where you trust it and save it with a current one."
+            f"{path}: {what or 'no zip file: an upload or download cut short, or something else. Get it again.'}"
         )
     try:
         return zipfile.ZipFile(file)
