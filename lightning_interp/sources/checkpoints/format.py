@@ -3,7 +3,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from lightning_interp.sources.checkpoints.files import Files
 from lightning_interp.sources.checkpoints.step_names import LARGEST_STEP, epoch_in_name, step_in_name
 
 _LONGEST = 40
+_INDEX = ".index.json"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ class Place:
     path: str
     names: frozenset[str] | None
     pattern: re.Pattern[str] | None
+
+    def without_parts(self) -> "Place":
+        """The folder without an index and the files that may be its parts: those with the suffix of what it is of."""
+        names = self.names or frozenset()
+        suffixes = {name.removesuffix(_INDEX).rpartition(".")[2] for name in names if name.endswith(_INDEX)}
+        kept = {name for name in names if not name.endswith(_INDEX) and name.rpartition(".")[2] not in suffixes}
+        return replace(self, names=frozenset(kept))
 
     def checkpoint(self, kind: str, *parts: str) -> Found:
         """The place as one checkpoint of a format, its tensors in files at some paths."""

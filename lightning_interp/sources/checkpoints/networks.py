@@ -86,8 +86,8 @@ def described(content: Any) -> str:
 def _advice(content: Any) -> str:
     if type(content) is Placeholder:
         return (
-            "It is a whole module, whose class would have to be imported to read it. Load it where you trust it and save its "
-            "state_dict() with torch.save."
+            "It is a whole module, whose class would have to be imported to read it. Load it where you trust it and save "
+            "its state_dict() with torch.save."
         )
     if type(content) is dict and {"state", "param_groups"} <= content.keys():
         return "It is the state of an optimizer, without the network. Give the file of the network."
@@ -106,16 +106,23 @@ def _usual(content: Any, *, levels: int = _LEVELS, hidden: bool = False) -> Iter
     if levels == _LEVELS:
         if not hidden and not _others(content) and _is_network(content):
             yield content
-    elif _is_network(content) or (hidden and any(hides(name, value) for name, value in content.items())):
+    elif _has_tensors(content) or (hidden and any(hides(name, value) for name, value in content.items())):
         yield content
 
 
 def _is_network(content: Any) -> bool:
-    """Whether a dict holds parameters: tensors by name, one of them more than a number or with the name of one."""
-    if type(content) is not dict:
+    """Whether a dict holds parameters: tensors by name, one of them more than a number, or nothing else."""
+    if not _has_tensors(content):
         return False
     tensors = {name: each for name, each in content.items() if type(name) is str and type(each) is StoredTensor}
-    return any((len(each.size) > 0 or "." in name) and not _NO_PARAMETER.search(name) for name, each in tensors.items())
+    named = {name: each for name, each in tensors.items() if not _NO_PARAMETER.search(name)}
+    return len(named) == len(content) or any(len(each.size) > 0 or "." in name for name, each in named.items())
+
+
+def _has_tensors(content: Any) -> bool:
+    if type(content) is not dict:
+        return False
+    return any(type(name) is str and type(each) is StoredTensor for name, each in content.items())
 
 
 def _others(content: Any) -> dict[str, dict[Any, Any]]:

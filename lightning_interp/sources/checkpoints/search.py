@@ -94,9 +94,9 @@ class _Search:
     def _folder(self, place: Place, *, depth: int, within: tuple[str, ...]) -> Iterator[Found | Refused]:
         try:
             here = found_at(place)
-        except CheckpointError as err:
+        except CheckpointError as err:  # an index that cannot be used; what may be its parts is not looked at
             yield self._refused(place.path, _without(str(err), self._files.shown(place.path)))
-            return
+            here, place = None, place.without_parts()
         if here is not None:
             yield from (self._with_state(place, each) for each in here)
             return

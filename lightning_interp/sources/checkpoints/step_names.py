@@ -32,7 +32,7 @@ _NOT_STEPS = re.compile(
     | (?<![a-zA-Z0-9])(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{{6,}}(?![a-zA-Z0-9])               # a hash
     | (?<![a-zA-Z0-9])\d{{9,}}(?!\d)                                                              # a time or id
     | \d+(?:[.]\d+)?(?:[bB]|M(?=params|P))(?![a-zA-Z])                                           # a size
-    | (?:{_MODELS})[-_]?\d{{1,3}}(?!\d)
+    | (?<![a-zA-Z])(?:{_MODELS})[-_]?\d{{1,3}}(?!\d)
     """,
     re.IGNORECASE | re.VERBOSE,
 )

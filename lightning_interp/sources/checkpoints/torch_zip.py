@@ -27,7 +27,7 @@ _SEEN = 64
 _LEGACY = "torch's format before 1.6: load it where you trust it, and save it with a current torch."
 _OTHERS = {
     b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.": _LEGACY,
-    b"\x80": "a pickle that torch.save has not written. Load it where you trust it, and save its state dict with torch.save.",
+    b"\x80": "a pickle that torch.save has not written. Load it where you trust it; save its state dict with torch.save.",
     b"version https://git-lfs": "a pointer of Git LFS in the place of the file. Fetch the file itself: git lfs pull.",
     b"\x1f\x8b": "compressed by gzip. Unpack it first.",
     b"\x89HDF": "an HDF5 file, such as Keras writes. Convert it to a state dict, and save that with torch.save.",

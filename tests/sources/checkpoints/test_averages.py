@@ -72,7 +72,7 @@ def test_what_is_no_second_copy_of_the_network_is_no_average(tmp_path: Path) -> 
     weights, said = read(tmp_path)
     assert is_same(weights, state) and said == []
     survey = Survey.of([str(tmp_path)], averaged=True)
-    assert [(finding.kind, finding.left_out) for finding in survey.findings] == [("damaged", True)]
+    assert [(finding.kind, finding.left_out) for finding in survey.findings] == [("not_read", True)]
     with pytest.raises(CheckpointError, match="averages are asked for, and none are known to be in it"):
         survey.require_some()
 

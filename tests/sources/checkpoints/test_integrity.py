@@ -2,13 +2,14 @@
 import pytest
 import torch
 
+from lightning_interp.sources.checkpoints.content import content_of
+from lightning_interp.sources.checkpoints.equal_contents import KnownContents
 from lightning_interp.sources.checkpoints.format import Found, Header
 from lightning_interp.sources.checkpoints.integrity import (
     Inspected,
     check_headers,
     check_holes,
     check_order,
-    content_of,
 )
 
 SHAPES = {"a": (2, 3), "b": (2,)}
@@ -42,9 +43,37 @@ def test_two_checkpoints_of_one_step_leave_out_the_second():
 
 
 def test_equal_checksums_are_duplicates_before_anything_is_read():
+    kept, findings = check_headers([inspected(0, content="x"), inspected(1, content="x"), inspected(2, content="y")])
+    assert [each.step for each in kept] == [0, 2]
+    assert kinds(findings) == [(1, "duplicate", True)] and "step 0" in findings[0].text
+
+
+def test_of_equal_checkpoints_with_others_between_them_none_is_trusted():
     kept, findings = check_headers([inspected(0, content="x"), inspected(1, content="y"), inspected(2, content="x")])
-    assert [each.step for each in kept] == [0, 1]
-    assert kinds(findings) == [(2, "duplicate", True)] and "step 0" in findings[0].text
+    assert [each.step for each in kept] == [1]
+    assert kinds(findings) == [(0, "duplicate", True), (2, "duplicate", True)] and "neither is trusted" in findings[0].text
+
+
+def test_contents_that_come_back_are_found_as_they_are_read():
+    known = KnownContents()
+    assert [known.findings(step, f"s{step}", digest, {}) for step, digest in ((0, "x"), (1, "y"))] == [[], []]
+    assert kinds(known.findings(2, "s2", "x", {})) == [(2, "duplicate", True), (0, "duplicate", False)]
+    assert kinds(known.findings(3, "s3", "y", {})) == [(3, "duplicate", True)]
+
+
+def test_one_tensor_of_another_step_is_found_and_one_that_rested_is_not():
+    known = KnownContents()
+    marks = [{"a": "1", "b": "0"}, {"a": "2", "b": "0"}, {"a": "3", "b": "0"}, {"a": "1", "b": "5"}]
+    found = [known.findings(step, f"s{step}", str(step), each) for step, each in enumerate(marks)]
+    assert found[:3] == [[], [], []] and kinds(found[3]) == [(3, "copied", False), (0, "copied", False)]
+    assert found[3][0].text.startswith("a bit for bit as at step 0")
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_numbers_of_unusual_kinds_are_seen_to_be_none(dtype):
+    good = torch.ones(80).to(dtype)
+    bad = torch.full((80,), float("nan")).to(dtype)
+    assert content_of({"w": good}).not_finite == () and content_of({"w": bad}).not_finite == ("w",)
 
 
 def test_a_step_that_differs_from_its_name_is_told():

@@ -134,9 +134,20 @@ def test_read_pickle_gives_stand_ins(protocol, value, module, name, kind):
 
 
 @pytest.mark.parametrize(
-    "value", [np.arange(4), np.float64(2), argparse.Namespace(lr=1), 1 + 2j, bytearray(b"x"), io.BytesIO()]
+    "value", [np.arange(4), np.complex64(2), argparse.Namespace(lr=1), 1 + 2j, bytearray(b"x"), io.BytesIO()]
 )
 def test_read_pickle_drops_what_a_stand_in_holds(value):
+    assert type(read(pickle.dumps({"value": value}, 2))["value"]) is Placeholder
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.int32, np.int64, np.uint64, np.float16, np.float32, np.float64])
+def test_read_pickle_gives_numbers_of_numpy(kind, protocol):
+    assert read(pickle.dumps({"value": kind(7)}, protocol))["value"] == 7
+
+
+def test_read_pickle_leaves_numbers_of_big_end_alone():
+    value = np.array([7], dtype=">i8")[0].newbyteorder() if hasattr(np.int64, "newbyteorder") else np.dtype(">i8")
     assert type(read(pickle.dumps({"value": value}, 2))["value"]) is Placeholder
 
 

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
+
 import pytest
 import torch
 
 from lightning_interp.core.errors import CheckpointError
 from lightning_interp.sources.checkpoints.pickle_reader import Placeholder, StoredTensor
-from lightning_interp.sources.checkpoints.torch_save import state_dict_of
+from lightning_interp.sources.checkpoints.torch_save import EPOCH_KEYS, STEP_KEYS, own_count, state_dict_of
 
 STORED = StoredTensor("0", torch.float32, 0, (1,), (1,), 4)
 
 
 def test_state_dict_of_finds_a_bare_mapping():
-    assert state_dict_of({"a": STORED, "n": 3}) == ({"a": STORED}, None, None)
+    assert state_dict_of({"a": STORED, "n": 3}) == ({"a": STORED}, "")
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "module", "net", "params", "weights"])
@@ -31,12 +33,15 @@ def test_state_dict_of_prefers_earlier_keys():
         ({"global_step": 5, "step": 6, "epoch": 0}, 5, 0),
         ({"global_step": "5", "step": 6}, 6, None),
         ({"iteration": 7, "epoch": -1}, 7, None),
-        ({"step": True, "epoch": 1.0}, None, None),
-        ({"global_step": STORED, "epoch": Placeholder("numpy", "int64", "result")}, None, None),
+        ({"step": True, "epoch": 1.0}, None, 1),
+        ({"global_step": STORED, "epoch": Placeholder("numpy", "int64", "result")}, 40, None),
+        ({"iter_num": 8, "epoch": 2**63}, 8, None),
+        ({"step": math.nan, "epoch": math.inf}, None, None),
+        ({"step": 0.5, "iteration": -1}, None, None),
     ],
 )
 def test_state_dict_of_finds_step_and_epoch(entries, step, epoch):
-    assert state_dict_of({"state_dict": {"w": STORED}, **entries})[1:] == (step, epoch)
+    assert [own_count(entries, keys, lambda _: torch.tensor(40)) for keys in (STEP_KEYS, EPOCH_KEYS)] == [step, epoch]
 
 
 def test_state_dict_of_names_what_hides_a_tensor():
@@ -73,3 +78,46 @@ def test_state_dict_of_tells_what_there_is_instead(content, told):
     with pytest.raises(CheckpointError, match=f"No state dict found: .*{told}.*torch.save") as caught:
         state_dict_of(content)
     assert len(str(caught.value)) < 500
+
+
+NETWORKS = {
+    "encoder": {"w": STORED},
+    "decoder": {"w": STORED},
+    "loss": StoredTensor("1", torch.float32, 0, (), (), 4),
+    "step": 3,
+}
+
+
+def test_a_loss_is_not_taken_for_the_network_and_those_that_are_there_are_named():
+    with pytest.raises(CheckpointError, match=r"several networks are in it, 'encoder', 'decoder'.*--key encoder"):
+        state_dict_of(NETWORKS)
+    assert state_dict_of(NETWORKS, key="decoder")[0] == {"w": STORED}
+
+
+def test_one_network_under_an_unusual_key_is_found():
+    assert state_dict_of({"policy": {"w": STORED}, "optimizer": {"w": STORED}, "rng_state": STORED})[0] == {"w": STORED}
+
+
+def test_another_network_beside_the_one_that_is_read_is_told():
+    found, line = state_dict_of({"model": {"w": STORED}, "discriminator": {"w": STORED}})
+    assert found == {"w": STORED} and line.startswith("`model` is read; also in it: discriminator")
+
+
+def test_a_key_may_be_joined_by_dots_and_hold_some():
+    content = {"nets": {"a.b": {"w": STORED}}, "model": {"w": STORED, "v": STORED}}
+    assert state_dict_of(content, key="nets.a.b")[0] == {"w": STORED}
+    with pytest.raises(CheckpointError, match=r"'nets\.c': nothing is there\. Networks are under: nets\.a\.b, model"):
+        state_dict_of(content, key="nets.c")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"loss": NETWORKS["loss"], "epoch": 1}, "No state dict found: its top-level keys are 'loss', 'epoch'"),
+        ({"state": {}, "param_groups": []}, "state of an optimizer, without the network"),
+        (Placeholder("pkg", "Net", "result"), "It is a whole module, whose class would have to be imported"),
+    ],
+)
+def test_what_is_no_network_is_named_as_what_it_is(content, told):
+    with pytest.raises(CheckpointError, match=told):
+        state_dict_of(content)

@@ -22,7 +22,7 @@ from lightning_interp.core.errors import CheckpointError
 from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.sources.checkpoints.pickle_reader import Limits, Placeholder, StoredTensor
 from lightning_interp.sources.checkpoints.rebuild import _DTYPES
-from lightning_interp.sources.checkpoints.torch_save import state_dict_of
+from lightning_interp.sources.checkpoints.torch_save import EPOCH_KEYS, STEP_KEYS, own_count, state_dict_of
 from lightning_interp.sources.checkpoints.torch_zip import TorchZip
 
 EMPTY = b"\x80\x02}q\x00."
@@ -53,8 +53,8 @@ def tensors_of(path):
 
 def read_everything(path):
     with TorchZip(path) as archive:
-        stored, step, epoch = state_dict_of(archive.content)
-        return archive.read_all(stored), step, epoch
+        counts = [own_count(archive.content, keys, archive.read) for keys in (STEP_KEYS, EPOCH_KEYS)]
+        return archive.read_all(state_dict_of(archive.content)[0]), *counts
 
 
 def zipped(path, *members, compression=zipfile.ZIP_STORED):
@@ -184,7 +184,7 @@ def test_a_lightning_checkpoint_is_read_with_stand_ins(tmp_path):
         found = archive.content["hyper_parameters"]
         state = archive.content["optimizer_states"][0]["state"][0]
         assert torch.equal(archive.read(state["exp_avg"]), optimizer.state_dict()["state"][0]["exp_avg"])
-    assert found.pop("width") == 128
+    assert found.pop("width") == 128 and found.pop("rate") == 0.1
     assert {type(value) for value in found.values()} == {Placeholder}
     assert found["loss"].text == "torch.nn.modules.loss.CrossEntropyLoss"
 
@@ -309,13 +309,13 @@ def test_torch_zip_refuses_directories_that_mislead(tmp_path, offset, value, tol
 def test_torch_zip_refuses_what_is_no_zip(tmp_path, content):
     path = tmp_path / "file.pt"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"no zip file|damaged"):
+    with pytest.raises(CheckpointError, match=r"no zip file|damaged|format before"):
         TorchZip(path)
 
 
 def test_torch_zip_tells_of_the_legacy_format(tmp_path):
     path = save(tmp_path / "file.pt", {"w": torch.ones(1)}, _use_new_zipfile_serialization=False)
-    with pytest.raises(CheckpointError, match=r"format before 1\.6.*save it with a current one"):
+    with pytest.raises(CheckpointError, match=r"format before 1\.6.*save it with a current torch"):
         TorchZip(path)
 
 
