@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-MAX_EXPANDED = 2**26
-"""Most elements of a tensor that repeats the elements of its storage (`expand`): a copy of it takes that memory."""
+from lightning_interp.sources.checkpoints.limits import MAX_EXPANDED
 
 _MAX_AXES = 64
 _MAX_INT = 2**63 - 1

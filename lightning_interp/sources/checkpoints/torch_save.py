@@ -3,7 +3,7 @@
 
 import json
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.sources.checkpoints.averages import chosen
 from lightning_interp.sources.checkpoints.format import Found, Header, Place
+from lightning_interp.sources.checkpoints.limits import complaint_about
 from lightning_interp.sources.checkpoints.networks import hides, network_in
 from lightning_interp.sources.checkpoints.parts import INDEX, file_or_folder, indexed
 from lightning_interp.sources.checkpoints.pickle_reader import StoredTensor
@@ -87,7 +88,17 @@ def state_dict_of(
                 f"{shown(name)}: a needed tensor hides behind {value.text}, which is not resolved. "
                 "Save it as a plain tensor, or leave it out."
             )
-    return {name: value for name, value in found.items() if type(name) is str and type(value) is StoredTensor}, line
+    stored = {name: value for name, value in found.items() if type(name) is str and type(value) is StoredTensor}
+    _check_cost(stored)
+    return stored, line
+
+
+def _check_cost(stored: Mapping[str, StoredTensor]) -> None:
+    views = [(t.key, t.offset, t.size, t.stride, t.dtype.itemsize) for t in stored.values()]
+    storages = {each.key: each.nbytes for each in stored.values()}
+    complaint = complaint_about(stored, views, sum(storages.values()))
+    if complaint is not None:
+        raise CheckpointError(f"{complaint}. Save what training needs alone: torch.save(model.state_dict(), path).")
 
 
 def own_count(content: Any, keys: Sequence[str], read: Callable[[StoredTensor], Tensor]) -> int | None:
