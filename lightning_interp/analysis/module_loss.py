@@ -113,7 +113,7 @@ def _chosen(found: dict[str, Tensor], result: Any, logged: Mapping[str, Any], st
     if isinstance(result, Tensor) and result.numel() != 1:
         _scalar(result, step)
     names = ", ".join(map(str, logged)) or "nothing"
-    raise ProbeError(f"{step} returns no loss and logs no loss (it logs {names}); pass probe_step=")
+    raise ProbeError(f"{step} returns no loss and logs no loss (it logs {names}); pass probe_step= (--probe-step)")
 
 
 def _scalar(value: Tensor, step: StepName) -> Tensor:

@@ -36,7 +36,10 @@ class NotCarried:
         self.__dict__["_what"] = what
 
     def _refuse(self) -> ProbeError:
-        return ProbeError(f"a {self._what} held by the module cannot travel to the analyzer; pass module= or probe_step=")
+        return ProbeError(
+            f"a {self._what} held by the module cannot travel to the analyzer; pass module= or "
+            "probe_step= (--module, --probe-step)"
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -80,7 +80,8 @@ def find_loss_source(replica: nn.Module, batch: Batch, *, probe_step: ProbeStep 
         return found
     raise ProbeError(
         f"no loss can be found for this module and batch; {WEIGHTS_ONLY}. Tried " + "; ".join(failures) + ". "
-        "Pass probe_step=fn with fn(module, batch) -> ProbeOutputs(loss, logits, targets), or give the module such a method."
+        "Pass probe_step=fn (--probe-step PKG.MOD:FN) with fn(module, batch) -> ProbeOutputs(loss, logits, targets), or "
+        "give the module such a method."
     )
 
 
@@ -121,7 +122,8 @@ def route_by_name(name: str, *, probe_step: ProbeStep | None, loss: dict[str, st
         routes["argument"] = LossSource("argument", probe_step, "loss by the probe_step argument")
     if name not in routes:
         raise ProbeError(
-            f"{WEIGHTS_ONLY}: this run's outputs come from its {name}, which is not given now; pass the same probe_step="
+            f"{WEIGHTS_ONLY}: this run's outputs come from its {name}, which is not given now; "
+            "pass the same probe_step= (--probe-step)"
         )
     return routes[name]
 
@@ -146,7 +148,7 @@ def better_source(guess: LossSource, replica: nn.Module, batch: Batch, *, least:
             return None
         note = (
             f"the module's {step} gives {float(theirs):.4g} where {guess.note} gives {float(ours.double().mean()):.4g}: "
-            "its own loss is used, and no accuracy is reported; pass probe_step= to have one"
+            "its own loss is used, and no accuracy is reported; pass probe_step= (--probe-step) to have one"
         )
         better = better or replace(own, note=note)
         if own.loss["name"] != "return":  # a number without a name may also be an accuracy: the training step tells

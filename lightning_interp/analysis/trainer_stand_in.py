@@ -39,7 +39,9 @@ class TrainerStandIn(SimpleNamespace):
     step_name: StepName = "validation_step"
 
     def __getattr__(self, name: str) -> Any:
-        raise NoTrainerError(f"{self.step_name} reads trainer.{name}, which a replica does not have; pass probe_step=")
+        raise NoTrainerError(
+            f"{self.step_name} reads trainer.{name}, which a replica does not have; pass probe_step= (--probe-step)"
+        )
 
 
 def attach_stand_in(replica: nn.Module, *, step: int, epoch: int, settings: Mapping[str, Any] | None = None) -> None:

@@ -2,7 +2,7 @@
 """What the user asked for, checked against the module before anything changes."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -14,12 +14,12 @@ from lightning_interp.capture.clone import check_capturable, parameter_names, st
 from lightning_interp.capture.default_layers import default_layers, left_out_lines
 from lightning_interp.capture.schedule import EveryNSteps, LogSpaced, Schedule
 from lightning_interp.capture.selection import select_layers, select_parameters, select_watched
-from lightning_interp.core.batch_types import imported_type
+from lightning_interp.config.users_probe import users_probe
 from lightning_interp.core.device import check_device
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.imports import import_object
 from lightning_interp.core.outcome import Outcome, outcome_of
-from lightning_interp.core.records import Probe, ProbeStep
+from lightning_interp.core.records import ProbeStep
 from lightning_interp.core.request import AnalysisRequest, with_options
 from lightning_interp.core.tca_settings import PREFIX, TCA, checked_ranks, logged_components
 from lightning_interp.dashboards.loggers.rows import ROOM
@@ -27,7 +27,6 @@ from lightning_interp.measures import CyclicGroupTask, Measure, resolve_measures
 from lightning_interp.measures.logged_names import logged_name
 from lightning_interp.measures.logged_outcome import LoggedOutcome
 from lightning_interp.measures.registry import check_causal
-from lightning_interp.store import read_probe
 from lightning_interp.store.retention import parse_retention, parse_size
 
 SWITCH = "LIGHTNING_INTERP"
@@ -263,26 +262,6 @@ def check_writable(directory: Path) -> None:
         raise ConfigError(f"dirpath: {nearest} is a file, expected a directory.")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(f"dirpath: {nearest} is read-only; choose a dirpath you can write to.")
-
-
-def users_probe(probe: Probe | str | Callable[[], Probe] | None) -> Probe | None:
-    """The user's probe: given, read from a run directory, or made by a function.
-
-    Raises:
-        ConfigError: It is none of these.
-    """
-    if probe is None or isinstance(probe, Probe):
-        return probe
-    if isinstance(probe, str) and ":" not in probe:
-        stored = read_probe(Path(probe), imported_type)  # the user's own code is imported by now
-        if stored is None:
-            raise ConfigError(f"probe: {probe} holds no probe.safetensors; give a run directory, or 'pkg.mod:function'.")
-        return stored
-    make = import_object(probe, argument="probe") if isinstance(probe, str) else probe
-    made = make() if callable(make) else make
-    if not isinstance(made, Probe):
-        raise ConfigError(f"probe: expected a Probe, got a {type(made).__name__}.")
-    return made
 
 
 def _users_probe_step(probe_step: ProbeStep | str | None) -> ProbeStep | None:

@@ -43,7 +43,7 @@ def require_scores(observation: Observation, split: Part) -> Tensor:
     require_split(observation, split)
     logits = observation.outputs(split).logits
     if logits is None:
-        raise MeasureSkipped("the module gives no class scores for the probe: pass probe_step=")
+        raise MeasureSkipped("the module gives no class scores for the probe: pass probe_step= (--probe-step)")
     if not len(logits):
         raise MeasureSkipped(f"the probe has no {split} examples")
     if not all_finite(logits):
@@ -60,11 +60,11 @@ def require_classes(observation: Observation, split: Part) -> tuple[Tensor, Tens
     """
     logits, targets = require_scores(observation, split), observation.outputs(split).targets
     if targets is None:
-        raise MeasureSkipped(f"the {split} examples have no known classes: let probe_step return targets")
+        raise MeasureSkipped(f"the {split} examples have no known classes: let probe_step= (--probe-step) return targets")
     if targets.min() < 0 or targets.max() >= logits.shape[1]:
         raise MeasureSkipped(
             f"{split} targets lie in {int(targets.min())} .. {int(targets.max())}, there are {logits.shape[1]} classes: "
-            "let probe_step leave out ignored examples"
+            "let probe_step= (--probe-step) leave out ignored examples"
         )
     return logits, targets
 

@@ -23,8 +23,9 @@ from lightning_interp.analysis.worker.pipe import StartOrder
 from lightning_interp.capture.default_layers import DEFAULT_LAYERS, copies_line, spread
 from lightning_interp.capture.network_copies import is_inside, network_copies
 from lightning_interp.capture.selection import select_parameters
-from lightning_interp.config.monitor_config import MonitorConfig, resolve, resolve_tca, tca_settings, users_probe
+from lightning_interp.config.monitor_config import MonitorConfig, resolve, resolve_tca, tca_settings
 from lightning_interp.config.run_directory import default_directory, package_versions
+from lightning_interp.config.users_probe import users_probe
 from lightning_interp.core.device import check_device
 from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.imports import where_it_is

@@ -76,7 +76,7 @@ def test_forward_that_cannot_be_called_leaves_weights_and_a_hint(tmp_path: Path,
     fit(tmp_path, monitor, NeedsTwoInputs(), max_steps=5)
     assert "pair: forward cannot be called on the batch (TypeError" in said.text
     assert "training_step: training_step reads trainer.train_dataloader, which a replica does not have" in said.text
-    assert "Pass probe_step=fn with fn(module, batch) -> ProbeOutputs" in said.text
+    assert "Pass probe_step=fn (--probe-step PKG.MOD:FN) with fn(module, batch) -> ProbeOutputs" in said.text
     assert "weight_norm" in run_of(monitor).series
     assert "train_loss" not in run_of(monitor).series
 

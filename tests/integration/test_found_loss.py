@@ -210,7 +210,7 @@ def test_label_smoothing_is_noticed_while_it_trains_and_holds_for_every_snapshot
         module = Smoothed()
         module.load_state_dict(dict(run.snapshot(int(step)).weights))
         assert loss == pytest.approx(module.loss(data(96)[:]).item(), rel=1e-6)
-    assert "its own loss is used, and no accuracy is reported; pass probe_step= to have one" in said.text
+    assert "its own loss is used, and no accuracy is reported; pass probe_step= (--probe-step) to have one" in said.text
     assert "are measured again with the module's own loss" in said.text
 
 
