@@ -49,7 +49,7 @@ def test_a_probe_built_wrongly_says_how_it_is_built(make, told):
 
 
 @pytest.mark.parametrize(
-    "probe", [Probe(GOOD), Probe(GOOD, GOOD, loaders={"night": GOOD}), Probe(ProbeSplit((INPUTS, INPUTS)))]
+    "whole", [Probe(GOOD), Probe(GOOD, GOOD, loaders={"night": GOOD}), Probe(ProbeSplit((INPUTS, INPUTS)))]
 )
 def test_a_probe_that_is_one_is_taken(whole):
     assert users_probe(lambda: whole) is users_probe(whole) is whole
