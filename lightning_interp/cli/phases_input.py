@@ -2,7 +2,6 @@
 """What ``lightning-interp phases`` judges: the history of a file or run directory, and what is known beside it."""
 
 import argparse
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,10 @@ from lightning_interp.core.judged import replaced_by, role_of, sources
 from lightning_interp.core.logged_curves import NAMES, VALUES, LoggedAs, LoggedSource, read_logged
 from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.outcome import LARGEST_SHARE, OUTCOME, OUTCOME_STEP, Outcome, nearest, outcome_of
+from lightning_interp.store.analysis_state import read_analysis
+from lightning_interp.store.bounded_file import read_object
+from lightning_interp.store.layout import MANIFEST
+from lightning_interp.store.manifest import attempts_in, holds_run, resumed_steps
 
 if TYPE_CHECKING:
     from lightning_interp.core.series import Series
@@ -46,14 +49,14 @@ def read_input(paths: Sequence[Path], asked: argparse.Namespace) -> PhasesInput:
         ConfigError: The outcome, or an argument for files, cannot be honoured.
     """
     path = paths[0]
-    run = read_json(path / "run.json") if (path / "run.json").is_file() else None
+    run = read_json(path / MANIFEST) if holds_run(path) else None
     if run is not None and (len(paths) > 1 or asked.columns or asked.which_run is not None):
         raise ConfigError(
             f"phases: {path} is a run directory, whose curves are known; leave out --columns, --run and more files."
         )
     outcome = _outcome(asked, run)
     history = _of_files(paths, asked, outcome) if run is None else _of_run(path, run, outcome, own=asked.outcome is None)
-    analysis = {} if run is None else read_json(path / "analysis.json")
+    analysis = {} if run is None else read_analysis(path)
     logged = None if run is None or LoggedSource.of(history.series).units is None else read_logged(analysis.get("logged_as"))
     known = {} if run is None or logged is not None else _known(run, analysis)
     given = {"n_classes": asked.classes, "null_loss": asked.null_loss, "null_error": asked.null_error}
@@ -88,15 +91,7 @@ def estimate_line(timeline: "Timeline", outcome: Outcome | None) -> str | None:
 
 def read_json(path: Path) -> Mapping[str, Any]:
     """An object of a run directory, empty where it is not there yet."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as err:
-        raise MetricsError(f"{path}: cannot be read ({err}). Copy the run directory again.") from err
-    if not isinstance(content, dict):
-        raise MetricsError(f"{path}: expected a JSON object, got {type(content).__name__}. Copy the run directory again.")
-    return content
+    return read_object(path) or {}
 
 
 def _outcome(asked: argparse.Namespace, run: Mapping[str, Any] | None) -> Outcome | None:
@@ -139,13 +134,10 @@ def _of_files(paths: Sequence[Path], asked: argparse.Namespace, outcome: Outcome
 
 
 def _of_run(path: Path, run: Mapping[str, Any], outcome: Outcome | None, *, own: bool) -> "MetricsHistory":
-    from lightning_interp.sources.metrics.history import read_metrics
+    from lightning_interp.posthoc.run_history import read_run_history
 
-    resumed = {
-        entry["attempt"]: entry["resumed_at"] for entry in run.get("attempts", ()) if entry.get("resumed_at") is not None
-    }
-    also = {name: name for name in (OUTCOME, OUTCOME_STEP, *NAMES)}
-    history = read_metrics(path / "records.jsonl", resumed=resumed, also=also)
+    resumed = resumed_steps(attempts_in(path / MANIFEST, run.get("attempts", [])))
+    history = read_run_history(path, resumed)
     if outcome is None or own:
         return history
     return replace(history, series={**history.series, **_logged(path, outcome.name, resumed)})

@@ -10,6 +10,9 @@ import unicodedata
 from contextlib import suppress
 
 logger = logging.getLogger("lightning_interp")
+MOST_SAID = 1000
+"""Warnings that are given once each; of files that are damaged all over no more is said."""
+_said: set[str] = set()
 _JOINERS = "\u200c\u200d"
 """Without width, but part of how Persian, Hindi and some emoji are written."""
 
@@ -83,3 +86,10 @@ def warn(text: str) -> None:
     """One warning for the user."""
     _prepare()
     logger.warning("warning: %s", one_line(text))
+
+
+def warn_once(text: str) -> None:
+    """A warning that this process has not given yet."""
+    if text not in _said and len(_said) < MOST_SAID:
+        _said.add(text)
+        warn(text)

@@ -4,7 +4,6 @@
 `RunFollower` reads only what is new since the last look, so that a live page costs the same however long the run is.
 """
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,14 +24,15 @@ from lightning_interp.dashboards.layer_grid import GrowingGrid, LayerGrid
 from lightning_interp.measures.label import Label, Labels, read_labels
 from lightning_interp.measures.logged_names import logged_name, record_name
 from lightning_interp.measures.registry import MAX_SCALARS, known_labels
+from lightning_interp.store.analysis_state import read_analysis
 from lightning_interp.store.components_file import StoredComponents, component_files, read_components
 from lightning_interp.store.file_identity import ChangedFiles
 from lightning_interp.store.health_log import HealthRow, OfSnapshot, events, read_health, valid_events
-from lightning_interp.store.jsonl import read_lines
 from lightning_interp.store.layout import ANALYSIS, COMPONENTS, HEALTH, MANIFEST, PHASES, RECORDS
 from lightning_interp.store.manifest import Manifest, read_manifest
-from lightning_interp.store.recordlog import surviving_records
+from lightning_interp.store.recordlog import read_rows, surviving_records
 from lightning_interp.store.standing import Standing, measured_steps, standing_of
+from lightning_interp.store.timeline_file import read_timeline
 
 Vectors = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Optimizer steps [step], and what was recorded at each [step, entry]."""
@@ -173,13 +173,14 @@ class RunFollower:
 
     def _read_records(self, manifest: Manifest) -> bool:
         """Take in the next part of the records, so that a long file is never in memory as a whole; False at its end."""
-        rows, self._offset = read_lines(self.path / RECORDS, self._offset, most=PART_BYTES)
+        before = self._offset
+        rows, self._offset = read_rows(self.path, before, most=PART_BYTES)
         if rows and min(row["step"] for row in rows) <= self._last_step:  # an earlier step once more: all from the start
             self._forget_records()
-            rows, self._offset = read_lines(self.path / RECORDS)
+            rows, self._offset = read_rows(self.path)
         for record in surviving_records(rows, manifest):
             self._take(record, manifest.layers)
-        return bool(rows)
+        return self._offset > before
 
     def _look_at_health(self) -> dict[str, Any]:
         if not self._files.changed(HEALTH):
@@ -202,9 +203,9 @@ class RunFollower:
     def _look_at_results(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         if self._files.changed(PHASES):
-            self._stored = Timeline.from_dict(self._json(PHASES))
+            self._stored = read_timeline(self.path)
         if self._files.changed(ANALYSIS):
-            found["analysis"] = self._json(ANALYSIS)
+            found["analysis"] = read_analysis(self.path)
         return found
 
     def _judged(self) -> dict[str, Any]:
@@ -266,13 +267,6 @@ class RunFollower:
             grid = self._vectors.setdefault(name, GrowingGrid(len(entries)))
             if len(entries) == grid.width:  # parameters that came later make another vector, which fits no other
                 grid.append(record.step, entries)
-
-    def _json(self, name: str) -> dict[str, Any]:
-        try:
-            content = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except ValueError as err:
-            raise RunError(f"{self.path / name}: cannot be read as JSON now ({err}).") from err
-        return content if isinstance(content, dict) else {}
 
 
 def training_series(

@@ -2,13 +2,18 @@
 """analysis.json: what the analyzer is doing and the choices it made at the first snapshot, kept for the whole run."""
 
 import json
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_interp.core.console import warn_once
+from lightning_interp.core.errors import RunError
 from lightning_interp.core.logged_curves import LoggedAs, plain_logged, read_logged
 from lightning_interp.core.null_predictor import NullPredictor
+from lightning_interp.core.typed_values import fields_of, misfit
+from lightning_interp.store.bounded_file import read_object
 from lightning_interp.store.layout import ANALYSIS, replace_text
 
 AnalysisStage = Literal["starting", "running", "finished", "stopped", "failed"]
@@ -129,11 +134,31 @@ class AnalysisState:
         replace_text(run_dir / ANALYSIS, json.dumps(content, indent=1))
 
 
+_KINDS = {**fields_of(AnalysisState), "labels": Mapping[str, Any], "logged_as": Mapping[str, Any]}
+"""As JSON has them; labels and curves are looked at one by one."""
+
+
+def read_analysis(run_dir: Path) -> dict[str, Any]:
+    """Content of analysis.json, empty if it is not there yet. Fields of another type are left out and named.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    path = run_dir / ANALYSIS
+    content = read_object(path) or {}
+    for name, kind in _KINDS.items():
+        if wrong := misfit(content, {name: kind}):
+            warn_once(f"{path}: {wrong}. It counts as not known.")
+            del content[name]
+    return content
+
+
 def read_state(run_dir: Path) -> AnalysisState:
-    """State left by an earlier analyzer, or a new one."""
+    """State left by an earlier analyzer, or a new one if there is none that can be read."""
     try:
-        content: dict[str, Any] = json.loads((run_dir / ANALYSIS).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        content = read_analysis(run_dir)
+    except RunError as err:
+        warn_once(f"{err} The analyzer makes its choices anew.")
         return AnalysisState()
     known = {name: content[name] for name in AnalysisState.__dataclass_fields__ if name in content}
     if known.get("route"):

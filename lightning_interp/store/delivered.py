@@ -5,14 +5,17 @@ Written by the training process while it runs, by `sync` afterwards.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lightning_interp.core.errors import RunError
 from lightning_interp.core.records import Record
-from lightning_interp.store.jsonl import read_lines
-from lightning_interp.store.layout import DELIVERED, RECORDS, replace_text
+from lightning_interp.core.typed_values import fields_of, misfit, shown
+from lightning_interp.store.bounded_file import read_object
+from lightning_interp.store.layout import DELIVERED, replace_text
+from lightning_interp.store.recordlog import read_rows
 
 SCHEMA = 1
 
@@ -93,23 +96,30 @@ def read_delivered(run_dir: Path) -> Delivered | None:
     Raises:
         RunError: It cannot be read, or is of another schema.
     """
-    path, fields = run_dir / DELIVERED, WandbTarget.__dataclass_fields__
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA:
-            found = content["schema"]
-            raise RunError(f"{path}: schema {found!r}, this version reads {SCHEMA}. Use the version that wrote it.")
-        targets = tuple(WandbTarget(**{name: entry[name] for name in fields}) for entry in content["wandb"])
-        return Delivered(int(content["step"]), tuple(content["names"]), targets, bool(content.get("delivers")))
-    except FileNotFoundError:
+    path = run_dir / DELIVERED
+    content = read_object(path)
+    if content is None:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise RunError(f"{path}: cannot be read ({type(err).__name__}: {err}).") from err
+    if content.get("schema") != SCHEMA:
+        found = shown(content.get("schema"))
+        raise RunError(f"{path}: schema {found}, this version reads {SCHEMA}. Use the version that wrote it.")
+    _check(path, content, {**fields_of(Delivered), "wandb": list[Mapping[str, Any]]}, optional=("delivers",))
+    kinds = fields_of(WandbTarget)
+    for entry in content["wandb"]:
+        _check(path, entry, kinds)
+    targets = tuple(WandbTarget(**{name: entry[name] for name in kinds}) for entry in content["wandb"])
+    return Delivered(content["step"], tuple(content["names"]), targets, content.get("delivers", False))
+
+
+def _check(path: Path, content: Mapping[str, Any], kinds: Mapping[str, Any], *, optional: Sequence[str] = ()) -> None:
+    missing = next((name for name in kinds if name not in content and name not in optional), None)
+    if wrong := misfit(content, kinds) if missing is None else f"no `{missing}`":
+        raise RunError(f"{path}: {wrong}. Copy the run directory again, or move the file away: nothing was delivered then.")
 
 
 def late_steps(run_dir: Path, target: WandbTarget, records: Sequence[Record]) -> list[int]:
     """Steps whose records a W&B run has not got: later than its latest row, or written since it was last supplied."""
     # A start of the training notes 0 before it has read anything: then the step alone decides.
-    lines = read_lines(run_dir / RECORDS, target.read_bytes)[0] if target.read_bytes else []
+    lines = read_rows(run_dir, target.read_bytes)[0] if target.read_bytes > 0 else []
     written = {line["step"] for line in lines}
     return [record.step for record in records if record.values and (record.step > target.step or record.step in written)]

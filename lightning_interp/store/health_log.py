@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_interp.core.typed_values import misfit
 from lightning_interp.store.jsonl import append_line, cut_torn_tail, read_lines
 from lightning_interp.store.layout import HEALTH
 from lightning_interp.store.surviving_records import valid_rows
@@ -19,6 +20,15 @@ Event = (
 )
 HealthRow = Mapping[str, Any]
 """One line: ``event``, ``attempt`` (number of the start of the training), ``time`` (s since 1970) and the event's fields."""
+
+
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("event", "reason", "text"), str | None),
+    **dict.fromkeys(("attempt", "step", "resumed_at", "bytes"), int | None),
+    **dict.fromkeys(("time", "hook_share", "writer_share", "share", "contention"), float | None),
+    "scalars": Mapping[str, Any] | None,
+}
+"""What readers make use of."""
 
 
 class HealthLog:
@@ -55,8 +65,8 @@ def append_resumed(run_dir: Path, attempt: int, *, step: int) -> None:
 
 
 def read_health(run_dir: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Lines from a byte offset on, and the offset to go on from."""
-    return read_lines(run_dir / HEALTH, offset)
+    """Lines from a byte offset on, and the offset to go on from; those of another form are left out and named."""
+    return read_lines(run_dir / HEALTH, offset, check=lambda row: misfit(row, _KINDS))
 
 
 def events(health: Iterable[HealthRow], *kinds: Event) -> list[HealthRow]:

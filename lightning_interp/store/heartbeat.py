@@ -5,9 +5,13 @@ A file of its own, so that the thread that writes it and the one that observes n
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lightning_interp.core.errors import RunError
+from lightning_interp.core.typed_values import fields_of, misfit
+from lightning_interp.store.bounded_file import read_object
 from lightning_interp.store.layout import HEARTBEAT, replace_text
 
 
@@ -30,11 +34,14 @@ class Heartbeat:
 
 def read_heartbeat(run_dir: Path) -> Heartbeat | None:
     """Latest sign of life, or None if there is none that can be read."""
+    kinds = fields_of(Heartbeat)
     try:
-        content = json.loads((run_dir / HEARTBEAT).read_text(encoding="utf-8"))
-        return Heartbeat(content["pid"], content["host"], content["start_id"], float(content["at"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_object(run_dir / HEARTBEAT)
+    except RunError:
         return None
+    if content is None or not kinds.keys() <= content.keys() or misfit(content, kinds) or not math.isfinite(content["at"]):
+        return None
+    return Heartbeat(content["pid"], content["host"], content["start_id"], float(content["at"]))
 
 
 def write_heartbeat(run_dir: Path, beat: Heartbeat) -> None:

@@ -27,6 +27,8 @@ ANALYZER_LOG = "analyzer.log"
 CHECKPOINTS = "checkpoints.jsonl"
 DELIVERED = "delivered.json"
 
+LIMIT = 2**63
+"""Steps are whole numbers of 64 bits; a name with a larger one is no file of ours."""
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.#-]{0,99}")
 _STEP_FILE = re.compile(r"^step_(\d{9,})\.safetensors$")
 
@@ -41,7 +43,7 @@ def committed_steps(directory: Path) -> list[int]:
     if not directory.is_dir():
         return []
     found = (_STEP_FILE.match(entry.name) for entry in os.scandir(directory))
-    return sorted(int(match.group(1)) for match in found if match)
+    return sorted(step for match in found if match and (step := int(match.group(1))) < LIMIT)
 
 
 def components_file(run_dir: Path, layer: str) -> Path:

@@ -6,6 +6,7 @@ file stays empty either way. One kind does not exclude the other: a run director
 systems at a time, is not guarded.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from lightning_interp.core.errors import RunError
 from lightning_interp.core.system_features import FILE_LOCKS
+from lightning_interp.store.bounded_file import open_descriptor
 from lightning_interp.store.layout import LOCK
 
 
@@ -40,7 +42,10 @@ def analyzer_lock(run_dir: Path, *, wait_s: float = 0.0) -> Iterator[None]:
 
 class _Flock:
     def __init__(self, path: Path) -> None:
-        self._handle = path.open("a")
+        try:
+            self._handle = os.fdopen(open_descriptor(path, os.O_WRONLY | os.O_CREAT), "wb")
+        except OSError as err:
+            raise RunError(f"{path}: cannot be opened ({err.strerror or err}), so nobody can say who works on it.") from err
 
     def take(self) -> bool:
         import fcntl

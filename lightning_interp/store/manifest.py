@@ -2,13 +2,15 @@
 """run.json: what this run is, how it is watched, and each start of it. Written by the training process alone."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning_interp.core.errors import RunError
+from lightning_interp.core.typed_values import fields_of, misfit, shown
+from lightning_interp.store.bounded_file import read_object
 from lightning_interp.store.layout import MANIFEST, SCHEMA, replace_text
 from lightning_interp.store.surviving_records import valid_until
 
@@ -112,7 +114,11 @@ class Manifest:
     @property
     def resumed_steps(self) -> dict[int, int]:
         """Step each later start continued from, by its number."""
-        return {entry.attempt: entry.resumed_at for entry in self.attempts if entry.resumed_at is not None}
+        return resumed_steps(self.attempts)
+
+
+_KINDS = {**fields_of(Manifest), "attempts": list[Mapping[str, Any]], "provenance": Any}
+"""As JSON has them; entries of `attempts` are looked at one by one, those of `provenance` decide nothing."""
 
 
 def write_manifest(run_dir: Path, manifest: Manifest) -> None:
@@ -131,17 +137,16 @@ def read_manifest(run_dir: Path) -> Manifest:
         RunError: This is no run directory, or one of another schema.
     """
     path = run_dir / MANIFEST
+    content = read_object(path)
+    if content is None:
+        raise RunError(f"{run_dir}: not a run directory (no {MANIFEST}). Give the folder the monitor printed.")
+    if content.get("schema") != SCHEMA:
+        found = shown(content.get("schema"))
+        raise RunError(f"{path}: schema {found}, this version reads {SCHEMA}. Use the version that wrote it.")
+    if wrong := misfit(content, _KINDS):
+        raise RunError(f"{path}: {wrong}. Copy the run directory again.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as err:
-        raise RunError(f"{run_dir}: not a run directory (no {MANIFEST}). Give the folder the monitor printed.") from err
-    except (OSError, ValueError) as err:
-        raise RunError(f"{path}: cannot be read ({err}).") from err
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        found = content.get("schema") if isinstance(content, dict) else None
-        raise RunError(f"{path}: schema {found!r}, this version reads {SCHEMA}. Use the version that wrote it.")
-    try:
-        attempts = tuple(Attempt(**entry) for entry in content.pop("attempts"))
+        attempts = attempts_in(path, content.pop("attempts"))
         content |= {key: tuple(content[key]) for key in ("layers", "activation_layers", "parameters")}
         provenance = _provenance(content["configuration"].pop(_PROVENANCE, ()))
         return Manifest(**content, attempts=attempts, provenance=provenance)
@@ -149,11 +154,36 @@ def read_manifest(run_dir: Path) -> Manifest:
         raise RunError(f"{path}: unexpected content ({type(err).__name__}: {err}).") from err
 
 
+def attempts_in(path: Path, entries: Any) -> tuple[Attempt, ...]:
+    """The starts of a training that run.json names.
+
+    Args:
+        path: The file, for messages.
+        entries: What it holds as `attempts`.
+
+    Raises:
+        RunError: It names none, or in another form.
+    """
+    kinds = fields_of(Attempt)
+    if not entries or misfit({"attempts": entries}, {"attempts": list[Mapping[str, Any]]}):
+        raise RunError(f"{path}: `attempts` should be a list of starts, not {shown(entries)}. Copy the run directory again.")
+    for entry in entries:
+        wrong = misfit(entry, kinds) if kinds.keys() == entry.keys() else f"a start has {', '.join(map(str, entry))}"
+        if wrong:
+            raise RunError(f"{path}: in `attempts`, {wrong}. Copy the run directory again.")
+    return tuple(Attempt(**entry) for entry in entries)
+
+
+def resumed_steps(attempts: Iterable[Attempt]) -> dict[int, int]:
+    """Step each later start continued from, by its number."""
+    return {entry.attempt: entry.resumed_at for entry in attempts if entry.resumed_at is not None}
+
+
 def _provenance(entries: Any) -> tuple[Provenance, ...]:
     """What run.json says of where the starts came from; entries of another form are left out, they decide nothing."""
     found = []
     for entry in entries if isinstance(entries, list) else ():
-        with suppress(TypeError, ValueError, KeyError, AttributeError):
+        with suppress(TypeError, ValueError, KeyError, AttributeError, OverflowError):
             found.append(
                 Provenance(
                     attempt=int(entry["attempt"]),

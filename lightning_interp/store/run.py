@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading a run directory: the one object behind reports, notebooks, the command line and other tools."""
 
-import json
 import time
 from functools import cached_property
 from os import PathLike
@@ -16,16 +15,18 @@ from lightning_interp.core.records import Probe, Record, Snapshot
 from lightning_interp.core.series import Series, layer_series, series_of
 from lightning_interp.core.shapes import Float, Tensor
 from lightning_interp.core.timeline import Timeline
+from lightning_interp.store.analysis_state import read_analysis
 from lightning_interp.store.components_file import StoredComponents, component_layers, read_components
 from lightning_interp.store.export import export_records, labelled_records
 from lightning_interp.store.health_log import read_health
-from lightning_interp.store.layout import ANALYSIS, OBSERVATIONS, PHASES, committed_steps, step_file
+from lightning_interp.store.layout import OBSERVATIONS, committed_steps, step_file
 from lightning_interp.store.manifest import Manifest, Status, read_manifest
 from lightning_interp.store.probe_file import read_probe
 from lightning_interp.store.recordlog import read_records
 from lightning_interp.store.snapshots import read_snapshot, snapshot_steps
 from lightning_interp.store.standing import Standing, measured_steps, standing_of
 from lightning_interp.store.tensor_file import read_tensors
+from lightning_interp.store.timeline_file import read_timeline
 
 if TYPE_CHECKING:
     import xarray
@@ -160,13 +161,12 @@ class Run:
     @property
     def _stored_timeline(self) -> Timeline | None:
         """The timeline as the analyzer wrote it."""
-        content = self._json(PHASES)
-        return None if content is None else Timeline.from_dict(content)
+        return read_timeline(self.path)
 
     @property
     def analysis(self) -> dict[str, Any]:
         """State and choices of the analyzer: where outputs come from, device, notices, what is pending."""
-        return self._json(ANALYSIS) or {}
+        return read_analysis(self.path)
 
     @property
     def health(self) -> list[dict[str, Any]]:
@@ -185,12 +185,3 @@ class Run:
         """Write the records for other tools: zarr, parquet or CSV; `export_records` has names and errors."""
         records, layers = self.all_records, self.manifest.layers
         return export_records(records, layers, target, run_dir=self.path, format=format, overwrite=overwrite)
-
-    def _json(self, name: str) -> dict[str, Any] | None:
-        try:
-            content = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except ValueError as err:
-            raise RunError(f"{self.path / name}: not readable as JSON ({err}).") from err
-        return content if isinstance(content, dict) else None

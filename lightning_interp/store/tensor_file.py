@@ -2,7 +2,8 @@
 """One file of named tensors: written to a temporary name, renamed when whole, checked by CRC32 when read."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lightning_interp.core.errors import CorruptSnapshotError
+from lightning_interp.core.errors import CorruptSnapshotError, RunError
+from lightning_interp.store.bounded_file import check_regular, parse_json, part_of
 from lightning_interp.store.crc32 import crc32
 from lightning_interp.store.file_identity import file_identity
 from lightning_interp.store.layout import replacing
@@ -66,11 +68,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         CorruptSnapshotError: The file is not whole.
     """
-    try:
-        with safe_open(path, framework="pt") as handle:
-            return _parsed(handle.metadata() or {})
-    except (SafetensorError, ValueError) as err:
-        raise _corrupt(path, str(err)) from err
+    with _opened(path) as handle:
+        return _parsed(handle.metadata() or {})
 
 
 def read_tensors(path: Path, names: Iterable[str] | None = None) -> TensorFile:
@@ -92,26 +91,37 @@ def read_tensors(path: Path, names: Iterable[str] | None = None) -> TensorFile:
 
 
 def _read_once(path: Path, names: list[str] | None) -> TensorFile:
-    try:
-        with safe_open(path, framework="pt") as handle:
-            metadata = _parsed(handle.metadata() or {})
-            present = set(handle.keys())
-            wanted = list(present) if names is None else names
-            missing = [name for name in wanted if name not in present]
-            if missing:
-                raise KeyError(f"{path}: no tensor named {missing[0]!r}; it holds {', '.join(sorted(present)[:8])}.")
-            tensors = {name: handle.get_tensor(name) for name in sorted(wanted)}
-    except (SafetensorError, ValueError, FileNotFoundError) as err:
-        raise _corrupt(path, str(err)) from err
-    checks = metadata.pop(_CHECKSUMS, {})
+    with _opened(path) as handle:
+        metadata = _parsed(handle.metadata() or {})
+        present = set(handle.keys())
+        wanted = list(present) if names is None else names
+        missing = [name for name in wanted if name not in present]
+        if missing:
+            raise KeyError(f"{path}: no tensor named {missing[0]!r}; it holds {', '.join(sorted(present)[:8])}.")
+        tensors = {name: handle.get_tensor(name) for name in sorted(wanted)}
+    checks = part_of(metadata, _CHECKSUMS)
+    metadata.pop(_CHECKSUMS, None)
     for name, tensor in tensors.items():
         if name not in checks or checksum(tensor) != checks[name]:
             raise _corrupt(path, f"the bytes of {name!r} differ from their CRC32")
     return TensorFile(tensors, metadata)
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A tensor file, opened by safetensors, and what goes wrong with it meanwhile as an error of ours."""
+    try:
+        check_regular(path)  # safetensors would wait for a FIFO
+        with safe_open(path, framework="pt") as handle:
+            yield handle
+    except (SafetensorError, ValueError, OSError, RunError) as err:
+        if isinstance(err, CorruptSnapshotError):
+            raise
+        raise _corrupt(path, str(err)) from err
+
+
 def _parsed(header: Mapping[str, str]) -> dict[str, Any]:
-    return {key: json.loads(value) for key, value in header.items()}
+    return {key: parse_json(value.encode()) for key, value in header.items()}
 
 
 def _corrupt(path: Path, reason: str) -> CorruptSnapshotError:

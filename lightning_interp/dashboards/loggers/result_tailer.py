@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """New results of a run directory, read and parsed by a helper thread, picked up ready-made by the training thread."""
 
-import json
 import threading
 import time
 from collections import deque
@@ -11,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from lightning_interp.core.console import warn
-from lightning_interp.core.errors import MetricsError
+from lightning_interp.core.errors import InterpError
 from lightning_interp.core.records import Record
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.loggers.live_figure import Drawn, LiveFigure
 from lightning_interp.dashboards.loggers.rows import Row, covered_step, row_of
+from lightning_interp.store.analysis_state import read_analysis
 from lightning_interp.store.file_identity import ChangedFiles
-from lightning_interp.store.jsonl import read_lines
-from lightning_interp.store.layout import ANALYSIS, PHASES, RECORDS
+from lightning_interp.store.layout import ANALYSIS, PHASES
 from lightning_interp.store.manifest import Status, read_manifest
-from lightning_interp.store.recordlog import surviving_records
+from lightning_interp.store.recordlog import read_rows, surviving_records
 from lightning_interp.store.standing import measured_steps, standing_of
+from lightning_interp.store.timeline_file import read_timeline
 
 POLL_S = 0.5
 SHARE = 0.002
@@ -92,7 +92,7 @@ class ResultTailer:
         with self._reading:
             try:
                 self._read()
-            except (OSError, ValueError, KeyError, MetricsError) as err:
+            except (OSError, ValueError, KeyError, InterpError) as err:
                 if not self._failed:
                     self._failed = True
                     warn(f"results in {self._run_dir} cannot be read ({type(err).__name__}: {err}); they are tried again")
@@ -132,7 +132,7 @@ class ResultTailer:
                 self._figure.draw_if_due(self._timeline)
 
     def _read(self) -> None:
-        lines, self.read_bytes = read_lines(self._run_dir / RECORDS, self.read_bytes)
+        lines, self.read_bytes = read_rows(self._run_dir, self.read_bytes)
         new = surviving_records(lines, self._manifest)
         self._recorded |= measured_steps(new)
         for record in new:
@@ -142,7 +142,7 @@ class ResultTailer:
                 self._figure.add(record)
         self._read_notices()
         if self._files.changed(PHASES):
-            self._timeline = Timeline.from_dict(json.loads((self._run_dir / PHASES).read_text(encoding="utf-8")))
+            self._timeline = read_timeline(self._run_dir)
         if self._timeline is not None and self._waiting:
             self._release(self._timeline)
 
@@ -167,5 +167,5 @@ class ResultTailer:
 
     def _read_notices(self) -> None:
         if self._files.changed(ANALYSIS):
-            notices = json.loads((self._run_dir / ANALYSIS).read_text(encoding="utf-8"))["notices"]
+            notices = read_analysis(self._run_dir).get("notices", ())
             self._notices += [text for text in notices if text not in self._notices]

@@ -13,10 +13,8 @@ from lightning_interp.dashboards.loggers.outcome import Outcome
 from lightning_interp.dashboards.loggers.rows import covered_step, names_of, row_keys, row_of
 from lightning_interp.dashboards.loggers.wandb import opened
 from lightning_interp.store.delivered import Delivered, WandbTarget, late_steps, read_delivered, write_delivered
-from lightning_interp.store.jsonl import read_lines
-from lightning_interp.store.layout import RECORDS
 from lightning_interp.store.manifest import Status
-from lightning_interp.store.recordlog import surviving_records
+from lightning_interp.store.recordlog import read_rows, surviving_records
 from lightning_interp.store.run import Run
 
 
@@ -98,7 +96,7 @@ def _fits(target: WandbTarget, named: WandbTarget) -> bool:
 
 def find_late(run: Run, target: WandbTarget) -> Late | None:
     """What a W&B run has not got, None where it has everything."""
-    lines, read_bytes = read_lines(run.path / RECORDS)
+    lines, read_bytes = read_rows(run.path)
     timeline = run.timeline_at(time.time(), status=_status(run))
     if timeline is None:
         return None
