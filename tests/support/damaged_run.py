@@ -214,7 +214,9 @@ FIELDS: dict[str, tuple[tuple[Any, ...], ...]] = {
 def mutations() -> Iterator[tuple[str, str, Mutation]]:
     """File, what is wrong with it, and what does that to the file."""
     yield from ((file, name, change) for file in (*JSON, *LINES, *TENSORS, *OTHERS) for name, change in PLACES.items())
-    yield from ((file, name, PLACES[name]) for file in FOLDERS for name in ("missing", "empty", "a FIFO", "a link to itself"))
+    yield from (
+        (file, name, PLACES[name]) for file in FOLDERS for name in ("missing", "empty", "a FIFO", "a link to itself")
+    )
     yield from ((file, name, change) for file in (*JSON, *LINES) for name, change in CONTENTS.items())
     yield from ((file, name, CONTENTS[name]) for file in (*TENSORS, OTHERS[0]) for name in ("garbage", "cut", "sparse"))
     yield from line_mutations()

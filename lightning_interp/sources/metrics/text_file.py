@@ -4,15 +4,14 @@
 import codecs
 import gzip
 import io
-import os
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from lightning_interp.core.errors import MetricsError
+from lightning_interp.core.errors import InterpError, MetricsError, RunError
+from lightning_interp.store.bounded_file import open_regular
 
 LONGEST_LINE = 8 * 2**20
 """Most characters of a line. A row of 100,000 numbers has two million."""
@@ -47,6 +46,8 @@ def open_text(path: Path) -> Iterator[TextIO]:
                 raise MetricsError(f"{path}: the file is empty. Give a file with a header and at least one record.")
             with io.TextIOWrapper(binary, encoding=_encoding(start, path), newline="") as handle:
                 yield handle
+    except RunError as err:  # a pipe or device
+        raise MetricsError(f"{str(err).partition(', not a file')[0]}, which has no content of its own. {_WAYS}") from err
     except FileNotFoundError as err:
         raise MetricsError(f"{path}: no such file. Check the path.") from err
     except UnicodeError as err:
@@ -83,13 +84,13 @@ def start_of(path: Path) -> bytes:
         with _unpacked(path) as binary:
             start = _peek(binary)
             return start.decode(_encoding(start, path), errors="ignore").encode()
-    except (OSError, EOFError, ValueError, zlib.error, MetricsError):
+    except (OSError, EOFError, ValueError, zlib.error, InterpError):
         return b""
 
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[BinaryIO]:
-    with _regular(path) as raw:
+    with open_regular(path) as raw:
         packed = raw.read(len(_GZIP)) == _GZIP
         raw.seek(0)
         if not packed:
@@ -97,15 +98,6 @@ def _unpacked(path: Path) -> Iterator[BinaryIO]:
             return
         with gzip.GzipFile(fileobj=raw) as unpacked:
             yield io.BufferedReader(unpacked)
-
-
-def _regular(path: Path) -> BinaryIO:
-    """A file opened so that a pipe or device does not make anybody wait."""
-    handle = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
-    if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-        handle.close()
-        raise MetricsError(f"{path}: no file with content of its own (a pipe, a device or a folder). {_WAYS}")
-    return handle
 
 
 def _peek(binary: BinaryIO) -> bytes:
