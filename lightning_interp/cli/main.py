@@ -18,6 +18,7 @@ from lightning_interp.cli.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from lightning_interp.core.console import one_line
 from lightning_interp.core.errors import CheckpointError, ConfigError, InterpError, MetricsError, RunError, ShapeError
 from lightning_interp.core.inert_output import inert_output
+from lightning_interp.core.system_trouble import trouble_of
 
 BAD_INPUT_ERRORS = (ConfigError, CheckpointError, RunError, MetricsError, ShapeError)
 """What the user gave cannot be used; any other error of ours is a failure of the work itself."""
@@ -84,6 +85,9 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as err:  # a full disk, a folder without permission: the system's word, no fault of the program
+        _tell(f"error: {trouble_of(err)}", [])
+        return FAILED
     except Exception as err:  # a fault of the program; its message may quote a stranger's file
         _tell(f"error: {type(err).__name__}: {err}", "".join(traceback.format_exception(err)).splitlines())
         return FAILED

@@ -13,10 +13,6 @@ from lightning_interp.core.judged import replaced_by, role_of, sources
 from lightning_interp.core.logged_curves import NAMES, VALUES, LoggedAs, LoggedSource, read_logged
 from lightning_interp.core.null_predictor import NullPredictor
 from lightning_interp.core.outcome import LARGEST_SHARE, OUTCOME, OUTCOME_STEP, Outcome, nearest, outcome_of
-from lightning_interp.store.analysis_state import read_analysis
-from lightning_interp.store.bounded_file import read_object
-from lightning_interp.store.layout import MANIFEST
-from lightning_interp.store.manifest import attempts_in, holds_run, resumed_steps
 
 if TYPE_CHECKING:
     from lightning_interp.core.series import Series
@@ -49,14 +45,14 @@ def read_input(paths: Sequence[Path], asked: argparse.Namespace) -> PhasesInput:
         ConfigError: The outcome, or an argument for files, cannot be honoured.
     """
     path = paths[0]
-    run = read_json(path / MANIFEST) if holds_run(path) else None
+    run = read_json(path / "run.json") if (path / "run.json").exists() else None
     if run is not None and (len(paths) > 1 or asked.columns or asked.which_run is not None):
         raise ConfigError(
             f"phases: {path} is a run directory, whose curves are known; leave out --columns, --run and more files."
         )
     outcome = _outcome(asked, run)
     history = _of_files(paths, asked, outcome) if run is None else _of_run(path, run, outcome, own=asked.outcome is None)
-    analysis = {} if run is None else read_analysis(path)
+    analysis = {} if run is None else _analysis(path)
     logged = None if run is None or LoggedSource.of(history.series).units is None else read_logged(analysis.get("logged_as"))
     known = {} if run is None or logged is not None else _known(run, analysis)
     given = {"n_classes": asked.classes, "null_loss": asked.null_loss, "null_error": asked.null_error}
@@ -91,6 +87,8 @@ def estimate_line(timeline: "Timeline", outcome: Outcome | None) -> str | None:
 
 def read_json(path: Path) -> Mapping[str, Any]:
     """An object of a run directory, empty where it is not there yet."""
+    from lightning_interp.store.bounded_file import read_object  # late: --help needs none of it
+
     return read_object(path) or {}
 
 
@@ -119,6 +117,12 @@ def _known(run: Mapping[str, Any], analysis: Mapping[str, Any]) -> dict[str, Any
     return NullPredictor.read({**analysis, "n_classes": classes}).for_detector()
 
 
+def _analysis(path: Path) -> Mapping[str, Any]:
+    from lightning_interp.store.analysis_state import read_analysis
+
+    return read_analysis(path)
+
+
 def _of_files(paths: Sequence[Path], asked: argparse.Namespace, outcome: Outcome | None) -> "MetricsHistory":
     from lightning_interp.sources.metrics.history import read_metrics
 
@@ -135,8 +139,9 @@ def _of_files(paths: Sequence[Path], asked: argparse.Namespace, outcome: Outcome
 
 def _of_run(path: Path, run: Mapping[str, Any], outcome: Outcome | None, *, own: bool) -> "MetricsHistory":
     from lightning_interp.posthoc.run_history import read_run_history
+    from lightning_interp.store.manifest import attempts_in, resumed_steps
 
-    resumed = resumed_steps(attempts_in(path / MANIFEST, run.get("attempts", [])))
+    resumed = resumed_steps(attempts_in(path / "run.json", run["attempts"])) if "attempts" in run else {}
     history = read_run_history(path, resumed)
     if outcome is None or own:
         return history

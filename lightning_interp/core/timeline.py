@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from lightning_interp.core.errors import MetricsError
+from lightning_interp.core.typed_values import MOST
 
 SCHEMA = 2
 """Version of the JSON layout that `Timeline.to_dict` writes."""
@@ -215,9 +216,9 @@ class Timeline:
                 verdict=_checked(data["verdict"], str),
                 phases=tuple(_phase_from_dict(phase) for phase in data["phases"]),
                 alarms=tuple(_alarm_from_dict(alarm) for alarm in data["alarms"]),
-                intensities={name: tuple((s, v) for s, v in points) for name, points in data["intensities"].items()},
+                intensities={name: _points(points) for name, points in data["intensities"].items()},
                 evidence=_evidence_from(data["evidence"]),
-                stages=tuple(LossStage(**stage) for stage in data.get("stages", ())),
+                stages=tuple(_stage_from_dict(stage) for stage in data.get("stages", ())),
                 state=_state_from(data.get("state", "final")),
                 analyzed=None if data.get("analyzed") is None else _steps(data["analyzed"]),
                 loaders={name: cls._loader_from(each) for name, each in data.get("loaders", {}).items()},
@@ -233,8 +234,8 @@ def _listed(values: dict[str, Any]) -> dict[str, Any]:
 def _phase_from_dict(data: Mapping[str, Any]) -> Phase:
     return Phase(
         name=_checked(data["name"], str),
-        start=_checked(data["start"], int),
-        end=None if data["end"] is None else _checked(data["end"], int),
+        start=_step(data["start"]),
+        end=None if data["end"] is None else _step(data["end"]),
         confidence=_checked(data["confidence"], int | float),
         start_interval=_steps(data["start_interval"]),
         end_interval=None if data["end_interval"] is None else _steps(data["end_interval"]),
@@ -244,6 +245,15 @@ def _phase_from_dict(data: Mapping[str, Any]) -> Phase:
 
 def _alarm_from_dict(data: Mapping[str, Any]) -> Alarm:
     return Alarm(_checked(data["name"], str), _checked(data["step"], int), _clauses(data.get("because")))
+
+
+def _stage_from_dict(data: Mapping[str, Any]) -> LossStage:
+    end = None if data["end"] is None else _checked(data["end"], int)
+    return LossStage(_checked(data["name"], str), _checked(data["start"], int), end, _checked(data["slope"], int | float))
+
+
+def _points(points: Any) -> tuple[tuple[int, float], ...]:
+    return tuple((_checked(step, int), _checked(value, int | float)) for step, value in points)
 
 
 def _evidence_from(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,9 +272,16 @@ def _steps(pair: Any) -> tuple[int, int]:
     return _checked(first, int), _checked(second, int)
 
 
+def _step(value: Any) -> int:
+    step: int = _checked(value, int)
+    if step < 0:
+        raise ValueError(f"no step {step}")
+    return step
+
+
 def _checked(value: Any, kind: Any) -> Any:
     """The value, if it is of a kind: what is read may be anybody's file, and is added up and printed later."""
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and abs(value) > MOST):
         raise TypeError(f"expected {kind}, got {value!r}"[:200])
     return value
 

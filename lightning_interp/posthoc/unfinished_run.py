@@ -22,6 +22,7 @@ from lightning_interp.core.outcome import Outcome
 from lightning_interp.core.records import Probe, ProbeStep
 from lightning_interp.core.request import AnalysisRequest
 from lightning_interp.core.tca_settings import TCA
+from lightning_interp.core.typed_values import fits, shown
 from lightning_interp.measures import CyclicGroupTask, Measure, MeasureSpec, resolve_measures
 from lightning_interp.measures.registry import FOURIER, GROUPS, STANDARD
 from lightning_interp.store import Manifest, Run, analyzer_lock, open_run
@@ -173,6 +174,11 @@ def _check_factory(build: Callable[[], nn.Module], run: Run) -> None:
 def _measures(manifest: Manifest, given: Sequence[MeasureSpec]) -> tuple[tuple[Measure, ...], tuple[str, ...]]:
     """The run's built-in measures and the given ones, and an option for each that the run had and is not here."""
     wanted = manifest.configuration.get("measures", "standard")
+    if not fits(wanted, str | list[str]):
+        raise RunError(
+            f"run.json: the measures {shown(wanted)} are not understood; a name or a list of names was expected. "
+            "Copy the run directory again."
+        )
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     known = {"standard", *GROUPS} | {key for cls in STANDARD + FOURIER for key in (cls.name, *cls.names)}
     task = _task(manifest)

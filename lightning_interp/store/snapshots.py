@@ -5,13 +5,15 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 from torch import Tensor
 
 from lightning_interp.core.errors import RunError
 from lightning_interp.core.records import Snapshot
+from lightning_interp.core.typed_values import misfit
 from lightning_interp.store.layout import SNAPSHOTS, committed_steps, step_file
-from lightning_interp.store.tensor_file import checksum, read_tensors, write_tensors
+from lightning_interp.store.tensor_file import checksum, corrupt, read_tensors, write_tensors
 
 
 def snapshot_steps(run_dir: Path) -> list[int]:
@@ -62,6 +64,16 @@ def read_snapshot(run_dir: Path, step: int) -> Snapshot:
     return snapshot_in(path)
 
 
+_METADATA: dict[str, Any] = {
+    "step": int,
+    "epoch": int,
+    "order": list[str],
+    "aliases": Mapping[str, str],
+    "scalars": Mapping[str, float | Literal["nan", "inf", "-inf"]],
+    "frozen_file": str | None,
+}
+
+
 def snapshot_in(path: Path) -> Snapshot:
     """The snapshot in a file, with tied names restored and the tensors that do not train from the file beside it.
 
@@ -69,13 +81,20 @@ def snapshot_in(path: Path) -> Snapshot:
         CorruptSnapshotError: A file is gone or damaged.
     """
     content = read_tensors(path)
+    said = content.metadata
+    wrong = next((f"no `{name}`" for name in _METADATA if name not in said), None) or misfit(said, _METADATA)
+    if wrong:
+        raise corrupt(path, wrong)
     weights = dict(content.tensors)
-    if frozen := content.metadata["frozen_file"]:
+    if frozen := said["frozen_file"]:
         weights |= read_tensors(path.with_name(Path(frozen).name)).tensors
-    ordered = {name: weights[name] for name in content.metadata["order"]}
-    ordered |= {name: weights[owner] for name, owner in content.metadata["aliases"].items()}
-    scalars = {name: float(value) for name, value in content.metadata["scalars"].items()}
-    return Snapshot(content.metadata["step"], content.metadata["epoch"], ordered, scalars)
+    missing = next((name for name in (*said["order"], *said["aliases"].values()) if name not in weights), None)
+    if missing is not None:
+        raise corrupt(path, f"no tensor {missing!r}")
+    ordered = {name: weights[name] for name in said["order"]}
+    ordered |= {name: weights[owner] for name, owner in said["aliases"].items()}
+    scalars = {name: float(value) for name, value in said["scalars"].items()}
+    return Snapshot(said["step"], said["epoch"], ordered, scalars)
 
 
 def _write_frozen(run_dir: Path, tensors: Mapping[str, Tensor]) -> tuple[str, int]:

@@ -103,7 +103,7 @@ def _read_once(path: Path, names: list[str] | None) -> TensorFile:
     metadata.pop(_CHECKSUMS, None)
     for name, tensor in tensors.items():
         if name not in checks or checksum(tensor) != checks[name]:
-            raise _corrupt(path, f"the bytes of {name!r} differ from their CRC32")
+            raise corrupt(path, f"the bytes of {name!r} differ from their CRC32")
     return TensorFile(tensors, metadata)
 
 
@@ -117,14 +117,15 @@ def _opened(path: Path) -> Iterator[Any]:
     except (SafetensorError, ValueError, OSError, RunError) as err:
         if isinstance(err, CorruptSnapshotError):
             raise
-        raise _corrupt(path, str(err)) from err
+        raise corrupt(path, str(err)) from err
 
 
 def _parsed(header: Mapping[str, str]) -> dict[str, Any]:
     return {key: parse_json(value.encode()) for key, value in header.items()}
 
 
-def _corrupt(path: Path, reason: str) -> CorruptSnapshotError:
+def corrupt(path: Path, reason: str) -> CorruptSnapshotError:
+    """The error for a tensor file that is damaged."""
     return CorruptSnapshotError(
         f"{path}: damaged ({reason}). Restore the file from a copy, or move it away to go on without this step."
     )

@@ -87,13 +87,13 @@ def test_follower_reads_only_what_is_new(layered, monkeypatch):
     follower = RunFollower(layered)
     follower.look()
     size, asked = (layered / RECORDS).stat().st_size, []
-    read = run_view.read_lines
+    read = run_view.read_rows
 
     def note(path, offset=0, **most):
         asked.append(offset)
         return read(path, offset, **most)
 
-    monkeypatch.setattr(run_view, "read_lines", note)
+    monkeypatch.setattr(run_view, "read_rows", note)
     append_layered(layered, 5)
     follower.look()
     assert asked == [size, (layered / RECORDS).stat().st_size]
@@ -157,7 +157,7 @@ def test_follower_recovers_from_a_file_that_could_not_be_read(tmp_path):
     (path / "phases.json").write_text("{")
     append_snapshot(path, 1100)
     (path / "phases.json").write_text("{")
-    with pytest.raises(RunError, match=r"phases\.json: cannot be read as JSON now"):
+    with pytest.raises(RunError, match=r"phases\.json: cannot be read as JSON"):
         follower.look()
     (path / "phases.json").write_text(whole)
     same(follower.look(), view_run(path))

@@ -72,7 +72,7 @@ def test_read_manifest_refuses_what_is_no_json(run_dir, text):
 
 def test_read_manifest_refuses_json_that_is_no_manifest(run_dir):
     (run_dir / MANIFEST).write_text("[1]")
-    with pytest.raises(RunError, match="schema None"):
+    with pytest.raises(RunError, match="expected a JSON object, got list"):
         read_manifest(run_dir)
 
 

@@ -105,5 +105,5 @@ def test_json_files_that_are_missing_are_empty(run_dir):
 @pytest.mark.parametrize(("name", "attribute"), [(PHASES, "timeline"), (ANALYSIS, "analysis")])
 def test_json_files_that_are_damaged_are_named(run_dir, name, attribute):
     (run_dir / name).write_text("{")
-    with pytest.raises(RunError, match=f"{name}: not readable as JSON"):
+    with pytest.raises(RunError, match=f"{name}: cannot be read as JSON"):
         getattr(open_run(run_dir), attribute)

@@ -58,7 +58,7 @@ def make_whole_run(folder: Path) -> Path:
     return path
 
 
-def _set(path: Path, keys: tuple[Any, ...], value: Any) -> None:
+def set_field(path: Path, keys: tuple[Any, ...], value: Any) -> None:
     """Write a value into a JSON file, at the place the keys lead to."""
     content = json.loads(path.read_text())
     place = content
@@ -68,14 +68,14 @@ def _set(path: Path, keys: tuple[Any, ...], value: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def _change_line(path: Path, number: int, change: Callable[[bytes], bytes]) -> None:
+def change_line(path: Path, number: int, change: Callable[[bytes], bytes]) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     lines[number] = change(lines[number])
     path.write_bytes(b"".join(lines))
 
 
 def _in_line(number: int, **changes: Any) -> Callable[[Path], None]:
-    return lambda path: _change_line(path, number, lambda line: (json.dumps(json.loads(line) | changes) + "\n").encode())
+    return lambda path: change_line(path, number, lambda line: (json.dumps(json.loads(line) | changes) + "\n").encode())
 
 
 def _sparse(path: Path) -> None:
@@ -150,7 +150,7 @@ def line_mutations() -> Iterator[tuple[str, str, Mutation]]:
             "torn": lambda line: line[:20] + b"\n",
             "deep": lambda _: b"[" * 100_000 + b"]" * 100_000 + b"\n",
         }.items():
-            yield file, f"line: {name}", lambda path, change=change: _change_line(path, 2, change)
+            yield file, f"line: {name}", lambda path, change=change: change_line(path, 2, change)
         yield file, "torn last line", lambda path: os.truncate(path, path.stat().st_size - 9)
         yield file, "twice the same step", lambda path: path.write_bytes(path.read_bytes() * 2)
     for key in ("step", "attempt", "values", "layers", "skipped", "vectors"):
@@ -175,7 +175,7 @@ def _all_enormous(path: Path) -> None:
         row["values"] = dict.fromkeys(row["values"], 1e300)
         row["layers"] = {name: [1e300 for _ in values] for name, values in row["layers"].items()}
         row["vectors"] = {name: [(-1) ** n * 1e300 for n in range(len(v))] for name, v in row.get("vectors", {}).items()}
-        _change_line(path, number, lambda _, row=row: (json.dumps(row) + "\n").encode())
+        change_line(path, number, lambda _, row=row: (json.dumps(row) + "\n").encode())
 
 
 FIELDS: dict[str, tuple[tuple[Any, ...], ...]] = {
@@ -229,7 +229,7 @@ def field_mutations() -> Iterator[tuple[str, str, Mutation]]:
     for file, places in FIELDS.items():
         for keys in places:
             for name, value in WRONG.items():
-                change: Mutation = lambda path, keys=keys, value=value: _set(path, keys, value)  # type: ignore[misc] # noqa: E731
+                change: Mutation = lambda path, keys=keys, value=value: set_field(path, keys, value)  # type: ignore[misc] # noqa: E731
                 yield file, f"{'.'.join(map(str, keys))}={name}", change
 
 
