@@ -178,3 +178,9 @@ def test_a_torn_tail_of_many_parts_is_cut(tmp_path):
     path.write_bytes(b'{"a":1}\n' + b"x" * (3 * 2**20))
     assert cut_torn_tail(path) == 3 * 2**20
     assert path.read_bytes() == b'{"a":1}\n'
+
+
+def test_export_names_a_measure_with_too_few_layers(damage, tmp_path, capsys):
+    change = damaged_run.in_line(2, layers={"hoyer": [1.0]})
+    assert main(["export", str(damage("records.jsonl", change)), "-o", str(tmp_path / "out")]) == 2
+    assert "records.jsonl, step 2: 'hoyer' has 1 values" in capsys.readouterr().err
