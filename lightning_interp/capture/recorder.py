@@ -16,6 +16,7 @@ from lightning_interp.capture.buffers import SnapshotBuffers
 from lightning_interp.capture.clone import RawSnapshot
 from lightning_interp.capture.disk_budget import DiskBudget
 from lightning_interp.capture.writer_cost import WriterCost
+from lightning_interp.core.errors import RunError
 from lightning_interp.core.records import Snapshot
 from lightning_interp.measures.curve_names import curve_name
 from lightning_interp.measures.logged_names import logged_at, tells_when_logged
@@ -142,7 +143,7 @@ class Recorder:
         try:
             self._health.write()
             self._notes_are_stuck = False
-        except OSError as err:
+        except (OSError, RunError) as err:  # a full disk, or something else in the place of the file
             self._notes_are_stuck = True
             self._warn_once(f"the health log cannot be written ({err})")
 

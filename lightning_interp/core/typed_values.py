@@ -41,10 +41,11 @@ def _fits_parts(value: object, origin: Any, parts: tuple[Any, ...]) -> bool:
         return any(fits(value, part) for part in parts)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return isinstance(value, Mapping) and all(fits(k, parts[0]) and fits(v, parts[1]) for k, v in value.items())
+    if not isinstance(value, list | tuple):
+        return False
     if origin is tuple and parts[-1:] != (...,):
-        same = isinstance(value, list | tuple) and len(value) == len(parts)
-        return same and all(fits(item, part) for item, part in zip(value, parts, strict=True))  # type: ignore[arg-type]
-    return isinstance(value, list | tuple) and all(fits(item, parts[0]) for item in value)
+        return len(value) == len(parts) and all(map(fits, value, parts))
+    return all(fits(item, parts[0]) for item in value)
 
 
 @lru_cache

@@ -83,6 +83,7 @@ def labelled_records(records: Sequence[Record], layers: Sequence[str]) -> "xarra
 
     names = sorted({name for record in records for name in record.values})
     measures = sorted({name for record in records for name in record.layers})
+    _check_lengths(records, layers)
     empty: tuple[float | None, ...] = (None,) * len(layers)
     scalars = {n: ("step", np.array([r.values.get(n, np.nan) for r in records], dtype=np.float64)) for n in names}
     per_layer = {
@@ -108,15 +109,27 @@ def scalar_table(records: Iterable[Record]) -> Table:
 
 def layer_table(records: Iterable[Record], layers: Sequence[str]) -> Table:
     """A row for each value of a layer: `step`, `measure`, `layer`, `value`; layers a measure does not apply to have none."""
+    kept = list(records)
+    _check_lengths(kept, layers)
     rows = [
         (record.step, measure, layer, float(value))
-        for record in records
+        for record in kept
         for measure, values in sorted(record.layers.items())
         for layer, value in zip(layers, values, strict=True)
         if value is not None
     ]
     columns = zip(*rows, strict=True) if rows else ((), (), (), ())
     return dict(zip(("step", "measure", "layer", "value"), map(list, columns), strict=True))
+
+
+def _check_lengths(records: Iterable[Record], layers: Sequence[str]) -> None:
+    for record in records:
+        for measure, values in record.layers.items():
+            if len(values) != len(layers):
+                raise RunError(
+                    f"records.jsonl, step {record.step}: {measure!r} has {len(values)} values for the {len(layers)} layers "
+                    "of run.json. Remove that line, or copy the run directory again."
+                )
 
 
 def _float(value: float | None) -> float | None:

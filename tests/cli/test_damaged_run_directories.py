@@ -157,7 +157,7 @@ def test_memory_stays_bounded(damage, tmp_path, command, damage_name, file):
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; main(sys.argv[1:]); "
         "print('grew', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
-    target = ["-o", str(tmp_path / "out")] if command == "export" else []
+    target = ["-o", str(tmp_path / "out.csv")] if command == "export" else []
     arguments = [sys.executable, "-c", code, command, str(run_dir), *target]
     limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30,) * 2)  # noqa: E731
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, preexec_fn=limit, env={**os.environ})
@@ -178,3 +178,9 @@ def test_a_torn_tail_of_many_parts_is_cut(tmp_path):
     path.write_bytes(b'{"a":1}\n' + b"x" * (3 * 2**20))
     assert cut_torn_tail(path) == 3 * 2**20
     assert path.read_bytes() == b'{"a":1}\n'
+
+
+def test_export_names_a_measure_with_too_few_layers(damage, tmp_path, capsys):
+    change = damaged_run.in_line(2, layers={"hoyer": [1.0]})
+    assert main(["export", str(damage("records.jsonl", change)), "-o", str(tmp_path / "out.csv")]) == 2
+    assert "records.jsonl, step 2: 'hoyer' has 1 values" in capsys.readouterr().err

@@ -74,7 +74,7 @@ def change_line(path: Path, number: int, change: Callable[[bytes], bytes]) -> No
     path.write_bytes(b"".join(lines))
 
 
-def _in_line(number: int, **changes: Any) -> Callable[[Path], None]:
+def in_line(number: int, **changes: Any) -> Callable[[Path], None]:
     return lambda path: change_line(path, number, lambda line: (json.dumps(json.loads(line) | changes) + "\n").encode())
 
 
@@ -155,17 +155,17 @@ def line_mutations() -> Iterator[tuple[str, str, Mutation]]:
         yield file, "twice the same step", lambda path: path.write_bytes(path.read_bytes() * 2)
     for key in ("step", "attempt", "values", "layers", "skipped", "vectors"):
         for name, value in WRONG.items():
-            yield "records.jsonl", f"{key}={name}", _in_line(2, **{key: value})
+            yield "records.jsonl", f"{key}={name}", in_line(2, **{key: value})
     for name, value in WRONG.items():
         one = {"train_loss": value, "weight_norm": value, "heldout_loss": value}
-        yield "records.jsonl", f"a value={name}", _in_line(2, values=one)
-        yield "records.jsonl", f"a layer={name}", _in_line(2, layers={"hoyer": [value, value, value]})
-        yield "records.jsonl", f"a vector={name}", _in_line(2, vectors={"weight_sketch": [value] * 4})
-        yield "records.jsonl", f"a reason={name}", _in_line(2, skipped={"hoyer": value})
+        yield "records.jsonl", f"a value={name}", in_line(2, values=one)
+        yield "records.jsonl", f"a layer={name}", in_line(2, layers={"hoyer": [value, value, value]})
+        yield "records.jsonl", f"a vector={name}", in_line(2, vectors={"weight_sketch": [value] * 4})
+        yield "records.jsonl", f"a reason={name}", in_line(2, skipped={"hoyer": value})
         for key in ("event", "attempt", "time", "step", "reason", "scalars", "hook_share", "bytes", "write_ms"):
-            yield "health.jsonl", f"{key}={name}", _in_line(2, **{key: value})
-        yield "health.jsonl", f"a scalar={name}", _in_line(2, scalars={"interp/lr": value, "loss": value})
-    yield "records.jsonl", "unknown measures", _in_line(2, values={"a": 1.0}, layers={"b": [1.0]}, vectors={"c": [1.0]})
+            yield "health.jsonl", f"{key}={name}", in_line(2, **{key: value})
+        yield "health.jsonl", f"a scalar={name}", in_line(2, scalars={"interp/lr": value, "loss": value})
+    yield "records.jsonl", "unknown measures", in_line(2, values={"a": 1.0}, layers={"b": [1.0]}, vectors={"c": [1.0]})
     yield "records.jsonl", "all 1e300", _all_enormous
 
 
