@@ -10,6 +10,7 @@ from lightning_interp.sources.checkpoints.pickle_reader import Placeholder, Stor
 from lightning_interp.sources.checkpoints.torch_zip import shown
 
 _LEVELS = 3
+_SHOWN = 8
 _MOST = 1_000  # mappings looked at: a stream can refer to one from many places
 _EXTRA_STATE = "_extra_state"  # of torch.nn.Module.get_extra_state: anything, and no parameter
 
@@ -39,17 +40,15 @@ def network_in(content: object, *, key: str = "") -> tuple[dict[Any, Any], str]:
         return found, _line(chosen, others)
     hidden = next(_hidden(content), None)
     if hidden is None:
-        raise CheckpointError(
-            f"No state dict found: {_described(content)}. Save one with torch.save(model.state_dict(), path)."
-        )
+        raise CheckpointError(f"No state dict found: {_described(content)}. {_advice(content)}")
     return hidden, ""
 
 
 def _line(chosen: str, paths: list[str]) -> str:
-    rest = [path for path in paths if path != chosen]
+    rest = [path for path in paths if path != chosen and not are_averages(path)]
     if are_averages(chosen):
         return f"the averages under `{chosen}` are read: no other network is in it"
-    return f"`{chosen}` is read; also in it: {', '.join(rest[:8])} (--key, key=, reads another)" if rest else ""
+    return f"`{chosen}` is read; also in it: {', '.join(rest[:_SHOWN])} (--key, key=, reads another)" if rest else ""
 
 
 def hides(name: object, value: object) -> bool:
@@ -111,8 +110,8 @@ def _refuse_several(candidates: dict[str, dict[Any, Any]], usual: list[str]) -> 
                 del candidates[path]
         return
     raise CheckpointError(
-        f"{len(candidates)} state dicts are in it: {_listed(candidates)}. "
-        f"Name the one to analyze, such as --key {next(iter(candidates))} (key=)."
+        f"several networks are in it, {_listed(candidates)}, and none is surest. Say which is measured: "
+        f"--key {next(iter(candidates))} (key=)."
     )
 
 
@@ -125,12 +124,12 @@ def _shapes(found: dict[Any, Any]) -> tuple[Any, ...]:
 def _at(content: Any, key: str, candidates: dict[str, dict[Any, Any]]) -> dict[Any, Any]:
     found = next(_resolved(content, key), None)
     if found is None:
-        raise CheckpointError(f"nothing is at --key (key=) {shown(key)}; state dicts are at {_listed(candidates)}.")
+        raise CheckpointError(f"--key (key=) {key!r}: nothing is there. Networks are under: {_listed(candidates)}.")
     has = type(found) is dict and any(type(value) is StoredTensor or hides(name, value) for name, value in found.items())
     if not has:
         kind = "a single tensor" if type(found) is StoredTensor else f"a {type(found).__name__}"
-        kind = "a mapping without tensors" if type(found) is dict else kind
-        raise CheckpointError(f"--key (key=) {shown(key)}: {kind}, no state dict; state dicts are at {_listed(candidates)}.")
+        kind = "no tensors are in it" if type(found) is dict else f"{kind}, no network"
+        raise CheckpointError(f"--key (key=) {key!r}: {kind}. Networks are under: {_listed(candidates)}.")
     return found  # type: ignore[no-any-return]
 
 
@@ -155,19 +154,19 @@ def _hidden(content: Any, levels: int = 2) -> Iterator[dict[Any, Any]]:
 
 
 def _listed(paths: dict[str, Any]) -> str:
-    listed = ", ".join(shown(path) if path else "the file itself" for path in list(paths)[:8])
-    return (listed + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")) or "no key at all"
+    listed = ", ".join(shown(path) if path else "the file itself" for path in list(paths)[:_SHOWN])
+    return (listed + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")) or "no key at all"
 
 
 def _described(content: Any) -> str:
     if type(content) is Placeholder:
-        return f"the file holds one object, {content.text}, which is not resolved (a whole module, torch.save(model)?)"
+        return f"the file holds one object, {content.text}, which is not resolved"
     if type(content) is StoredTensor:
         return "the file holds a single tensor"
     if type(content) is not dict:
         return f"the file holds a {type(content).__name__}"
     if "param_groups" in content and "state" in content:
-        return "the file holds an optimizer's state (its keys are state and param_groups), and no network"
+        return "its top-level keys are 'state', 'param_groups'"
     objects = {key: value.text for key, value in content.items() if type(value) is Placeholder}
     whole = [f"{shown(key)} is {text}, a whole object rather than its state_dict()" for key, text in objects.items()]
     keys = ", ".join(shown(key) for key in list(content)[:20])
@@ -178,3 +177,14 @@ def _described(content: Any) -> str:
             text += "; the tensors beside them are metrics, counters or random states"
         text += f"; what is under {', '.join(kinds[:5])} is an optimizer's or another state, no network" if kinds else ""
     return text
+
+
+def _advice(content: Any) -> str:
+    if type(content) is Placeholder:
+        return (
+            "It is a whole module, whose class would have to be imported to read it. Load it where you trust it and save "
+            "its state_dict() with torch.save."
+        )
+    if type(content) is dict and {"state", "param_groups"} <= content.keys():
+        return "It is the state of an optimizer, without the network. Give the file of the network."
+    return "Save one with torch.save(model.state_dict(), path), or say where it is with --key (key=)."

@@ -50,6 +50,10 @@ def rank_pieces(place: Place, suffixes: tuple[str, ...]) -> tuple[list[Refused],
         return [place.refused(_DCP)], set(names)
     found: list[Refused] = []
     done: set[str] = set()
+    whole = _whole_model(names)
+    if whole:  # beside it are pieces of the optimizer's state alone
+        done = {name for name in names if _DEEPSPEED_FILE.search(name)} - {whole}
+        names -= {whole}
     for form, text in ((_DEEPSPEED_FILE, _DEEPSPEED), (_MEGATRON_NAME, _MEGATRON)):
         pieces = {name for name in names - done if form.search(name)}
         if pieces:
@@ -67,6 +71,12 @@ def rank_pieces(place: Place, suffixes: tuple[str, ...]) -> tuple[list[Refused],
             found.append(place.refused(_RANKS, f"{place.path}/{shared}" if files else None))
             done |= files | folders
     return found, done
+
+
+def _whole_model(names: Iterable[str]) -> str:
+    """The one file of DeepSpeed that holds the whole model, as ZeRO 1 and 2 write it; empty if there is none."""
+    models = [name for name in names if name.endswith("_model_states.pt")]
+    return models[0] if len(models) == 1 and re.match(r"(?:bf16_|fp16_)?mp_rank_00_model_states\.pt$", models[0]) else ""
 
 
 def is_piece(name: str) -> bool:

@@ -120,8 +120,8 @@ def own_count(content: Any, keys: Sequence[str], read: Callable[[StoredTensor], 
     odd = next(((key, value) for key, value in values if type(value) in (int, float, bool)), None)
     if found is None and odd is not None and keys is STEP_KEYS:  # an epoch of 1.5 is usual, and little hangs on it
         raise CheckpointError(
-            f"its own step ({odd[0]}) is {str(odd[1])[:_SHOWN]}, no whole number from 0 to 2^53. Save it again with its step, "
-            "or without any."
+            f"its own step ({odd[0]}) is {str(odd[1])[:_SHOWN]}, no whole number from 0 to 2^53. Save it again with its "
+            "step, or without any."
         )
     return found
 

@@ -75,7 +75,10 @@ def test_files_of_one_count_that_hold_the_same_names_are_pieces_of_ranks(tmp_pat
 RANKS = {
     "Megatron": (["iter_0000020/mp_rank_00/model_optim_rng.pt", "iter_0000020/mp_rank_01/model_optim_rng.pt"], "Megatron"),
     "Megatron, one rank": (["iter_0000020/mp_rank_00/model_optim_rng.pt"], "Megatron"),
-    "DeepSpeed in Lightning": (["step=20.ckpt/checkpoint/mp_rank_00_model_states.pt"], "zero_to_fp32"),
+    "DeepSpeed, two ranks": (
+        ["step=20.ckpt/mp_rank_00_model_states.pt", "step=20.ckpt/mp_rank_01_model_states.pt"],
+        "zero_to",
+    ),
     "ZeRO 3": (["step=20.ckpt/checkpoint/zero_pp_rank_0_mp_rank_00_model_states.pt"], "zero_to_fp32"),
     "DeepSpeed": (["latest", "global_step20/bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"], "zero_to_fp32"),
     "DCP": (["step_20/.metadata", "step_20/meta.pt"], "dcp_to_torch"),
@@ -137,14 +140,12 @@ def test_links_in_a_circle_pipes_and_devices_end_nothing(tmp_path):
     (folder / "up").symlink_to("..")
     (folder / "itself").symlink_to(".")
     found, told = refusals(folder)
-    assert [each.named_step for each in found if each.named_step not in (2, 3, 4)] == [1]
-    assert {"sub", "up", "itself"} == told.keys()
-    for each in found[1:]:
-        with pytest.raises(CheckpointError, match=r"named pipe|leads back to itself|a device"):
-            read_header(each)
+    assert [each.named_step for each in found] == [1]
+    assert told.keys() == {"sub", "up", "itself", "step_2.pt", "step_3.pt", "step_4.safetensors"}
+    assert all("a link to a folder above it" in told[name] for name in ("up", "itself"))
 
 
-@pytest.mark.parametrize("name", ["mp_rank_00_model_states.pt", "mp_rank_00", "zero_pp_rank_1_mp_rank_00_optim_states.pt"])
+@pytest.mark.parametrize("name", ["mp_rank_01_model_states.pt", "mp_rank_00", "zero_pp_rank_1_mp_rank_00_optim_states.pt"])
 def test_a_piece_given_by_itself_is_refused(tmp_path, name):
     path = tmp_path / name
     if not path.suffix:

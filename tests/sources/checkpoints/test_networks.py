@@ -65,7 +65,7 @@ def test_several_networks_are_refused_by_their_names(content, keys):
         ({"loss": SCALAR}, "metrics, counters or random states"),
         ({"rng_state": stored(5056)}, "metrics, counters or random states"),
         ({"metrics": {"loss": SCALAR, "acc": SCALAR}}, "no network"),
-        (OPTIMIZER, "an optimizer's state"),
+        (OPTIMIZER, "the state of an optimizer"),
         ({"optimizer": OPTIMIZER, "epoch": 3}, "no network"),
         (stored(3), "a single tensor"),
     ],
@@ -83,11 +83,11 @@ def test_a_key_is_a_path_and_keys_can_have_dots():
 
 @pytest.mark.parametrize(
     ("key", "told"),
-    [("gone", "nothing is at key= 'gone'"), ("loss", "a single tensor"), ("step", "a int"), ("config", "without tensors")],
+    [("gone", "nothing is there"), ("loss", "a single tensor"), ("step", "a int"), ("config", "no tensors are in it")],
 )
 def test_a_key_without_a_state_dict_names_those_there_are(key, told):
     content = {"encoder": ONE, "decoder": OTHER, "loss": SCALAR, "step": 3, "config": {"lr": 0.1}}
-    with pytest.raises(CheckpointError, match=f"{told}.*state dicts are at 'encoder', 'decoder'"):
+    with pytest.raises(CheckpointError, match=f"{told}.*Networks are under: 'encoder', 'decoder'"):
         network_in(content, key=key)
 
 
@@ -126,7 +126,7 @@ def test_tensors_and_header_are_those_at_the_key(tmp_path):
 
 def test_averages_alone_are_read_and_said_to_be_averages(tmp_path):
     torch.save({"ema": nn.Linear(2, 3).state_dict(), "step": 5}, tmp_path / "ema.pt")
-    assert "averages under 'ema' are read" in header(tmp_path / "ema.pt").choice
+    assert "averages under `ema` are read" in header(tmp_path / "ema.pt").choice
 
 
 def test_a_whole_module_is_named_as_one(tmp_path):
