@@ -75,10 +75,7 @@ def test_files_of_one_count_that_hold_the_same_names_are_pieces_of_ranks(tmp_pat
 RANKS = {
     "Megatron": (["iter_0000020/mp_rank_00/model_optim_rng.pt", "iter_0000020/mp_rank_01/model_optim_rng.pt"], "Megatron"),
     "Megatron, one rank": (["iter_0000020/mp_rank_00/model_optim_rng.pt"], "Megatron"),
-    "DeepSpeed, two ranks": (
-        ["step=20.ckpt/mp_rank_00_model_states.pt", "step=20.ckpt/mp_rank_01_model_states.pt"],
-        "zero_to",
-    ),
+    "DeepSpeed, two ranks": (["step=20/mp_rank_00_model_states.pt", "step=20/mp_rank_01_model_states.pt"], "zero_to_fp32"),
     "ZeRO 3": (["step=20.ckpt/checkpoint/zero_pp_rank_0_mp_rank_00_model_states.pt"], "zero_to_fp32"),
     "DeepSpeed": (["latest", "global_step20/bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"], "zero_to_fp32"),
     "DCP": (["step_20/.metadata", "step_20/meta.pt"], "dcp_to_torch"),

@@ -176,10 +176,7 @@ def test_parts_without_an_index_are_one_checkpoint_or_none(tmp_path):
     save_file({"b": WEIGHTS["b"]}, tmp_path / "step10-00002-of-00002.safetensors")
     (found,), (refused,) = find_checkpoints([str(tmp_path)])
     assert (found.named_step, read_header(found).shapes) == (10, {"a": (2, 3), "b": (2,)})
-    assert (refused.named_step, refused.text) == (
-        20,
-        "of its 2 parts 1 are missing (00002). Get them, too; a part is not the whole",
-    )
+    assert refused.named_step == 20 and refused.text.startswith("of its 2 parts 1 are missing (00002)")
 
 
 @pytest.mark.parametrize(
