@@ -284,9 +284,8 @@ def test_a_key_chooses_among_several_networks(tmp_path, capsys, monkeypatch):
         torch.save({**state, "step": step, "loss": torch.tensor(2.0)}, tmp_path / f"ckpt_{step}.pt")
     assert analyze(tmp_path) == 2
     told = capsys.readouterr().err.replace("\n", " ")
-    assert (
-        "'encoder_state_dict', 'decoder_state_dict'" in told and "--key 'encoder_state_dict'" in told and "key=" not in told
-    )
+    assert "'encoder_state_dict', 'decoder_state_dict'" in told
+    assert "--key encoder_state_dict" in told
     assert analyze(tmp_path, "--key", "decoder_state_dict") == 0
     assert open_run("out").records("weight_norm")[1].tolist() == pytest.approx([2**0.5, 21 * 2**0.5])
 
@@ -318,8 +317,7 @@ def test_odd_files_are_named_and_the_others_measured(folder, capsys, monkeypatch
     torch.save({"w": torch.ones(2), "step": 2**63}, folder / "huge.ckpt")
     assert analyze(folder) == 0
     told = capsys.readouterr().err.replace("\n", " ")
-    assert all(
-        text in told for text in ("a named pipe", "leads back to itself", "a link to a folder around it", "dcp_to_torch")
-    )
+    words = ("a pipe, a device or a link to nothing", "a link to a folder above it", "dcp_to_torch")
+    assert all(text in told for text in words)
     assert "its own step (step) is 9223372036854775808" in told
     assert open_run("out").records("weight_norm")[0].tolist() == [0, 5, 10]
