@@ -80,7 +80,7 @@ class _Search:
 
     def _in_folder(self, path: str, *, depth: int) -> Iterator[Found | Refused]:
         here = self._files.identity(path)
-        if here in self._seen:
+        if here in self._seen or self._is_found_anyway(path, here):
             place = Place(self._files, path, None, self._pattern)
             yield place.refused("a link to a folder above it, or to one that was looked through; not followed", kind="copy")
             return
@@ -107,6 +107,14 @@ class _Search:
         yield from (self._with_state(place, each) for each in parts)
         yield from refused
         yield from self._below(path, left - used, depth=depth)
+
+    def _is_found_anyway(self, path: str, here: str) -> bool:
+        """Whether a folder is a link to one within the tree, which is looked through by its own name, earlier or later."""
+        if path == self._files.root:
+            return False
+        above, _, name = path.rpartition("/")
+        is_link = here != f"{self._files.identity(above)}/{name}"
+        return is_link and here.startswith(f"{self._files.identity(self._files.root)}/")
 
     def _below(self, path: str, names: frozenset[str], *, depth: int) -> Iterator[Found | Refused]:
         """What the names in a folder lead to."""

@@ -150,3 +150,20 @@ def test_a_piece_given_by_itself_is_refused(tmp_path, name):
     (path if path.suffix else path / "model_optim_rng.pt").write_bytes(torch_bytes())
     found, told = find_checkpoints([str(path)])
     assert not found and len(told) == 1
+
+
+def test_a_checkpoint_goes_by_its_own_name_and_not_by_that_of_a_link(tmp_path):
+    for step in (10, 20):
+        (tmp_path / f"run/checkpoint-{step}").mkdir(parents=True)
+        save_file(WEIGHTS, tmp_path / f"run/checkpoint-{step}/model.safetensors")
+    (tmp_path / "run/best").symlink_to("checkpoint-10")
+    (tmp_path / "run/a").mkdir()
+    (tmp_path / "run/a/latest").symlink_to("../checkpoint-20")
+    (tmp_path / "elsewhere").mkdir()
+    save_file(WEIGHTS, tmp_path / "elsewhere/model_step30.safetensors")
+    (tmp_path / "run/other").symlink_to("../elsewhere")  # outside: followed
+    (tmp_path / "given").symlink_to("run")
+    for source in ("run", "given"):
+        found, told = refusals(tmp_path / source)
+        assert [each.named_step for each in found] == [10, 20, 30]
+        assert told.keys() == {"best", "latest"}
