@@ -16,9 +16,11 @@ EPOCH = "epoch"
 
 _COPIES = re.compile(r"best|last|prev|old|init|backup|teacher|target|momentum|averag|ema|swa|shadow|copy", re.IGNORECASE)
 _OTHER = re.compile(
-    r"optim|^opt$|sched|scaler|scaling|(^|_)rng|random|generator_state|metric|loss|history|histories|callback|^loops$|config|"
-    r"hparam|hyper_?param|^args$|grad|exp_avg|^state$|param_groups|memory|queue|buffer|replay|stats|statistic|"
-    r"normali[sz]|criterion|prototype|cache|data|sampler|batch|sample|target_|label|extra_state$|^_metadata$",
+    r"optim|sched|scaler|hparam|hyper_?param|extra_state$|exp_avg|"
+    r"(?:^|_)(?:opt|rng|metrics?|loss|losses|history|callbacks?|loops|config|cfg|args|grads?|criterion|queue)(?:_|$)|"
+    r"(?:^|_)(?:random|generator|python|numpy|torch|cuda)_(?:rng_)?states?$|"
+    r"^(?:(?:replay_)?(?:buffer|memory)|memory_bank|cache|data|dataset|train_data|batch|batches|inputs|targets|labels|samples?|"
+    r"stats|statistics|normali[sz](?:er|ation)|prototypes?|_?metadata|meta|param_groups)$",
     re.IGNORECASE,
 )
 _NUMBERS = re.compile(r"loss|acc|metric|rng|random|^lr$|epoch|step|iter|score|best_|perplexity|ppl", re.IGNORECASE)
@@ -41,4 +43,4 @@ def are_averages(path: str) -> bool:
 
 def are_numbers(names: Iterable[str]) -> bool:
     """Whether names are those of metrics, counters and random states, and not of weights."""
-    return all(_NUMBERS.search(name) for name in names)
+    return all("." not in name and _NUMBERS.search(name) for name in names)

@@ -74,6 +74,8 @@ def _below(content: Any, path: str, levels: int, seen: set[int] | None = None) -
     if type(content) is not dict or id(content) in seen or len(seen) > _MOST:
         return
     seen.add(id(content))
+    if "param_groups" in content:  # an optimizer's, whatever it is called
+        return
     if path and _has_weights(content):
         yield path, content
         return

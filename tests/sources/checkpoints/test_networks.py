@@ -26,6 +26,8 @@ OPTIMIZER = {"state": {0: {"exp_avg": stored(3), "step": SCALAR}}, "param_groups
         {"generator_net": ONE, "optimizer": OPTIMIZER, "rng_state": stored(5056), "metrics": {"acc": SCALAR}},
         {"my_net": ONE, "best_acc": SCALAR, "cuda_rng_state": {"0": stored(16)}},
         {"ema": ONE},
+        {"state": ONE, "epoch": 3},
+        {"policy": ONE, "o": {"state": {"a.weight": {"m": stored(3)}}, "param_groups": []}},
         {"net": ONE, "loss_history": stored(100), "scheduler": {"last": stored(2)}},
         {"algo": {"policy": ONE}, "replay_buffer": {"obs": stored(9, 9)}},
         {"model": ONE, "best_model": OTHER, "target_model": OTHER},
@@ -47,6 +49,7 @@ def test_the_only_network_is_found_under_whatever_key(content):
         ({"netG": ONE, "netD": OTHER, "step": 5}, ["netG", "netD"]),
         ({"model": {"encoder": ONE, "decoder": OTHER}}, [r"model\.encoder", r"model\.decoder"]),
         ({"model": ONE, "net": OTHER}, ["model", "net"]),
+        ({"data_encoder": ONE, "label_decoder": OTHER}, ["data_encoder", "label_decoder"]),
     ],
 )
 def test_several_networks_are_refused_by_their_names(content, keys):
@@ -73,6 +76,11 @@ def test_several_networks_are_refused_by_their_names(content, keys):
 def test_losses_random_states_and_optimizers_are_no_network(content, told):
     with pytest.raises(CheckpointError, match=f"No state dict found: .*{told}"):
         state_dict_of(content)
+
+
+def test_parameters_with_the_names_of_metrics_are_parameters():
+    content = {"scorer.weight": stored(2, 2), "step_embed.weight": stored(3)}
+    assert state_dict_of(content)[0] == content
 
 
 def test_a_key_is_a_path_and_keys_can_have_dots():
