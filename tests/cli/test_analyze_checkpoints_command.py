@@ -290,6 +290,12 @@ def test_a_key_chooses_among_several_networks(tmp_path, capsys, monkeypatch):
     assert open_run("out").records("weight_norm")[1].tolist() == pytest.approx([2**0.5, 21 * 2**0.5])
 
 
+def test_a_key_is_no_option_for_a_run_directory(folder, capsys):
+    assert analyze(folder) == 0
+    assert main(["analyze", "out", "--key", "model"]) == 2
+    assert "--key names a state dict" in capsys.readouterr().err
+
+
 def test_epochs_are_called_epochs(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
