@@ -29,7 +29,7 @@ from lightning_interp.analysis.observation import PastObservation, SnapshotObser
 from lightning_interp.analysis.outputs import LossSource, find_loss_source, route_by_name
 from lightning_interp.analysis.plan import AnalysisPlan
 from lightning_interp.analysis.probe_budget import cut_loaders, cut_probe, cut_sizes
-from lightning_interp.analysis.replica import make_replica
+from lightning_interp.analysis.replica import ReplicaSource, make_replica
 from lightning_interp.analysis.trainer_stand_in import attach_stand_in
 from lightning_interp.analysis.watchdog import PassTimer
 from lightning_interp.core.errors import ProbeError
@@ -90,6 +90,11 @@ class Observer:
     def strict(self) -> bool:
         """Whether a failure ends the analysis."""
         return self._plan.request.strict
+
+    @property
+    def source(self) -> ReplicaSource | None:
+        """What makes replicas, None where only weights can be measured."""
+        return self._plan.source
 
     @property
     def chooses(self) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_interp.analysis.module_pickle import pack_module, unpack_module
+from lightning_interp.analysis.tied_weights import tied_names, with_tied
 from lightning_interp.core.batches import map_tensors
 from lightning_interp.core.errors import ProbeError
 from lightning_interp.core.imports import folders_needed, searched_last, where_it_is
@@ -53,60 +54,48 @@ class FactorySource:
         self._packed: bytes | None = None
         self._memory = RecycledMemory()
         self._fits: _Kinds = {}
+        self._tied: tuple[tuple[str, ...], ...] = ()
 
     def __call__(self, snapshot: Snapshot) -> nn.Module:
-        """A module with the snapshot's weights, loaded strictly.
+        """A module with the snapshot's weights, loaded strictly; weights that it ties to one that is there may be missing.
 
         Raises:
-            ProbeError: The factory fails, or names or shapes differ from the snapshot's.
+            ProbeError: The factory fails, names or shapes differ from the snapshot's, or two names of one tensor of the
+                module differ in the snapshot.
         """
-        if self._packed is not None and _kinds(snapshot.weights) == self._fits:
-            return unpack_module(self._packed, snapshot.weights, self._memory)
+        if self._packed is not None:
+            given = with_tied(snapshot.weights, self._tied)
+            if _kinds(given) == self._fits:
+                return unpack_module(self._packed, given, self._memory)
         try:
             module = self._build()
             known = {strip_wrappers(name): name for name in module.state_dict()}
-            weights = {known.get(name, name): tensor for name, tensor in snapshot.weights.items()}
-            module.load_state_dict(with_tied(module, weights), strict=True)
+            tied = tied_names(module)
+            given = with_tied(snapshot.weights, tied)
+            module.load_state_dict({known.get(name, name): tensor for name, tensor in given.items()}, strict=True)
         except Exception as err:
             raise ProbeError(f"module=: the factory's module does not take the snapshot ({err}){where_it_is(err)}") from err
-        self._remember(module, snapshot)
+        self._remember(module, given, tied)
         return module
 
-    def _remember(self, module: nn.Module, snapshot: Snapshot) -> None:
+    def complete(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights with the names that the module ties to one of them, as far as they are known to differ in nothing.
+
+        Names that differ are left as they are: the replica tells. A factory that fails is told of there, too.
+        """
+        with suppress(Exception):
+            if self._packed is None and not self._tied:
+                self._tied = tied_names(self._build())
+            return with_tied(weights, self._tied)
+        return weights
+
+    def _remember(self, module: nn.Module, given: Mapping[str, Tensor], tied: tuple[tuple[str, ...], ...]) -> None:
         """Keep the module without its weights, unless it holds them in another dtype or cannot be pickled."""
         own = {strip_wrappers(name): tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
-        if _kinds(own) != _kinds(snapshot.weights):
+        if _kinds(own) != _kinds(given):
             return
         with suppress(ProbeError):
-            self._packed, self._fits = pack_module(module), _kinds(own)
-
-
-def with_tied(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights with those that the module ties to one of them, which files of safetensors hold once.
-
-    Raises:
-        ProbeError: Two tied tensors differ, so that the module is not the one the weights are of.
-    """
-    tied: dict[tuple[object, ...], list[str]] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        if isinstance(tensor, Tensor) and tensor.numel() and tensor.untyped_storage().data_ptr():
-            memory = (
-                tensor.untyped_storage().data_ptr(),
-                tensor.storage_offset(),
-                tensor.shape,
-                tensor.stride(),
-                tensor.dtype,
-            )
-            tied.setdefault(memory, []).append(name)
-    found = dict(weights)
-    for names in tied.values():
-        present = [name for name in names if name in weights]
-        for name in present[1:]:
-            if not torch.equal(weights[name], weights[present[0]]):
-                raise ProbeError(f"`{present[0]}` and `{name}` are tied in the module and differ in the checkpoint")
-        if present:
-            found |= {name: weights[present[0]] for name in names if name not in weights}
-    return found
+            self._packed, self._fits, self._tied = pack_module(module), _kinds(own), tied
 
 
 _Kinds = dict[str, tuple[torch.dtype, torch.Size]]

@@ -8,6 +8,7 @@ from typing import Any
 from lightning_interp.cli.exit_codes import DONE
 from lightning_interp.cli.plain_json import print_json
 from lightning_interp.core.console import one_line
+from lightning_interp.core.errors import ConfigError
 from lightning_interp.core.imports import also_from
 
 DESCRIPTION = """\
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     with also_from([Path.cwd()]):  # --module and the like name the user's own files
         if _is_live_run(args):
+            if args.key:
+                raise ConfigError("--key names a state dict within a file of torch.save, and a run directory has none.")
             from lightning_interp.cli.analyze_run import finish_run
 
             found = finish_run(args)

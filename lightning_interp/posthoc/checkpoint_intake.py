@@ -39,7 +39,9 @@ class CheckpointIntake:
         self._findings = list(survey.findings)
         self._path = analyzer.run_dir / CHECKPOINTS
         cut_torn_tail(self._path)
-        lines = {line["step"]: line for line in read_lines(self._path)[0]}
+        written = read_lines(self._path)[0]
+        lines = {line["step"]: line for line in written if line["step"] is not None}
+        self._beside = {line["where"] for line in written if line["step"] is None}
         self._noted = frozenset(lines)
         self._left_out = {step: line for step, line in lines.items() if line.get("left_out")}
         self._known = KnownContents()
@@ -94,10 +96,19 @@ class CheckpointIntake:
         self.tried = bool(self._order)
         kept = {each.step for each in self._survey.kept}
         for finding in self._survey.findings:
-            if finding.left_out and finding.step is not None and finding.step not in kept and self._is_new(finding.step):
+            if finding.left_out and (finding.step is None or finding.step in kept):
+                self._note_beside(finding)
+            elif finding.left_out and finding.step is not None and self._is_new(finding.step):
                 self.analyzer.leave_out(finding.step, f"{finding.kind}: {finding.text}")
                 line = {"step": finding.step, "where": finding.where, "stamp": None, "digest": None}
                 append_line(self._path, line | {"left_out": finding.text})
+
+    def _note_beside(self, finding: Finding) -> None:
+        """One line on what has no step, or lies beside the checkpoint of its step: nothing is measured later under it."""
+        if finding.where not in self._beside:
+            self._beside.add(finding.where)
+            line = {"step": None, "where": finding.where, "stamp": None, "digest": None, "left_out": finding.text}
+            append_line(self._path, line)
 
     def add(self, mapped: Mapped) -> None:
         """Add one result; those of later steps wait for the earlier ones."""

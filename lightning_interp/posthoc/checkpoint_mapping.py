@@ -13,6 +13,7 @@ from lightning_interp.analysis.observation import Watched
 from lightning_interp.analysis.observer import Observer
 from lightning_interp.analysis.orders import replica_source
 from lightning_interp.analysis.plan import AnalysisPlan
+from lightning_interp.analysis.replica import FactorySource
 from lightning_interp.core.errors import InterpError
 from lightning_interp.core.records import Snapshot
 from lightning_interp.core.recycled_memory import RecycledMemory
@@ -113,10 +114,12 @@ class Mapper:
     def _mapped(self, inspected: Inspected) -> Mapped:
         tensors = read_checkpoint(inspected.found, self._memory)
         content = content_of(tensors)
+        source = self._observer.source
+        weights = source.complete(tensors) if isinstance(source, FactorySource) else tensors
         if content.not_finite:
             shown = ", ".join(content.not_finite[:3]) + (" ..." if len(content.not_finite) > 3 else "")
             return Mapped(inspected, content=content, failure=f"NaN or infinity in {shown}", kind="not_finite")
-        snapshot = Snapshot(inspected.step, inspected.header.epoch or 0, tensors)
+        snapshot = Snapshot(inspected.step, inspected.header.epoch or 0, weights)
         try:
             measured, activations = self._observer.measure_stateless(snapshot)
         except torch.OutOfMemoryError:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lightning_interp.core.errors import CheckpointError
+from lightning_interp.posthoc.checkpoint_groups import adapters, original_of, refuse_several_networks
 from lightning_interp.sources.checkpoints.finding import Finding
 from lightning_interp.sources.checkpoints.format import Found, Header
 from lightning_interp.sources.checkpoints.integrity import Inspected, check_choices, check_headers, check_holes
@@ -50,10 +51,10 @@ class Survey:
 
         Raises:
             ConfigError: A source is not there.
-            CheckpointError: A source holds no checkpoint.
+            CheckpointError: A source holds no checkpoint, or those of several networks.
         """
         candidates, refused = find_checkpoints(sources, step_pattern=step_pattern)
-        findings = [Finding(each.where, each.named_step, "not_read", f"{each.text}; left out", True) for each in refused]
+        findings = [Finding(each.where, each.named_step, each.kind, f"{each.text}; left out", True) for each in refused]
         headers: dict[str, tuple[list[int] | None, Looked]] = {}
         for found in candidates:
             now = stamp(found.files)
@@ -67,10 +68,11 @@ class Survey:
             else:
                 headers[found.where] = now, looked
         in_epochs, inspected, without = _numbered([looked for _, looked in headers.values()])
+        refuse_several_networks(inspected)
         kept, more = check_headers(inspected)
         steps = [finding.step for finding in (*findings, *without) if finding.step is not None]
         holes = check_holes([*steps, *(each.step for each in inspected)], ", ".join(sources))
-        odd = (*check_choices(kept), *findings, *without, *more, *holes)
+        odd = (*check_choices(kept), *adapters(kept), *findings, *without, *more, *holes)
         return cls(tuple(sources), tuple(kept), odd, averaged, key, in_epochs, headers)
 
     @property
@@ -133,14 +135,17 @@ def _numbered(looked: Sequence[Looked]) -> tuple[bool, list[Inspected], list[Fin
     in_epochs = all(step is None for step in steps)
     if in_epochs:
         steps = [found.named_epoch if found.named_epoch is not None else header.epoch for found, header in looked]
-    inspected, without = [], []
-    for (found, header), step in zip(looked, steps, strict=True):
-        if step is None:
-            what = "step" if not in_epochs else "step or epoch"
-            text = f"neither the checkpoint nor its name says the {what}: pass --step-pattern (step_pattern=)"
-            without.append(_left_out(found, "no_step", text))
-        else:
-            inspected.append(Inspected(found, header, step))
+    pairs = list(zip(looked, steps, strict=True))
+    inspected = [Inspected(found, header, step) for (found, header), step in pairs if step is not None]
+    without = []
+    for (found, header), _ in (pair for pair in pairs if pair[1] is None):
+        original = original_of(found, header, inspected)
+        epoch = found.named_epoch if found.named_epoch is not None else header.epoch
+        says = "" if epoch is None else f", only the epoch, {epoch}, and others say their step"
+        what = "step" if not in_epochs else "step or epoch"
+        text = f"neither the checkpoint nor its name says the {what}{says}: pass --step-pattern (step_pattern=)"
+        copied = _left_out(found, "copy", f"a copy of {original}")
+        without.append(copied if original else _left_out(found, "no_step", text))
     return in_epochs and bool(inspected), inspected, without
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from lightning_interp.cli.main import main
@@ -195,3 +196,134 @@ def test_a_worker_has_the_threads_asked_for_whatever_the_project_sets(folder):
     assert analyze(folder, "--measures", "threads_of_this_test:Threads", "--workers", 2, "--threads", 2) == 0
     torch.set_num_threads(before)
     assert set(open_run("out").records("threads")[1]) == {2.0}
+
+
+TIED = """
+import torch
+from torch import nn
+from lightning_interp import Probe, ProbeSplit
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb, self.head = nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)
+        self.head.weight = self.emb.weight
+
+    def forward(self, x):
+        return self.head(self.emb(x))
+
+class Silent(nn.Linear):
+    pass
+
+def build():
+    return Net()
+
+def silent():
+    return Silent(3, 2)
+
+def probe():
+    return Probe(ProbeSplit(((torch.arange(4), torch.arange(4)),)))
+
+def wrong_probe():
+    return Probe(train=[(torch.arange(4), torch.arange(4))])
+
+def text_probe():
+    return Probe(ProbeSplit(({"text": torch.ones(4, 3)},)))
+"""
+
+
+@pytest.fixture
+def tied(tmp_path, monkeypatch):
+    """Safetensors of a module with tied weights, of which they hold one name."""
+    (tmp_path / "tied_project_of_this_test.py").write_text(TIED)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for step in (0, 5):
+        (tmp_path / f"run/checkpoint-{step}").mkdir(parents=True)
+        torch.manual_seed(step)
+        save_file({"head.weight": torch.randn(4, 3)}, tmp_path / f"run/checkpoint-{step}/model.safetensors")
+    return tmp_path / "run"
+
+
+def test_losses_are_measured_where_a_file_leaves_out_tied_weights(tied):
+    names = ("--module", "tied_project_of_this_test:build", "--probe", "tied_project_of_this_test:probe")
+    assert analyze(tied, *names, "--measures", "losses,norms") == 0
+    run = open_run("out")
+    expected = []
+    for step in (0, 5):
+        torch.manual_seed(step)
+        weight = torch.randn(4, 3)
+        expected.append(float(nn.functional.cross_entropy(weight @ weight.T, torch.arange(4))))
+    assert run.records("train_loss")[1].tolist() == pytest.approx(expected, rel=1e-5)
+    assert run.records("weight_norm")[1].tolist()[1] == pytest.approx(float(weight.norm()), rel=1e-5)
+
+
+def test_a_probe_built_wrongly_is_bad_input(tied):
+    names = ("--module", "tied_project_of_this_test:build", "--probe", "tied_project_of_this_test:wrong_probe")
+    command = [sys.executable, "-m", "lightning_interp.cli.main", "analyze", str(tied), *names, "--out", "out"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}  # of its own: here types are checked
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "error: probe: `train` is a list, expected a ProbeSplit" in done.stderr
+    assert not Path("out").exists()
+
+
+def test_nothing_measured_is_bad_input(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for step in (1, 2):
+        torch.save({"w": torch.tensor([float(step), torch.nan])}, tmp_path / f"step_{step}.pt")
+    assert analyze(tmp_path) == 2
+    assert "none of the checkpoints could be measured" in capsys.readouterr().err
+
+
+def test_a_key_chooses_among_several_networks(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")
+    for step in (0, 20):
+        state = {"encoder_state_dict": {"a.w": torch.ones(3) + step}, "decoder_state_dict": {"b.w": torch.ones(2) + step}}
+        torch.save({**state, "step": step, "loss": torch.tensor(2.0)}, tmp_path / f"ckpt_{step}.pt")
+    assert analyze(tmp_path) == 2
+    told = capsys.readouterr().err.replace("\n", " ")
+    assert "'encoder_state_dict', 'decoder_state_dict'" in told
+    assert "--key encoder_state_dict" in told
+    assert analyze(tmp_path, "--key", "decoder_state_dict") == 0
+    assert open_run("out").records("weight_norm")[1].tolist() == pytest.approx([2**0.5, 21 * 2**0.5])
+
+
+def test_a_key_is_no_option_for_a_run_directory(folder, capsys):
+    assert analyze(folder) == 0
+    assert main(["analyze", "out", "--key", "model"]) == 2
+    assert "--key names a state dict" in capsys.readouterr().err
+
+
+def test_epochs_are_called_epochs(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")
+    for epoch in range(3):
+        torch.save({"w": torch.ones(3) + epoch}, tmp_path / f"epoch_{epoch}.ckpt")
+    assert analyze(tmp_path) == 0
+    told = capsys.readouterr().err.replace("\n", " ")
+    assert re.search(r"epoch +2 .*epoch_2\.ckpt", told) and "Steps are epochs" in told
+
+
+def test_the_way_to_outputs_is_asked_for_by_its_name_on_the_command_line(folder, tied, capsys, monkeypatch):
+    names = ("--module", "tied_project_of_this_test:silent", "--probe", "tied_project_of_this_test:text_probe")
+    assert analyze(folder, *names) == 0
+    told = capsys.readouterr().err.replace("\n", " ")
+    assert "--probe-step" in told
+
+
+def test_odd_files_are_named_and_the_others_measured(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    os.mkfifo(folder / "step=20.ckpt")
+    (folder / "step=30.ckpt").symlink_to("step=30.ckpt")
+    (folder / "up").symlink_to("..")
+    (folder / "step=40.ckpt").mkdir()
+    (folder / "step=40.ckpt" / "__0_0.distcp").write_bytes(b"x")
+    torch.save({"w": torch.ones(2), "step": 2**63}, folder / "huge.ckpt")
+    assert analyze(folder) == 0
+    told = capsys.readouterr().err.replace("\n", " ")
+    words = ("a pipe, a device or a link to nothing", "a link to a folder above it", "dcp_to_torch")
+    assert all(text in told for text in words)
+    assert "its own step (step) is 9223372036854775808" in told
+    assert open_run("out").records("weight_norm")[0].tolist() == [0, 5, 10]

@@ -4,12 +4,10 @@
 from typing import Any, TypeGuard
 
 from lightning_interp.core.errors import CheckpointError
+from lightning_interp.sources.checkpoints.network_keys import AVERAGES, TRAINED
 from lightning_interp.sources.checkpoints.pickle_reader import StoredTensor
 
 _STATE, _CURRENT, _AVERAGING = "state_dict", "current_model_state", "averaging_state"
-_TRAINED = (_STATE, "model_state_dict", "model")
-_BESIDE = ("state_dict_ema", "ema_state_dict", "model_ema_state_dict", "model_ema", "ema")
-"""Keys under which timm and others keep the averages."""
 _COUNT = "n_averaged"
 _SWA, _LATEST = "StochasticWeightAveraging", "latest_update_epoch"
 
@@ -32,8 +30,9 @@ def chosen(content: object, *, averaged: bool) -> tuple[object, str]:
     if averages:
         key, which = (averages, "averages") if averaged else (trained, "trained weights")
         text = f"trained weights under `{trained}`, averages under `{averages}`: the {which} are read"
-        return {**entries, _STATE: entries[key]}, text
-    for key, state in (("", entries), *((key, entries.get(key)) for key in _TRAINED)):
+        others = {name: value for name, value in entries.items() if name not in (trained, averages)}
+        return {**others, _STATE: entries[key]}, text
+    for key, state in (("", entries), *((key, entries.get(key)) for key in TRAINED)):
         if _is_averaged_model(state):
             alone = {name: value for name, value in state.items() if name != _COUNT}
             return {**entries, key: alone} if key else alone, "averages (torch's AveragedModel), and nothing else, are in it"
@@ -46,8 +45,8 @@ def _where(entries: dict[Any, Any]) -> tuple[str, str]:
     """Keys of the trained weights and of the averages; both empty where there are not two of the same names and shapes."""
     if _AVERAGING in entries and _is_same_network(entries.get(_CURRENT), entries.get(_STATE)):
         return _CURRENT, _STATE  # Lightning's WeightAveraging
-    trained = next((key for key in _TRAINED if _shapes(entries.get(key))), "")
-    beside = (key for key in _BESIDE if trained and _is_same_network(entries[trained], entries.get(key)))
+    trained = next((key for key in TRAINED if _shapes(entries.get(key))), "")
+    beside = (key for key in AVERAGES if trained and _is_same_network(entries[trained], entries.get(key)))
     averages = next(beside, "")
     return (trained, averages) if averages else ("", "")
 

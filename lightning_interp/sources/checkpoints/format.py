@@ -39,6 +39,23 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A checkpoint that is seen and cannot be read.
+
+    Attributes:
+        where: Where it lies.
+        named_step: Step its name says, None if it says none.
+        text: Why, and the way out.
+        kind: What kind of finding it is.
+    """
+
+    where: str
+    named_step: int | None
+    text: str
+    kind: str = "not_read"
+
+
+@dataclass(frozen=True)
 class Header:
     """What a checkpoint says of itself before its tensors are read.
 
@@ -80,11 +97,19 @@ class Place:
         kept = {name for name in names if not name.endswith(_INDEX) and name.rpartition(".")[2] not in suffixes}
         return replace(self, names=frozenset(kept))
 
-    def checkpoint(self, kind: str, *parts: str) -> Found:
-        """The place as one checkpoint of a format, its tensors in files at some paths."""
+    def checkpoint(self, kind: str, *parts: str, name: str | None = None) -> Found:
+        """The place as one checkpoint of a format, its tensors in files at some paths.
+
+        With a `name`, what lies at this path of the place, which several files share.
+        """
+        path = name or self.path
         files = tuple(self.files.shown(part) for part in parts)
-        named = step_in_name(self.path, self.pattern), epoch_in_name(self.path)
-        return Found(self.files.shown(self.path), kind, files, *named)
+        return Found(self.files.shown(path), kind, files, step_in_name(path, self.pattern), epoch_in_name(path))
+
+    def refused(self, text: str, name: str | None = None, *, kind: str = "not_read") -> Refused:
+        """The place, or what lies at a path of it, as something that is not read."""
+        path = name or self.path
+        return Refused(self.files.shown(path), step_in_name(path, self.pattern), text, kind)
 
 
 class CheckpointFormat(Protocol):

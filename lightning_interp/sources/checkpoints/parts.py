@@ -2,15 +2,16 @@
 """Checkpoints in one file, or in parts: with an index, or numbered ``-00001-of-00003``."""
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
 
 from lightning_interp.core.errors import CheckpointError
-from lightning_interp.sources.checkpoints.format import Found, Place
+from lightning_interp.sources.checkpoints.format import Found, Place, Refused
+from lightning_interp.sources.checkpoints.step_names import Named, named
 
 INDEX = ".index.json"
 MOST_PARTS = 10_000
 
-_NUMBERED = re.compile(r"^(?P<stem>.*?)[-_.]?(?P<number>\d{1,6})[-_]of[-_](?P<total>\d{1,6})(?P<suffix>\.\w+)$")
+_PART = re.compile(r"^(?P<before>.*?)[-_.]?(?P<part>\d{1,6})[-_]of[-_](?P<parts>\d{1,6})(?P<behind>.*)$")
 
 
 def file_or_folder(place: Place, kind: str, suffixes: tuple[str, ...], usual: str) -> list[Found] | None:
@@ -44,25 +45,42 @@ def indexed(place: Place, kind: str, index: str) -> list[Found]:
     return [place.checkpoint(kind, *(f"{folder}/{name}" for name in names))]
 
 
-def numbered_parts(names: Iterable[str], suffixes: tuple[str, ...]) -> dict[str, tuple[list[str], str | None]]:
-    """Parts without an index, by what their names begin with.
+def is_part(name: str) -> bool:
+    """Whether the name of a file says that it is one of several parts."""
+    return _PART.match(name) is not None
+
+
+def counted_parts(place: Place, kinds: dict[str, str]) -> tuple[list[Found], list[Refused], set[str]]:
+    """Checkpoints of a folder in parts `-00001-of-00003` that no index names.
+
+    Args:
+        place: The folder.
+        kinds: Name of the format by the ending of a file's name.
 
     Returns:
-        The parts in their order, and what is missing; None where nothing is.
-
-    >>> numbered_parts(["m-00001-of-00002.bin", "m-00002-of-00002.bin", "n-1-of-2.bin", "o.bin"], (".bin",))
-    {'m': (['m-00001-of-00002.bin', 'm-00002-of-00002.bin'], None), 'n': (['n-1-of-2.bin'], 'part 2 of 2 is missing')}
+        Those of which every part is there, those of which one is missing, and the names of all their files.
     """
-    groups: dict[tuple[str, int, str], dict[int, str]] = {}
-    for name in sorted(names):
-        match = _NUMBERED.match(name)
-        if match and name.endswith(suffixes):
-            key = match["stem"], int(match["total"]), match["suffix"]
-            groups.setdefault(key, {})[int(match["number"])] = name
-    found = {}
-    for (stem, total, _), parts in groups.items():
+    groups: dict[tuple[str, int, str], dict[int, str]] = defaultdict(dict)
+    for name in place.names or ():
+        match = _PART.match(name)
+        if match and name.endswith(tuple(kinds)) and int(match["parts"]) <= MOST_PARTS:
+            groups[match["before"], int(match["parts"]), match["behind"]][int(match["part"])] = name
+    found, refused = [], []
+    for (before, count, behind), parts in sorted(groups.items()):
+        if any(name.endswith(INDEX) and name.startswith(before) for name in place.names or ()):
+            continue  # the index says what belongs together
+        # What the parts share says the step where it has one; else their folder is the checkpoint.
+        shared = f"{place.path}/{before}{behind}"
+        where = place.path if len(groups) == 1 and named(f"{before}{behind}") == Named() else shared
         first = 0 if 0 in parts else 1
-        missing = next((number for number in range(first, first + min(total, MOST_PARTS)) if number not in parts), None)
-        told = None if missing is None and len(parts) == total else f"part {missing or total} of {total} is missing"
-        found[stem] = [parts[number] for number in sorted(parts)], told
-    return found
+        missing = [number for number in range(first, first + count) if number not in parts]
+        if missing:
+            width = len(str(count)) if count > 9999 else 5
+            gone = ", ".join(f"{number:0{width}}" for number in missing[:5]) + (" ..." if len(missing) > 5 else "")
+            text = f"of its {count} parts {len(missing)} are missing ({gone}). Get them, too; a part is not the whole"
+            refused.append(place.refused(text, where))
+            continue
+        kind = next(kind for suffix, kind in kinds.items() if behind.endswith(suffix))
+        paths = [f"{place.path}/{parts[number]}" for number in sorted(parts)]
+        found.append(place.checkpoint(kind, *paths, name=where))
+    return found, refused, {name for parts in groups.values() for name in parts.values()}

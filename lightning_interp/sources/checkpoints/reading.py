@@ -2,6 +2,7 @@
 """One checkpoint's header or tensors, whatever it was written by. Nothing in it is resolved, imported or called."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,7 +62,18 @@ def _parts(found: Found, read: Callable[[Path], Part]) -> list[Part]:
 
 
 def _joined(headers: list[Header]) -> Header:
-    """The headers of the parts of one checkpoint as one."""
+    """The headers of the parts of one checkpoint as one.
+
+    Raises:
+        CheckpointError: Two of them have a tensor of one name.
+    """
+    counts = Counter(name for header in headers for name in header.shapes)
+    twice = next((name for name, times in counts.items() if times > 1), None)
+    if twice is not None:
+        raise CheckpointError(
+            f"{twice} is in {counts[twice]} of its {len(headers)} files: pieces of ranks rather than parts, or a file too "
+            "many. Merge them with the program that wrote them, and give the result."
+        )
     contents = [header.content for header in headers]
     return Header(
         step=next((header.step for header in headers if header.step is not None), None),

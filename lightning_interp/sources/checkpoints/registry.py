@@ -42,3 +42,8 @@ def format_named(name: str) -> CheckpointFormat:
 def known_suffixes() -> tuple[str, ...]:
     """Endings of the names of checkpoint files, the usual ones, which are tried last, first."""
     return tuple(suffix for each in reversed(FORMATS) for suffix in each.SUFFIXES)
+
+
+def kinds_by_suffix() -> dict[str, str]:
+    """Name of the format by the ending of a file's name."""
+    return {suffix: each.NAME for each in FORMATS for suffix in each.SUFFIXES}

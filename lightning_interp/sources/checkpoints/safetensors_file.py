@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_interp.core.errors import CheckpointError
 from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.recycled_memory import RecycledMemory
+from lightning_interp.sources.checkpoints.foreign_files import refuse_foreign
 from lightning_interp.sources.checkpoints.format import Found, Header, Place, whole_number
 from lightning_interp.sources.checkpoints.limits import LARGEST_HEADER, complaint_about
 from lightning_interp.sources.checkpoints.parts import INDEX, file_or_folder, indexed
@@ -49,6 +50,7 @@ def _check_size(path: Path) -> None:
 
 def _read(path: Path, *, tensors: bool) -> tuple[Header, dict[str, Tensor]]:
     _check_size(path)
+    refuse_foreign(path)
     try:
         with safe_open(path, framework="pt") as handle:
             names = list(handle.keys())

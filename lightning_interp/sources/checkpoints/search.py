@@ -3,37 +3,24 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatch
 
 from lightning_interp.core.errors import CheckpointError
 from lightning_interp.sources.checkpoints.files import Files, files_at
-from lightning_interp.sources.checkpoints.format import Found, Place, whole_number
-from lightning_interp.sources.checkpoints.parts import INDEX, numbered_parts
-from lightning_interp.sources.checkpoints.ranks import is_optimizer_piece, spread_over_ranks
-from lightning_interp.sources.checkpoints.registry import found_at, known_suffixes
-from lightning_interp.sources.checkpoints.step_names import compiled, epoch_in_name, step_in_name
+from lightning_interp.sources.checkpoints.foreign_files import packed_name, what_it_is
+from lightning_interp.sources.checkpoints.format import Found, Place, Refused, whole_number
+from lightning_interp.sources.checkpoints.parts import INDEX, counted_parts, is_part
+from lightning_interp.sources.checkpoints.ranks import is_piece, rank_pieces
+from lightning_interp.sources.checkpoints.registry import found_at, kinds_by_suffix, known_suffixes
+from lightning_interp.sources.checkpoints.step_names import compiled
 
 _BESIDE = ("optimizer*", "scheduler*", "scaler*", "training_args*", "rng_state*", "random_states*", "frozen_*", "probe.*")
-"""Files that lie beside weights and hold none."""
+"""Files and folders that lie beside weights and hold none."""
 _TRAINER_STATE = "trainer_state.json"
 _DEEPEST = 4
-_MOST_FOUND = 100_000
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A checkpoint that is seen and cannot be read.
-
-    Attributes:
-        where: Where it lies.
-        named_step: Step its name says, None if it says none.
-        text: Why, and the way out.
-    """
-
-    where: str
-    named_step: int | None
-    text: str
+_OF_TRAINER = re.compile(r"(?:checkpoint|step|epoch)[-_]?\d+$")
+"""Folders of checkpoints that Hugging Face's Trainer leaves beside the final weights."""
 
 
 def find_checkpoints(sources: Sequence[str], *, step_pattern: str | None = None) -> tuple[list[Found], list[Refused]]:
@@ -53,7 +40,7 @@ def find_checkpoints(sources: Sequence[str], *, step_pattern: str | None = None)
     for source in sources:
         files = files_at(source)
         seen = 0
-        for each in _Search(files, pattern).under(files.root, depth=0, within=()):
+        for each in _Search(files, pattern).under(files.root, depth=0):
             seen += 1
             if isinstance(each, Refused):
                 refused[each.where] = each
@@ -74,76 +61,102 @@ class _Search:
     def __init__(self, files: Files, pattern: re.Pattern[str] | None) -> None:
         self._files, self._pattern = files, pattern
         self._suffixes = known_suffixes()
+        self._seen = _around(files)
 
-    def under(self, path: str, *, depth: int, within: tuple[str, ...]) -> Iterator[Found | Refused]:
-        """Checkpoints at or under one path; `within` are the folders that lead there, to see links that go round."""
+    def under(self, path: str, *, depth: int) -> Iterator[Found | Refused]:
+        """Checkpoints at or under one path."""
+        place = Place(self._files, path, None, self._pattern)
         try:
-            if not self._files.is_folder(path):
-                yield from self._at(Place(self._files, path, None, self._pattern))
-                return
-            here = self._files.identity(path)
-            if here in within:
-                yield self._refused(path, "a link to a folder above it, not followed")
-                return
-            names = frozenset(self._files.names(path))
+            if self._files.is_folder(path):
+                yield from self._in_folder(path, depth=depth)
+            elif depth == 0:
+                yield from self._at_file(place)
+            else:
+                yield from self._at(place)
+        except CheckpointError as err:
+            yield place.refused(str(err).removeprefix(f"{self._files.shown(path)}: ").rstrip("."))
         except OSError as err:
-            yield self._refused(path, f"cannot be looked into ({err.strerror or err})")
-            return
-        yield from self._folder(Place(self._files, path, names, self._pattern), depth=depth, within=(*within, here))
+            yield place.refused(f"cannot be looked into ({err.strerror or err})")
 
-    def _folder(self, place: Place, *, depth: int, within: tuple[str, ...]) -> Iterator[Found | Refused]:
+    def _in_folder(self, path: str, *, depth: int) -> Iterator[Found | Refused]:
+        here = self._files.identity(path)
+        if here in self._seen or self._is_found_anyway(path, here):
+            place = Place(self._files, path, None, self._pattern)
+            yield place.refused("a link to a folder above it, or to one that was looked through; not followed", kind="copy")
+            return
+        self._seen.add(here)
+        place = Place(self._files, path, frozenset(self._files.names(path)), self._pattern)
         try:
-            here = found_at(place)
+            whole = found_at(place)
         except CheckpointError as err:  # an index that cannot be used; what may be its parts is not looked at
-            yield self._refused(place.path, _without(str(err), self._files.shown(place.path)))
-            here, place = None, place.without_parts()
-        if here is not None:
-            yield from (self._with_state(place, each) for each in here)
-            return
+            yield place.refused(str(err).removeprefix(f"{self._files.shown(path)}: ").rstrip("."))
+            whole, place = None, place.without_parts()
         names = place.names or frozenset()
-        why = spread_over_ranks(names)
-        if why is not None:
-            yield self._refused(place.path, why)
+        if whole is not None:
+            yield from (self._with_state(place, each) for each in whole)
+            yield from self._below(path, frozenset(filter(_OF_TRAINER.match, names)), depth=depth)
             return
-        parts = numbered_parts((name for name in names if not _is_beside(name)), self._suffixes)
-        yield from self._parts(place, parts)
-        grouped = {name for group, _ in parts.values() for name in group}
-        for name in sorted(names - grouped):
-            below = f"{place.path}/{name}"
+        name = path.rpartition("/")[2]
+        if depth == 0 and is_piece(name):
+            yield from self._pieces_beside(place, name)
+            return
+        refused, pieces = rank_pieces(place, self._suffixes)
+        yield from refused
+        left = frozenset(each for each in names - pieces if not _is_beside(each))
+        parts, refused, used = counted_parts(replace(place, names=left), kinds_by_suffix())
+        yield from (self._with_state(place, each) for each in parts)
+        yield from refused
+        yield from self._below(path, left - used, depth=depth)
+
+    def _is_found_anyway(self, path: str, here: str) -> bool:
+        """Whether a folder is a link to one within the tree, which is looked through by its own name, earlier or later."""
+        if path == self._files.root:
+            return False
+        above, _, name = path.rpartition("/")
+        is_link = here != f"{self._files.identity(above)}/{name}"
+        return is_link and here.startswith(f"{self._files.identity(self._files.root)}/")
+
+    def _below(self, path: str, names: frozenset[str], *, depth: int) -> Iterator[Found | Refused]:
+        """What the names in a folder lead to."""
+        for name in sorted(names):
+            below = f"{path}/{name}"
             if self._is_folder(below):
                 if depth < _DEEPEST:
-                    yield from self.under(below, depth=depth + 1, within=within)
-            elif (name.endswith(self._suffixes) and not _is_beside(name)) or (name.endswith(INDEX) and not _is_beside(name)):
-                yield from self._at(Place(self._files, below, None, self._pattern))
-
-    def _parts(self, place: Place, parts: dict[str, tuple[list[str], str | None]]) -> Iterator[Found | Refused]:
-        """Parts without an index: joined where all are there. Several checkpoints in one folder go by their own names."""
-        names = place.names or frozenset()
-        for stem, (group, missing) in parts.items():
-            if any(name.endswith(INDEX) and name.startswith(stem) for name in names):
-                continue
-            alone = len(parts) == 1
-            path = place.path if alone else f"{place.path}/{stem}"
-            if missing is not None:
-                yield self._refused(path, f"parts of one checkpoint, and {missing}")
-                continue
-            (first,) = found_at(Place(self._files, f"{place.path}/{group[0]}", None, self._pattern)) or (None,)
-            if first is not None:
-                files = tuple(self._files.shown(f"{place.path}/{name}") for name in group)
-                shown = self._files.shown(path)
-                named = step_in_name(path, self._pattern), epoch_in_name(path)
-                yield self._with_state(place, Found(shown, first.kind, files, *named))
+                    yield from self.under(below, depth=depth + 1)
+            elif name.endswith((*self._suffixes, INDEX)):
+                yield from self.under(below, depth=depth + 1)
+            elif text := packed_name(name):
+                yield Place(self._files, below, None, self._pattern).refused(text)
 
     def _at(self, place: Place) -> Iterator[Found | Refused]:
-        try:
-            if not self._files.is_regular(place.path):
-                yield self._refused(place.path, "no file with content of its own (a pipe, a device or a link to nothing)")
+        if not self._files.is_regular(place.path):
+            yield place.refused("no file with content of its own (a pipe, a device or a link to nothing)")
+            return
+        yield from found_at(place) or ()
+
+    def _at_file(self, place: Place) -> Iterator[Found | Refused]:
+        """A file that is a source of its own: with its other parts, if it is one of several."""
+        name = place.path.rpartition("/")[2]
+        if is_piece(name):
+            yield from self._pieces_beside(place, name)
+            return
+        if is_part(name):
+            folder = place.path.rpartition("/")[0] or "."
+            around = Place(self._files, folder, frozenset(filter(is_part, self._files.names(folder))), self._pattern)
+            parts, refused, used = counted_parts(around, kinds_by_suffix())
+            if name in used:
+                yield from (each for each in parts if self._files.shown(f"{folder}/{name}") in each.files)
+                yield from refused
                 return
-            yield from found_at(place) or ()
-        except CheckpointError as err:
-            yield self._refused(place.path, _without(str(err), self._files.shown(place.path)))
-        except OSError as err:
-            yield self._refused(place.path, f"cannot be read ({err.strerror or err})")
+        found = list(self._at(place))
+        if not found and "://" not in self._files.shown(place.path) and (text := what_it_is(place.path)):
+            yield place.refused(text)
+        yield from found
+
+    def _pieces_beside(self, place: Place, name: str) -> Iterator[Refused]:
+        """The refusal of a piece that is a source of its own."""
+        folder = place.path.rpartition("/")[0] or "."
+        yield from rank_pieces(Place(self._files, folder, frozenset({name}), self._pattern), self._suffixes)[0]
 
     def _is_folder(self, path: str) -> bool:
         try:
@@ -161,13 +174,15 @@ class _Search:
             return found
         return replace(found, named_step=whole_number(state.get("global_step")))
 
-    def _refused(self, path: str, text: str) -> Refused:
-        return Refused(self._files.shown(path), step_in_name(path, self._pattern), text)
+
+def _around(files: Files) -> set[str]:
+    """The folders around the root of a tree: a link to one of them leads out of it and back."""
+    found: set[str] = set()
+    path = files.identity(files.root)
+    while (above := path.rpartition("/")[0]) and above != path:
+        found.add(path := above)
+    return found
 
 
 def _is_beside(name: str) -> bool:
-    return is_optimizer_piece(name) or any(fnmatch(name, beside) for beside in _BESIDE)
-
-
-def _without(text: str, where: str) -> str:
-    return text.removeprefix(f"{where}: ").rstrip(".")
+    return any(fnmatch(name, beside) for beside in _BESIDE)

@@ -1,75 +1,131 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The step or epoch that the name of a checkpoint says, and not its loss, date, size or seed."""
+"""The step and the epoch that the name of a checkpoint says, and what in a name is neither: metrics, dates, settings."""
 
 import re
+from dataclasses import dataclass
 
 from lightning_interp.core.errors import ConfigError
 
-STEP_PATTERN = r"(?:global_?step|step|checkpoint|iteration|iter|it|ckpt)"
-"""Words before a step, unless the user says otherwise; failing that, the last number in the name that is no other thing."""
+_NUMBER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+(?:\.\d+)?[eE]\+?\d+(?![A-Za-z\d])|\d+(?:\.\d+)?[kKmM](?![A-Za-z\d])|\d+"
+_SURE = r"(?:global_?step|step|steps(?=[-_=. ])|iterations?|(?<![a-zA-Z])(?:iter|iters|it|updates?))[-_=. ]?"
+_USUAL = r"(?:checkpoint|(?<![a-zA-Z])ckpt)[-_=. ]?"
+_EPOCH = r"(?:epochs?|(?<![a-zA-Z])ep)[-_=. ]?"
+
+_STEP = re.compile(f"{_SURE}({_NUMBER})", re.IGNORECASE)
+_STEP_BEHIND = re.compile(
+    rf"(?<![A-Za-z\d.])({_NUMBER})[-_ ]?(?:steps?|iters?|iterations?|updates?)(?![A-Za-z])", re.IGNORECASE
+)
+_CHECKPOINT = re.compile(f"{_USUAL}({_NUMBER})", re.IGNORECASE)
+_EPOCH_NUMBER = re.compile(f"{_EPOCH}({_NUMBER})", re.IGNORECASE)
+
+_TIMES = re.compile(
+    r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])"  # a date
+    r"(?:[-_.T ]*\d\d[-_.:h]?\d\d(?:[-_.:m]?\d\d)?s?)?(?!\d)"  # a time of day behind it
+    r"|(?<!\d)\d\d[-:.h]\d\d[-:.m]\d\d(?!\d)"  # a time of day, or a short date
+    r"|(?<!\d)1[4-9]\d{8}(?:\d{3})?(?!\d)"  # seconds or milliseconds since 1970
+    r"|[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}",  # a UUID
+    re.IGNORECASE,
+)
+_WORDS = re.compile(rf"[A-Za-z]+|{_NUMBER}")
+
+_NO_COUNT = frozenset(
+    (
+        *("acc", "accuracy", "loss", "val", "valid", "train", "test", "ppl", "bpc", "bpb", "nll", "mse", "mae", "rmse"),
+        *("f", "auc", "auroc", "map", "iou", "miou", "dice", "bleu", "rouge", "score", "metric", "psnr", "ssim", "fid"),
+        *("wer", "cer", "reward", "return", "error", "err", "top", "recall", "precision", "perplexity", "percent"),
+        *("seed", "s", "lr", "rate", "wd", "decay", "bs", "batch", "size", "dim", "h", "hidden", "width", "depth"),
+        *("layer", "layers", "l", "head", "heads", "rank", "r", "lora", "alpha", "beta", "gamma", "eps", "temp", "tau"),
+        *("dropout", "p", "k", "mod", "prime", "frac", "fold", "cv", "split", "run", "exp", "experiment", "trial", "job"),
+        *("v", "version", "ver", "gpu", "gpus", "node", "world", "fp", "bf", "int", "bit", "bits", "px", "res", "vocab"),
+        *("resnet", "vit", "gpt", "bert", "llama", "t", "vgg", "cifar", "mnist", "imagenet", "pythia", "b", "e"),
+        *("best", "tokens", "token", "samples", "warmup", "ctx", "len", "length", "date", "time", "hash", "sha", "id"),
+    )
+)
+"""Words whose number is a setting, a metric, a version or the name of a model, and no count of what was trained."""
+
+_MODEL = frozenset(("model", "weights", "net", "network", "final", "snapshot", "state", "save", "saved", "params"))
+"""Words behind which a number counts even without a separator."""
 
 LARGEST_STEP = 2**53
-"""Steps are exact up to here."""
+"""Steps are exact up to here; whatever says a larger one says none."""
 
-_NUMBER = r"(\d{1,3}(?:,\d{3})+|\d+(?:[eE]\+?\d+|[kKmM](?![a-zA-Z0-9]))?)"
-_STEP = re.compile(rf"(?<![a-zA-Z]){STEP_PATTERN}s?[-_=]?{_NUMBER}(?![.]\d)(?!\d)", re.IGNORECASE)
-_EPOCH = re.compile(rf"(?<![a-zA-Z])(?:epoch|ep|e)s?[-_=]?{_NUMBER}(?![.]\d)(?![a-zA-Z0-9])", re.IGNORECASE)
-_SCORES = (
-    "acc|accuracy|loss|val|valid|test|train|top|f1|auc|map|iou|miou|dice|score|bleu|wer|ppl|perplexity|psnr|ssim|err|error"
-)
-_SCORES += "|mae|mse|rmse|best"
-_SETTINGS = (
-    "lr|wd|seed|rank|fold|bs|batch|dim|d|h|l|layers?|heads?|depth|width|size|hidden|len|seq|v|ver|version|run|trial|part"
-)
-_SETTINGS += "|shard|gpu|tp|pp|dp"
-_MODELS = "resnet|vgg|vit|bert|gpt|llama|densenet|wrn|mobilenet|efficientnet|qwen|pythia|opt|t|yolov?"
-_NOT_STEPS = re.compile(
-    rf"""
-    (?<!\d)(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d                                              # dates,
-      (?:[-_.T ]{{0,2}}[0-2]?\d[-_.h:]?[0-6]\d(?:[-_.m:]?[0-6]\d)?)?(?!\d)                      # with a time of day
-    | (?<![a-zA-Z])(?:{_SCORES}|{_SETTINGS})\d*[-_=@]?\d+(?:[.]\d+)?(?:e-?\d+)?(?!\d)
-    | \d+[.]\d+(?:e-?\d+)?                                                                      # a share or loss
-    | (?<![a-zA-Z0-9])(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{{6,}}(?![a-zA-Z0-9])               # a hash
-    | (?<![a-zA-Z0-9])\d{{9,}}(?!\d)                                                              # a time or id
-    | \d+(?:[.]\d+)?(?:[bB]|M(?=params|P))(?![a-zA-Z])                                           # a size
-    | (?<![a-zA-Z])(?:{_MODELS})[-_]?\d{{1,3}}(?!\d)
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_SUFFIX = re.compile(r"(?:\.(?:ckpt|pth|pt|bin|safetensors|tar|index|json|model|weights|h5))+$", re.IGNORECASE)
-_COPY = re.compile(r"-v\d+$")
+
+@dataclass(frozen=True)
+class Named:
+    """What a name says.
+
+    Attributes:
+        step: Optimizer step; None where it says none.
+        epoch: Epoch, the same.
+    """
+
+    step: int | None = None
+    epoch: int | None = None
+
+
+def named(path: str, pattern: re.Pattern[str] | None = None) -> Named:
+    """Step and epoch that a path says: in the file's name, else in its folder's.
+
+    A number after `step` and the like, after `checkpoint`, after `epoch`, in this order; where there is none of these, the
+    last number of the file's name that stands for itself. Numbers of metrics, settings, seeds, dates and hashes are none.
+
+    >>> named("runs/epoch=3-step=500.ckpt"), named("epoch_2_acc_0.93.pth"), named("last.ckpt")
+    (Named(step=500, epoch=3), Named(step=None, epoch=2), Named(step=None, epoch=None))
+    """
+    parts = path.rstrip("/").split("/")
+    names = [re.sub(r"(\.pth?)?\.[A-Za-z]\w*$", "", parts[-1]), *parts[-2:-1]]
+    if pattern is not None:
+        matches = (pattern.search(name) for name in names)
+        return Named(next((number(match.group(1)) for match in matches if match), None))
+    step, epoch = (next((found for name in names if (found := find(name)) is not None), None) for find in (_step, _epoch))
+    if step is None and epoch is None:
+        step = _alone(names[0])
+    return Named(step, epoch)
 
 
 def step_in_name(path: str, pattern: re.Pattern[str] | None = None) -> int | None:
-    """Step that a path says: in the file's name, else in its folder's.
+    """Step that a path says, as `named` has it.
 
     >>> step_in_name("runs/epoch=3-step=500.ckpt"), step_in_name("step1000/model.safetensors"), step_in_name("last.ckpt")
     (500, 1000, None)
-    >>> step_in_name("step_10k.pt"), step_in_name("step-1,000.pt"), step_in_name("best_acc_0.93.pth")
-    (10000, 1000, None)
     """
-    names = _names(path)
-    if pattern is not None:
-        found = next((match for name in names if (match := pattern.search(name))), None)
-        return None if found is None else _whole(found.group(1))
-    for name in names:
-        steps = _STEP.findall(name)
-        if steps:
-            return _whole(steps[-1])
-    if epoch_in_name(path) is not None:
-        return None
-    numbers = re.findall(rf"(?<![\d,.]){_NUMBER}(?![\d.])", _NOT_STEPS.sub(" ", names[0]))
-    return _whole(numbers[-1]) if numbers else None
+    return named(path, pattern).step
 
 
 def epoch_in_name(path: str) -> int | None:
-    """Epoch that a path says.
+    """Epoch that a path says, as `named` has it.
 
     >>> epoch_in_name("epoch_2.pth"), epoch_in_name("best_epoch_3_acc_0.62.pth"), epoch_in_name("step5.pt")
     (2, 3, None)
     """
-    found = next((match for name in _names(path) if (match := _EPOCH.search(name))), None)
-    return None if found is None else _whole(found.group(1))
+    return named(path).epoch
+
+
+def number(text: str | None) -> int | None:
+    """A count as people write it; None where it is no whole number from 0 to `LARGEST_STEP`.
+
+    >>> number("1,000"), number("10k"), number("2.5M"), number("1e4"), number("0.38"), number("best")
+    (1000, 10000, 2500000, 10000, None, None)
+    """
+    found = re.fullmatch(r"(\d+)(?:\.(\d+))?(?:[eE]\+?(\d+)|([kKmM]))?", (text or "").replace(",", ""))
+    if found is None:
+        return None
+    whole, fraction, exponent, unit = found.groups()
+    power = {"k": 3, "m": 6}[unit.lower()] if unit else int(exponent or 0)
+    fraction = (fraction or "").rstrip("0")
+    if power > 30 or len(fraction) > power:
+        return None
+    count = int(whole + fraction.ljust(power, "0"))
+    return count if count <= LARGEST_STEP else None
+
+
+def families(path: str) -> str:
+    """A path with its counts taken out: equal for the checkpoints that one line of a training script wrote.
+
+    >>> families("run/G_10.pt"), families("run/D_20.pt")
+    ('run/G_#.pt', 'run/D_#.pt')
+    """
+    return re.sub(_NUMBER, "#", path)
 
 
 def compiled(step_pattern: str | None) -> re.Pattern[str] | None:
@@ -89,18 +145,45 @@ def compiled(step_pattern: str | None) -> re.Pattern[str] | None:
     return pattern
 
 
-def _names(path: str) -> list[str]:
-    """The file's name without its suffix or the mark of a copy, then its folder's."""
-    parts = path.rstrip("/").split("/")
-    return [_COPY.sub("", _SUFFIX.sub("", parts[-1])), *parts[-2:-1]]
+def _step(name: str) -> int | None:
+    plain = _TIMES.sub(" ", name)
+    places = ((_STEP, name), (_STEP_BEHIND, plain), (_CHECKPOINT, plain))
+    return next((found for form, text in places if (found := _counted(form, text)) is not None), None)
 
 
-def _whole(text: str | None) -> int | None:
-    """A number as names write it: ``10k``, ``1e4``, ``1,000``; None for what is no step."""
-    plain = (text or "").replace(",", "").lower()
-    factor = {"k": 1_000, "m": 1_000_000}.get(plain[-1:], 1)
-    try:
-        number = float(plain.rstrip("km")) * factor if "e" in plain or factor > 1 else int(plain)
-    except (ValueError, OverflowError):
-        return None
-    return int(number) if 0 <= number <= LARGEST_STEP and number == int(number) else None
+def _epoch(name: str) -> int | None:
+    return _counted(_EPOCH_NUMBER, _TIMES.sub(" ", name))
+
+
+def _counted(form: re.Pattern[str], name: str) -> int | None:
+    """The first number behind a word that is whole, and no beginning of a decimal or a hash."""
+    for match in form.finditer(name):
+        if _stands_alone(name[match.end(1) :]):
+            return number(match.group(1))
+    return None
+
+
+def _stands_alone(behind: str) -> bool:
+    """Whether a number ends where it was cut: no decimals follow it, and not the rest of a hash."""
+    if re.match(r"[.,]\d", behind):
+        return False
+    rest = re.match(r"[A-Za-z\d]*", behind)
+    return rest is None or not rest.group() or re.search(r"[g-zG-Z]", rest.group()) is not None
+
+
+def _alone(name: str) -> int | None:
+    """The last number of a name that is a word of its own and that no setting or metric stands before."""
+    plain = _TIMES.sub(lambda match: "x" * len(match.group()), name)
+    words = list(_WORDS.finditer(plain))
+    for at in range(len(words) - 1, -1, -1):
+        word = words[at].group()
+        start, end = words[at].span()
+        if not word[0].isdigit() or plain[end : end + 1].isalpha():
+            continue
+        decimal = re.match(r"[.,]\d", plain[end:]) or re.search(r"\d[.,]$", plain[:start])
+        before = words[at - 1].group().lower() if at else ""
+        attached = plain[start - 1 : start].isalpha()
+        if decimal or before in _NO_COUNT or (attached and before not in _MODEL):
+            continue
+        return number(word)
+    return None

@@ -13,6 +13,7 @@ from lightning_interp.core.errors import CheckpointError
 from lightning_interp.core.names import strip_wrappers
 from lightning_interp.core.recycled_memory import RecycledMemory
 from lightning_interp.sources.checkpoints.averages import chosen
+from lightning_interp.sources.checkpoints.foreign_files import refuse_foreign
 from lightning_interp.sources.checkpoints.format import Found, Header, Place
 from lightning_interp.sources.checkpoints.limits import complaint_about
 from lightning_interp.sources.checkpoints.networks import hides, network_in
@@ -22,11 +23,12 @@ from lightning_interp.sources.checkpoints.step_names import LARGEST_STEP
 from lightning_interp.sources.checkpoints.torch_zip import TorchZip, shown
 
 NAME = "torch"
-SUFFIXES: tuple[str, ...] = (".ckpt", ".pt", ".pth", ".bin")
+SUFFIXES: tuple[str, ...] = (".ckpt", ".pt", ".pth", ".bin", ".pth.tar", ".pt.tar")
 
 STEP_KEYS = ("global_step", "step", "iteration", "iter_num", "global_steps", "num_updates", "iter", "train_step", "n_iter")
 """Keys under which a checkpoint says its own step, the surest first."""
 EPOCH_KEYS = ("epoch", "epochs", "current_epoch")
+_SHOWN = 40
 
 
 def matches(place: Place) -> list[Found] | None:
@@ -43,8 +45,9 @@ def header(path: Path, *, key: str = "") -> Header:
 
 def header_of(path: Path, *, averaged: bool = False, key: str = "") -> Header:
     """The same, of the averages in the file where these are asked for."""
+    refuse_foreign(path)
     with TorchZip(path) as archive:
-        content, choice = chosen(archive.content, averaged=averaged)
+        content, choice = (archive.content, "") if key else chosen(archive.content, averaged=averaged)
         stored, line = state_dict_of(content, key=key)
         checks = archive.crc32s()
         step, epoch = (own_count(content, keys, archive.read) for keys in (STEP_KEYS, EPOCH_KEYS))
@@ -61,7 +64,8 @@ def tensors(path: Path, memory: RecycledMemory | None, *, key: str = "") -> dict
 def tensors_of(path: Path, memory: RecycledMemory | None, *, averaged: bool = False, key: str = "") -> dict[str, Tensor]:
     """The same, of the averages in the file where these are asked for."""
     with TorchZip(path) as archive:
-        stored = state_dict_of(chosen(archive.content, averaged=averaged)[0], key=key)[0]
+        content = archive.content if key else chosen(archive.content, averaged=averaged)[0]
+        stored = state_dict_of(content, key=key)[0]
         return {strip_wrappers(name): each for name, each in archive.read_all(stored, memory).items()}
 
 
@@ -104,17 +108,32 @@ def _check_cost(stored: Mapping[str, StoredTensor]) -> None:
 def own_count(content: Any, keys: Sequence[str], read: Callable[[StoredTensor], Tensor]) -> int | None:
     """A step or epoch that a checkpoint says of itself, as a number of Python's, of numpy's or in a tensor.
 
-    >>> [own_count({"epoch": 3, "step": True}, keys, lambda stored: None) for keys in (STEP_KEYS, EPOCH_KEYS)]
-    [None, 3]
+    Raises:
+        CheckpointError: There is a number that is no step, and none that is one: what its name says may be as wrong.
+
+    >>> [own_count({"epoch": 3, "step": 7}, keys, lambda stored: None) for keys in (STEP_KEYS, EPOCH_KEYS)]
+    [7, 3]
     """
     entries: dict[Any, Any] = content if type(content) is dict else {}
-    found = (_count(entries.get(key), read) for key in keys)
-    return next((count for count in found if count is not None), None)
+    values = [(key, _number(entries.get(key), read)) for key in keys]
+    found = next((count for _, value in values if (count := _count(value)) is not None), None)
+    odd = next(((key, value) for key, value in values if type(value) in (int, float, bool)), None)
+    if found is None and odd is not None and keys is STEP_KEYS:  # an epoch of 1.5 is usual, and little hangs on it
+        raise CheckpointError(
+            f"its own step ({odd[0]}) is {str(odd[1])[:_SHOWN]}, no whole number from 0 to 2^53. Save it again with its "
+            "step, or without any."
+        )
+    return found
 
 
-def _count(value: Any, read: Callable[[StoredTensor], Tensor]) -> int | None:
+def _number(value: Any, read: Callable[[StoredTensor], Tensor]) -> Any:
+    """A value, out of the tensor if it is in one."""
     if type(value) is StoredTensor and math.prod(value.size) == 1 and not value.dtype.is_complex:
-        value = read(value).item()
+        return read(value).item()
+    return value
+
+
+def _count(value: Any) -> int | None:
     if type(value) not in (int, float) or value != value or not 0 <= value <= LARGEST_STEP or value != int(value):
         return None
     return int(value)

