@@ -15,9 +15,9 @@ WANDB_COUNT = "_step"
 """W&B's count of its own log calls."""
 STEP_NAMES = (
     "step", OWN_STEP, "trainer/global_step", "global_step", "optimizer_step", "num_updates", "updates", "train_step",
-    "train/step", "train/global_step", "current_step", "steps", "iteration", "iterations", "iter", "iters", "num_iter",
-    "n_iter", "iter_num", "it", "batch_step", "global_steps", "training_step", "training_steps", "training_iteration",
-    WANDB_COUNT,
+    "train/step", "train/global_step", "current_step", "current_steps", "steps", "iteration", "iterations", "iter",
+    "iters", "num_iter", "n_iter", "iter_num", "it", "batch_step", "global_steps", "training_step", "training_steps",
+    "training_iteration", WANDB_COUNT,
 )  # fmt: skip
 """Spellings of the optimizer step in lower case, the surest first; W&B's count is none."""
 EPOCH_NAMES = ("epoch", "epochs", "ep", "epoch_num", "num_epoch", "epoch_idx", "train/epoch", "current_epoch", "round", "e")

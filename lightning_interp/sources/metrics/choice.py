@@ -27,6 +27,12 @@ def choose(grid: Grid, courses: Mapping[str, Course], meanings: Mapping[str, Mea
     early and another does not. Curves are all the monitor's own or all the training's.
     """
     known = choose_bare({name: meaning for name, meaning in meanings.items() if name in courses and not meaning.part})
+    if not any(meaning.said for meaning in known.values() if _is_curve(meaning)):
+        bare = [name for name, meaning in known.items() if not meaning.said]
+        if bare:
+            grid.asked.note(
+                f"{listed(bare, 4)}: of which data is not said; taken for the training's. --columns says otherwise."
+            )
     families = [
         _best(grid, courses, {name: each for name, each in known.items() if is_own(name) is own}) for own in (True, False)
     ]

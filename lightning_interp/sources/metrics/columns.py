@@ -164,12 +164,8 @@ def choose_bare(meanings: Mapping[str, Meaning]) -> dict[str, Meaning]:
     fastai = any(own_part(column).lower() == "valid_loss" for column in meanings)
     found = {}
     for column, meaning in meanings.items():
-        if (
-            meaning.said
-            or meaning.name.endswith("loss")
-            or "heldout_accuracy" in said
-            or (bare_loss and "train_loss" not in said)
-        ):
+        only_train = "heldout_loss" not in said or (bare_loss and "train_loss" not in said)
+        if meaning.said or meaning.name.endswith("loss") or "heldout_accuracy" in said or only_train:
             found[column] = meaning
         elif fastai:
             found[column] = replace(meaning, name="heldout_accuracy")

@@ -16,6 +16,8 @@ _SEPARATORS = ",;\t|"
 _NUMBER_WITH_COMMA = re.compile(r"^\s*[+-]?\d*,\d+(e[+-]?\d+)?\s*%?\s*$", re.IGNORECASE)
 _TENSORBOARD = ["wall time", "step", "value"]
 _EXPORTED = re.compile(r"^(?:run-)?(?:(?P<run>.*?)[-_])?tag-(?P<tag>.+)$")
+_WITHOUT_HEADER = re.compile(r"^\d+[ ,]\s*(train|val|valid|test|eval)[ ,]\s*[-+.\deE]+$", re.IGNORECASE)
+_STEP_SPLIT_LOSS = "step split loss"  # what such lines hold, as nanoGPT's successors write them
 _SPACED = re.compile(r"[ \t]+")
 
 
@@ -36,6 +38,9 @@ def rows(path: Path, asked: Asked) -> Iterator[Row]:
     with open_text(path) as handle:
         source = _Lines(lines_of(handle, path))
         header = _header(source)
+        if _WITHOUT_HEADER.match(header.strip()):
+            source.put_back(header)
+            header = _STEP_SPLIT_LOSS.replace(" ", "," if "," in header else " ")
         separator = _separator(header)
         try:
             columns = _columns(header, separator, path, source.number)
@@ -53,15 +58,21 @@ class _Lines:
         self._lines = lines
         self.number = 0
         self.ended = True
+        self._again: list[str] = []
 
     def __iter__(self) -> "_Lines":
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines)
+        line = self._again.pop() if self._again else next(self._lines)
         self.number += 1
         self.ended = line.endswith(("\n", "\r"))
         return line.replace("\0", "")
+
+    def put_back(self, line: str) -> None:
+        """Give the last line once more."""
+        self._again.append(line)
+        self.number -= 1
 
 
 def _header(lines: _Lines) -> str:

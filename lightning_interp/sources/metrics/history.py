@@ -23,6 +23,8 @@ from lightning_interp.sources.metrics.registry import format_of
 from lightning_interp.sources.metrics.runs import columns_of_run, rows_of_run
 from lightning_interp.sources.metrics.steps import find_steps
 
+_A_COURSE = 2
+
 
 @dataclass(frozen=True)
 class MetricsHistory:
@@ -106,6 +108,8 @@ def _history(grid: Grid, path: Path) -> MetricsHistory:
         for name, meaning in chosen.items()
     }
     series |= {record: (courses[name].steps, courses[name].values) for name, record in taken.items()}
+    if all(len(steps) < _A_COURSE for steps, _ in series.values()):
+        asked.note("Every curve holds one value only, of which nothing can be said about a course.")
     mapping = {name: meaning.name for name, meaning in chosen.items()} | taken
     unused = tuple(name for name in _filled(grid) if name not in mapping and name != steps.axis.column)
     return MetricsHistory(series, mapping, unused, path, steps.axis, tuple(asked.notes), run)

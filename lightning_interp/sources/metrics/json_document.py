@@ -8,7 +8,7 @@ from typing import Any
 from lightning_interp.core.errors import MetricsError
 from lightning_interp.sources.metrics.format import Asked, Row
 from lightning_interp.sources.metrics.json_values import NotJsonError, decoded, flat_cells
-from lightning_interp.sources.metrics.text_file import open_text, start_of
+from lightning_interp.sources.metrics.text_file import lines_of, open_text, start_of
 
 LARGEST = 64 * 2**20
 """Most characters of a document; one that is held whole costs about ten times that."""
@@ -26,16 +26,22 @@ def matches(path: Path) -> Path | None:
         return path
     if start[:1] != b"{":
         return None
-    first, ended, _ = start.partition(b"\n")
-    if not ended:
-        return path if path.suffix.lower() == ".json" or b"[" in first else None
-    return path if not first.rstrip().endswith((b"}", b"},")) else _document_of_one_line(path, start)
+    first, following = _first_lines(path)
+    if following:
+        return None if _is_object(first) else path
+    return path if b"[" in start or path.suffix.lower() == ".json" else None
 
 
-def _document_of_one_line(path: Path, start: bytes) -> Path | None:
-    """An object on one line, if nothing but space follows and lists lie in it."""
-    first, _, rest = start.partition(b"\n")
-    return path if not rest.strip() and b"[" in first else None
+def _first_lines(path: Path) -> tuple[str, str]:
+    """The first two lines that are not blank."""
+    with open_text(path) as handle:
+        filled = (line.strip() for line in lines_of(handle, path) if line.strip())
+        return next(filled, ""), next(filled, "")
+
+
+def _is_object(line: str) -> bool:
+    """Whether a line is an object, or would be with its end: JSON lines begin with one."""
+    return line.startswith("{") and line.endswith(("}", "},")) and line.count("{") == line.count("}")
 
 
 def rows(path: Path, asked: Asked) -> Iterator[Row]:
@@ -103,9 +109,16 @@ def _lists(holder: Mapping[str, Any], before: str, depth: int) -> dict[str, list
     for name, value in holder.items():
         if isinstance(value, list) and value and not any(isinstance(each, list | Mapping) for each in value):
             found[f"{before}{name}"] = value
+        elif isinstance(value, Mapping) and len(value) > 1 and _is_numbered(value):
+            found[f"{before}{name}"] = list(value.values())
         elif isinstance(value, Mapping) and depth:
             found |= _lists(value, f"{before}{name}/", depth - 1)
     return found
+
+
+def _is_numbered(value: Mapping[str, Any]) -> bool:
+    """Whether an object is a list as pandas writes one: its values under their places."""
+    return all(name == str(at) and not isinstance(each, list | Mapping) for at, (name, each) in enumerate(value.items()))
 
 
 def _of_series(series: Mapping[str, list[Any]]) -> Iterator[Row]:

@@ -119,7 +119,10 @@ def _is_log_count(grid: Grid, spelling: str, column: str) -> bool:
 
 def _by_epochs(grid: Grid, column: str, held: list[int], curves: Iterable[str]) -> Steps | None:
     here = grid.axis_values(column)
-    if len({here[row] for row in held}) < min(2, len(held)) or any(whole(here[row]) is None for row in held):
+    if len(held) > 1 and len({here[row] for row in held}) == 1:
+        grid.asked.note(f"Column `{column}` is {here[held[0]]:g} in every row, so rows are counted.")
+        return None
+    if any(whole(here[row]) is None for row in held):
         return None
     for curve in curves:
         at = [here[row] for row in grid.columns[curve].at if row in here]

@@ -19,6 +19,8 @@ LARGEST_FILE = 8 * 2**30
 """Most bytes of text that are read, unpacked."""
 
 _START = 4096
+_SHOWN = 4
+_TABLES = (".csv", ".tsv", ".json", ".jsonl")
 _PACKED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"(\xb5/\xfd": "zstd", b"PAR1": "Parquet"}
 _DATABASE = b"SQLite format 3"
 _GZIP = b"\x1f\x8b"
@@ -36,8 +38,8 @@ def open_text(path: Path) -> Iterator[TextIO]:
     """
     if path.is_dir():
         raise MetricsError(
-            f"{path}: a folder without run.json. Give a CSV or JSONL file, a run directory, a W&B run, a TensorBoard log, "
-            "an MLflow run or a DVCLive folder."
+            f"{path}: a folder without run.json.{_files_in(path)} Give a CSV or JSONL file, a run directory, a W&B run, a "
+            "TensorBoard log, an MLflow run or a DVCLive folder."
         )
     try:
         with _unpacked(path) as binary:
@@ -59,6 +61,18 @@ def open_text(path: Path) -> Iterator[TextIO]:
         raise MetricsError(f"{path}: cannot be read ({err.strerror or err}).") from err
     except ValueError as err:  # a NUL in the path
         raise MetricsError(f"{path}: cannot be read ({err}).") from err
+
+
+def _files_in(path: Path) -> str:
+    """What in a folder may be given: series of one run together, or one of them."""
+    try:
+        names = sorted(each.name for each in path.iterdir() if each.suffix.lower() in _TABLES)
+    except OSError:
+        return ""
+    if not names:
+        return ""
+    given = " ".join(f"{path}/{name}" for name in names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
+    return f" If the files in it are of one run, give them together: lightning-interp phases {given}; else one of them."
 
 
 def lines_of(handle: TextIO, path: Path) -> Iterator[str]:

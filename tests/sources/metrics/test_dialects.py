@@ -54,6 +54,7 @@ PLAIN = table("step,train_loss,val_loss", (0, 3, 3.5), (1, 2, 2.5), (2, 1, 1.5))
         (table("step,metric,value", *((s, m, v) for s in range(3) for m, v in (("train_loss", 3 - s), ("val_loss", 3.5 - s)))), "long.csv"),  # noqa: E501
         (table("step,phase,loss", *((s, p, v - s) for s in range(3) for p, v in (("train", 3), ("val", 3.5)))), "phase.csv"),
         (PLAIN + "2,1", "torn.csv"),
+        ("0 train 3\n0 val 3.5\n1 train 2\n1 val 2.5\n2 train 1\n2 val 1.5\n", "log.txt"),
         ("".join(json.dumps({"step": s, "loss": {"train": 3 - s, "val": 3.5 - s}}) + "\n" for s in range(3)), "nested.jsonl"),  # noqa: E501
         (json.dumps([{"iter": s, "train/loss": 3 - s, "val/loss": 3.5 - s} for s in range(3)]), "list.json"),
         (json.dumps({"log_history": [{"step": s, "loss": 3 - s} for s in range(3)] + [{"step": s, "eval_loss": 3.5 - s} for s in range(3)]}, indent=1), "trainer_state.json"),  # noqa: E501
@@ -84,6 +85,7 @@ def test_epochs_are_said_to_be_epochs(write, content, name):
     ("content", "name"),
     [
         (json.dumps({"loss": [3, 2, 1], "val_loss": [3.5, 2.5, 1.5]}), "history.json"),
+        (json.dumps({"loss": {"0": 3, "1": 2, "2": 1}, "val_loss": {"0": 3.5, "1": 2.5, "2": 1.5}}), "pandas.json"),
         (table("train_loss,val_loss", (3, 3.5), (2, 2.5), (1, 1.5)), "no_axis.csv"),
         (table("epoch,train_loss,val_loss", (0, 3, 3.5), (0, 2, 2.5), (0, 1, 1.5)), "constant.csv"),
         (table("step,train_loss,val_loss", (0, 3, 3.5), (0, 2, 2.5), (0, 1, 1.5)), "steps_of_0.csv"),
@@ -315,3 +317,26 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
 def test_what_cannot_be_read_says_what_it_is(write, content, name, message):
     with pytest.raises(MetricsError, match=message):
         read_metrics(write(content, name))
+
+
+def test_a_folder_of_tables_names_the_files_to_give_together(write, tmp_path):
+    write(PLAIN, "logs/train.csv")
+    write(PLAIN, "logs/val.csv")
+    with pytest.raises(MetricsError, match=r"give them together: lightning-interp phases .*logs/train\.csv .*logs/val\.csv"):
+        read_metrics(tmp_path / "logs")
+
+
+def test_an_accuracy_without_its_data_is_the_training_s_where_nothing_is_held_out(write):
+    history = read_metrics(write(table("step,train_loss_step,acc_step", (0, 3, 0.5), (1, 2, 0.75))))
+    assert history.series["train_accuracy"] == ([0, 1], [0.5, 0.75])
+
+
+def test_a_guess_of_the_data_and_a_single_value_are_said(write):
+    guessed = read_metrics(write(table("Loss,Accuracy", (3, 0.5), (2, 0.75)), "guess.csv"))
+    single = read_metrics(write(table("step,train_loss", (5, 3)), "single.csv"))
+    assert "of which data is not said" in guessed.notes[0] and "one value only" in single.notes[0]
+
+
+def test_a_long_first_line_of_json_lines_is_no_document(write):
+    lines = [json.dumps({"epoch": step, "train_loss": 3 - step, "per_class": [0.5] * 2000}) for step in range(3)]
+    assert read_metrics(write("\n".join(lines) + "\n", "log.txt")).series == LOSS
