@@ -11,6 +11,9 @@ from lightning_interp.tca.heldout import HeldoutErrors
 STABLE, CONSISTENT = 0.8, 60.0
 """Similarity over restarts and core consistency (%) from which a rank counts as stable and as consistent (conventions)."""
 
+EXACT = 1e-5
+"""Relative error under which a fit is exact: what is left is rounding and where sweeps stopped, and tells no ranks apart."""
+
 WORTH = 0.01
 """Share of the lowest held-out error that a further component must save to be worth having."""
 
@@ -70,7 +73,8 @@ def _by_error(rows: Mapping[int, Row]) -> tuple[int, list[str]]:
     """Go up while each rank lowers the error of the one before by `WORTH_FITTING`."""
     chosen, *others = sorted(rows)
     for rank in others:
-        if _value(rows[rank], "relative_error", 0) > (1 - WORTH_FITTING) * _value(rows[chosen], "relative_error", 0):
+        before, after = (max(EXACT, _value(rows[each], "relative_error", 0)) for each in (chosen, rank))
+        if after > (1 - WORTH_FITTING) * before:
             break
         chosen = rank
     return chosen, [
@@ -80,12 +84,15 @@ def _by_error(rows: Mapping[int, Row]) -> tuple[int, list[str]]:
 
 def _by_heldout(heldout: HeldoutErrors) -> tuple[int, list[str]]:
     """The smallest rank within one standard error, or one percent, of the rank with the lowest held-out error."""
-    best = min(heldout.mean, key=lambda rank: heldout.mean[rank])
-    lowest = heldout.mean[best]
+    errors = {rank: max(EXACT, error) for rank, error in heldout.mean.items()}
+    best = min(errors, key=lambda rank: (errors[rank], heldout.mean[rank]))
+    lowest = errors[best]
     allowed = {rank: max(WORTH * lowest, heldout.standard_error[rank]) for rank in heldout.mean}
-    rank = min(rank for rank, error in heldout.mean.items() if error - lowest <= allowed[rank])
-    reasons = [f"rank {best} has the lowest held-out error, {lowest:.4g}"]
-    if rank != best:
+    rank = min(rank for rank, error in errors.items() if error - lowest <= allowed[rank])
+    reasons = [f"rank {best} has the lowest held-out error, {heldout.mean[best]:.4g}"]
+    if rank != best and heldout.mean[rank] <= EXACT:
+        reasons.append(f"rank {rank}, at {heldout.mean[rank]:.4g}, is exact up to rounding, too")
+    elif rank != best:
         reasons.append(f"rank {rank}, at {heldout.mean[rank]:.4g}, is as good within one standard error or one percent")
     return rank, reasons
 

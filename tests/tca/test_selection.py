@@ -96,3 +96,14 @@ def test_recommend_gives_a_reason_for_one_rank():
 def test_recommend_without_similarity_says_no_number_that_is_none():
     _, reasons = recommend(table({1: None}, math.nan), fits([1]), None)
     assert not any("None" in reason for reason in reasons)
+
+
+def test_recommend_takes_the_first_of_ranks_that_are_exact():
+    assert recommend(table(STABLE), fits(STABLE), heldout({1: 0.4, 2: 9e-9, 3: 2e-10, 4: 5e-12}))[0] == 2
+
+
+def test_recommend_tells_no_ranks_apart_by_rounding_where_nothing_is_held_out():
+    rows = table(STABLE)
+    for row, error in zip(rows, (8.8e-7, 4.1e-7, 1e-8, 1e-9), strict=True):
+        row["relative_error"] = error
+    assert recommend(rows, fits(STABLE), None)[0] == 1
