@@ -4,7 +4,8 @@
     python benchmarks/other_files.py FOLDER      # with the folders metrics, metrics2, ckpt and live of such files
 
 Each input goes through the command line as a user would give it. A right answer is written in other_parts/answers.json
-before anything is run: a verdict (with the kind of steps), norms of the weights by step, losses, or the words a refusal must have.
+before anything is run: a verdict (with the kind of steps), norms of the weights by step, losses, or the words a refusal
+must have.
 """
 
 import argparse
@@ -120,9 +121,8 @@ def main() -> None:
         right = expected.get("words", expected.get("verdict", "norms of the weights"))
         right = f"refused: {expected['refused']}" if "refused" in expected else right
         print(f"| {name} | {right} | {'as it should be' if wrong is None else f'**{wrong}**'} |")
-    print(
-        f"\n{sum(wrong is None for *_, wrong in rows)} of {len(rows)} right; {len(answers) - len(there)} are not in the folder."
-    )
+    count = sum(wrong is None for *_, wrong in rows)
+    print(f"\n{count} of {len(rows)} right; {len(answers) - len(there)} are not in the folder.")
 
 
 if __name__ == "__main__":
