@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pool of recorded runs on disk: ``index.jsonl`` with a line for each run, and its metrics in ``NAME.csv.gz``."""
 
+import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_interp.core.errors import MetricsError
-from lightning_interp.store.jsonl import read_lines
 
 RUNS = Path(__file__).parent / "runs"
 """The pool that is recorded here."""
@@ -49,8 +49,9 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
         MetricsError: A line is no JSON object.
     """
     path = folder / INDEX
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     try:
-        return read_lines(path)[0]
+        return [json.loads(line) for line in lines if line.endswith("\n")]
     except ValueError as err:
         raise MetricsError(f"{path}: a line is not a JSON object ({err}). Restore the file.") from err
 

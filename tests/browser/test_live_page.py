@@ -357,16 +357,16 @@ def test_live_page_says_that_a_file_is_torn_and_goes_on(serve, visit, whole, gro
     content = (growing / "phases.json").read_text(encoding="utf-8")
     page = visit(serve(whole, growing), wait_for=FIGURE)
     (growing / "phases.json").write_text(content[:100], encoding="utf-8")
-    expect(page.locator(".head .problem").first).to_contain_text("cannot be read as JSON now", timeout=SOON_MS)
+    expect(page.locator(".head .problem").first).to_contain_text("cannot be read as JSON", timeout=SOON_MS)
     (growing / "phases.json").write_text(content, encoding="utf-8")
     expect(page.locator(".head .problem")).to_have_count(0, timeout=SOON_MS)
 
 
 def test_live_page_shows_a_run_of_which_nothing_can_be_read(serve, visit, whole, tmp_path):
     broken = make_reference_run(tmp_path, name="broken", last_step=500)
-    (broken / "records.jsonl").write_text('{"step": "x"}\nnot json\n', encoding="utf-8")
+    (broken / "phases.json").write_text('{"schema": 2, "phases": [{"start": "x"}]}', encoding="utf-8")
     page = visit(serve(broken, whole), wait_for=FIGURE)
-    expect(page.locator(".head .problem").first).to_contain_text("cannot be read")
+    expect(page.locator(".head .problem").first).to_contain_text("phases.json")
     assert page.locator(".phases li").count() == 5
 
 

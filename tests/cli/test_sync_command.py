@@ -181,7 +181,7 @@ def test_sync_supplies_a_training_that_was_killed(
     ("change", "message"),
     [
         ({"schema": 7}, "schema 7, this version reads 1"),
-        ({"wandb": [{"project": "test"}]}, "delivered.json: cannot be read (KeyError: 'entity')"),
+        ({"wandb": [{"project": "test"}]}, "delivered.json: no `entity`"),
     ],
 )
 def test_sync_names_a_file_it_cannot_read(

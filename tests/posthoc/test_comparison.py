@@ -249,7 +249,7 @@ def test_a_run_without_a_timeline_keeps_what_needs_none(run, tmp_path, first):
 def test_a_damaged_timeline_is_a_reason(run, tmp_path):
     other = write_run(tmp_path / "b", found=timeline())
     (other / PHASES).write_text("{")
-    assert "not readable as JSON" in compare_runs([run, other]).runs[1].reasons["phases"]
+    assert "cannot be read as JSON" in compare_runs([run, other]).runs[1].reasons["phases"]
 
 
 def test_runs_without_anything_have_reasons(tmp_path):

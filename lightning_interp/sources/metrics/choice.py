@@ -16,7 +16,8 @@ from lightning_interp.sources.metrics.refusals import listed
 ENDS_EARLY = 0.9
 """A series whose last step is under this share of the history's ends early, and does not decide where another goes on."""
 _ENOUGH = 10
-_UNSURE = 30
+UNSURE = 30
+"""Rank from which on a name holds words that are not understood."""
 _SIDES = (("heldout_loss", "heldout_accuracy"), ("train_loss", "train_accuracy"))
 
 
@@ -94,7 +95,7 @@ def _best(grid: Grid, courses: Mapping[str, Course], known: Mapping[str, Meaning
 
         names.sort(key=order)
         rivals = [name for name in names if order(name) == order(names[0])]
-        if len(rivals) > 1 and known[names[0]].rank >= _UNSURE:
+        if len(rivals) > 1 and known[names[0]].rank >= UNSURE:
             grid.asked.note(
                 f"{listed(rivals, 6)}: which of them is the {record.replace('_', ' ')} is not said, so none is used."
             )

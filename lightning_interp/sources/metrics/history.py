@@ -12,7 +12,7 @@ from lightning_interp.core.errors import MetricsError
 from lightning_interp.core.logged_curves import VALUES
 from lightning_interp.core.series import Series
 from lightning_interp.sources.metrics.axis import OPTIMIZER_STEPS, Axis
-from lightning_interp.sources.metrics.choice import choose, converted
+from lightning_interp.sources.metrics.choice import UNSURE, choose, converted
 from lightning_interp.sources.metrics.columns import CURVE_NAMES, Meaning, is_own, meaning_of
 from lightning_interp.sources.metrics.courses import Course, courses_of, put_in_order
 from lightning_interp.sources.metrics.format import Asked
@@ -98,7 +98,7 @@ def _history(grid: Grid, path: Path) -> MetricsHistory:
         raise no_run(path, asked.run, ())
     chosen = choose(grid, courses, {name: meanings[name] for name in curves})
     taken = {name: record for name, record in asked.also.items() if name in courses}
-    _check_cells(grid, (*chosen, *taken))
+    _check_cells(grid, (*chosen, *taken, *_lost(grid, curves, meanings, chosen)))
     if not any(
         name in CURVE_NAMES or name in VALUES for name in (*(each.name for each in chosen.values()), *taken.values())
     ):
@@ -149,6 +149,13 @@ def _in_order(grid: Grid, courses: Mapping[str, Course], meanings: Mapping[str, 
         if family:
             run = put_in_order(grid, family, path) or run
     return run
+
+
+def _lost(grid: Grid, curves: Sequence[str], meanings: Mapping[str, Meaning], chosen: Mapping[str, Meaning]) -> list[str]:
+    """Columns that would give a curve which no other column gives, if their cells were numbers."""
+    given = {meaning.name for meaning in chosen.values()}
+    plain = [name for name in curves if meanings[name].said and meanings[name].rank < UNSURE]
+    return [name for name in plain if grid.columns[name].wrong is not None and meanings[name].name not in given]
 
 
 def _check_cells(grid: Grid, names: Iterable[str]) -> None:

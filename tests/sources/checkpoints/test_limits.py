@@ -125,7 +125,7 @@ def deep_index(folder: Path) -> None:
         (many_names, "200,000 tensors are in it, more than"),
         (long_header, "a header of 94,371,842 bytes"),
         (lying_shape, "damaged, or no safetensors file"),
-        (sparse, "no zip file"),
+        (sparse, "nothing but zeros at its start"),
         (long_index, "no usable `weight_map`"),
         (deep_index, "no JSON"),
     ],

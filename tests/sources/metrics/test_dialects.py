@@ -311,6 +311,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
         ('{"a": ' * 100_000, "deep.json", "neither a JSON document nor JSON lines"),
         ('{"name": "run"}', "config.json", "columns with values: `name`|without a history"),
         (table("step,train_loss", (2**63, 1)), "late.csv", "is not a whole number"),
+        (table("step,train_loss,val_loss", (0, 1, "x")), "text.csv", "line 2, column `val_loss`: 'x' is not a number"),
         (table("step,train_loss", (0, "1e999x")), "odd.csv", "line 2, column `train_loss`: '1e999x' is not a number"),
     ],
 )  # fmt: skip
