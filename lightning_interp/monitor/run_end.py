@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lightning_interp.analysis.worker.engines import Engine
+from lightning_interp.analysis.worker.engine import HANDOVER_S, Engine
 from lightning_interp.capture import Recorder, changed_since
 from lightning_interp.capture.plain_tensors import Marks
 from lightning_interp.config.monitor_config import MonitorConfig, switched_off
@@ -144,7 +144,7 @@ class RunEnd:
             self._write_status(status)
             self._say_result(time.monotonic() - began if finished else None)
             if not ended:
-                self._say_unfinished()
+                self._say_left(HANDOVER_S)
             watch()
         return finished
 
@@ -187,7 +187,7 @@ class RunEnd:
             self._stages.delivery.deliver()
             if time.monotonic() >= next_word:
                 next_word = time.monotonic() + _NEXT_WORD_S
-                say(waiting_line(self._stages.delivery.step, last_step))
+                say(waiting_line(self._stages.delivery.step, last_step, self._stages.delivery.queue))
 
         return tick
 
@@ -210,15 +210,13 @@ class RunEnd:
         except OSError as err:
             warn(f"run.json could not be updated ({err}); it still says '{manifest.status}'")
 
-    def _say_left(self) -> None:
-        left = left_words(self._run_dir, to_sync=self._stages.delivery.has_wandb)
-        say(left if self._stages.engine.goes_on(0.0) else f"the analysis is unfinished: {finish_words(self._run_dir)}")
-
-    def _say_unfinished(self) -> None:
-        if self._stages.engine.goes_on():
-            say(left_words(self._run_dir, to_sync=self._stages.delivery.has_wandb))
-        else:
+    def _say_left(self, timeout_s: float = 0.0) -> None:
+        """How an analysis that is not done stands; waits so long for the analyzer to take its orders."""
+        stages = self._stages
+        if not stages.engine.goes_on(timeout_s):
             say(f"the analysis is unfinished: {finish_words(self._run_dir)}")
+            return
+        say(left_words(self._run_dir, to_sync=stages.delivery.has_wandb, queue=stages.delivery.queue))
 
     def _say_changed(self, module: nn.Module | None) -> None:
         if module is not None and (changed := changed_since(self._plain_tensors, module)):

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning_interp.dashboards.report import snapshots_to_go
 from lightning_interp.dashboards.run_view import RunView
+from lightning_interp.store.analysis_state import queue_words
 from lightning_interp.store.health_log import events, times
 from lightning_interp.store.heartbeat import read_heartbeat
 from lightning_interp.store.standing import SILENT_S
@@ -92,8 +93,8 @@ def _analyzer(analysis: Mapping[str, Any], stage: str, taken: int | None, *, wai
 def _doing(analysis: Mapping[str, Any], taken: int | None) -> str:
     of_all = "" if taken is None else f" of {taken:,}"
     observing, last = analysis.get("observing"), analysis.get("last_step")
-    if analysis.get("waiting_for_slot"):
-        return "The analyzer waits for other analyzers on its machine"
+    if queue := queue_words(analysis):
+        return f"The analyzer {queue}; it goes on when one of them ends or hands its turn on"
     if isinstance(observing, int):
         return f"The analyzer is at step {observing:,}{of_all}"
     if analysis.get("fitting"):
