@@ -67,6 +67,18 @@ def finish_words(run_dir: Path) -> str:
     return f"snapshots are kept, finish the analysis with `lightning-interp analyze {run_dir} --module pkg.mod:build`"
 
 
+def failed_words(run_dir: Path, failure: str, reached: int | None) -> str:
+    """What became of an analyzer that failed, how far it got, and how its work can be finished.
+
+    Args:
+        run_dir: Run directory.
+        failure: How it ended.
+        reached: Last step that it analyzed, None for none.
+    """
+    far = "no step is analyzed" if reached is None else f"the last step analyzed is {reached:,}"
+    return f"{failure}; {far}; {finish_words(run_dir)}"
+
+
 def left_words(run_dir: Path, *, to_sync: bool, queue: str = "") -> str:
     """How an analysis that outlives its training is followed, and sent to W&B if there is a run for it.
 

@@ -88,6 +88,11 @@ class ResultTailer:
         self._told += len(notices)
         return NewResults(rows, self._timeline, notices, None if self._figure is None else self._figure.take())
 
+    @property
+    def analyzed_step(self) -> int | None:
+        """Last step that was analyzed by the latest look, None for none."""
+        return max((step for step, measured in tuple(self._recorded.items()) if measured), default=None)
+
     def read_now(self) -> None:
         """Read what the analyzer committed; the helper thread does this by itself, closing does it once more."""
         with self._reading:
