@@ -75,7 +75,7 @@ class Watchdog(PassTimer):
         self._run_dir, self._state, self._watch, self._least_s = run_dir, state, watch, least_s
         self._slowest_s: float | None = None
         self._state.rest()
-        self._state.waiting_for_slot = False
+        self._state.waiting_for_slot, self._state.waits_for = False, []
 
     def observe(self, step: int) -> None:
         """A snapshot is about to be observed."""

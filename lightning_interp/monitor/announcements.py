@@ -41,9 +41,15 @@ def layers_line(layers: Sequence[str], roles: Mapping[str, str]) -> str:
     return f"layers: {'; '.join(told) if roles else ', '.join(layers) or 'none'}"
 
 
-def waiting_line(reached: int, last_step: int) -> str:
-    """How far the analysis is while the end of the training waits for it."""
-    return f"waiting for the analysis: {f'at step {reached:,} of {last_step:,}' if reached >= 0 else 'starting'}"
+def waiting_line(reached: int, last_step: int, queue: str = "") -> str:
+    """How far the analysis is while the end of the training waits for it; `queue` says whom it waits for itself.
+
+    >>> waiting_line(40, 2000, "waits for 1 other analyzer of yours (pid 41)")
+    'waiting for the analysis: at step 40 of 2,000; it waits for 1 other analyzer of yours (pid 41)'
+    """
+    begun = "in the queue" if queue else "starting"
+    where = f"at step {reached:,} of {last_step:,}" if reached >= 0 else begun
+    return f"waiting for the analysis: {where}{f'; it {queue}' if queue else ''}"
 
 
 def changed_line(captured: int, step: int) -> str:
@@ -61,10 +67,31 @@ def finish_words(run_dir: Path) -> str:
     return f"snapshots are kept, finish the analysis with `lightning-interp analyze {run_dir} --module pkg.mod:build`"
 
 
-def left_words(run_dir: Path, *, to_sync: bool) -> str:
-    """How an analysis that outlives its training is followed, and sent to W&B if there is a run for it."""
+def failed_words(run_dir: Path, failure: str, reached: int | None) -> str:
+    """What became of an analyzer that failed, how far it got, and how its work can be finished.
+
+    Args:
+        run_dir: Run directory.
+        failure: How it ended.
+        reached: Last step that it analyzed, None for none.
+    """
+    far = "no step is analyzed" if reached is None else f"the last step analyzed is {reached:,}"
+    return f"{failure}; {far}; {finish_words(run_dir)}"
+
+
+def left_words(run_dir: Path, *, to_sync: bool, queue: str = "") -> str:
+    """How an analysis that outlives its training is followed, and sent to W&B if there is a run for it.
+
+    Args:
+        run_dir: Run directory.
+        to_sync: Whether there is a W&B run for it.
+        queue: Whom the analyzer waits for, in words; empty for nobody.
+    """
     sync = f"; `lightning-interp sync {run_dir}` sends its late rows and the verdict to W&B" if to_sync else ""
-    return f"the analysis goes on in the background; `lightning-interp status {run_dir}` shows it{sync}"
+    status = f"`lightning-interp status {run_dir}` shows"
+    if queue:
+        return f"the analysis goes on in the background when its turn comes: it {queue}; {status} when it goes on{sync}"
+    return f"the analysis goes on in the background; {status} it{sync}"
 
 
 def result_line(recorder: Recorder, *, cost: str, after_s: float | None) -> str:

@@ -73,6 +73,16 @@ class Delivery:
         return self._step
 
     @property
+    def analyzed_step(self) -> int | None:
+        """Last step that was analyzed by the latest look, also if its row is not delivered yet; None for none."""
+        return self._tailer.analyzed_step
+
+    @property
+    def queue(self) -> str:
+        """Whom the analyzer waited for at the latest look, in words; empty for nobody. Reads no file."""
+        return self._tailer.queue
+
+    @property
     def has_wandb(self) -> bool:
         """Whether a W&B run is supplied, which `lightning-interp sync` can go on with."""
         return bool(self._noted and self._noted.wandb)

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from torch import nn
 
-from lightning_interp.analysis.worker.engines import Engine
+from lightning_interp.analysis.worker.engine import HANDOVER_S, Engine
 from lightning_interp.capture import Recorder, changed_since
 from lightning_interp.capture.plain_tensors import Marks
 from lightning_interp.config.monitor_config import MonitorConfig, switched_off
 from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import InterpError
-from lightning_interp.monitor.announcements import finish_words, left_words, result_line, waiting_line
+from lightning_interp.monitor.announcements import failed_words, finish_words, left_words, result_line, waiting_line
 from lightning_interp.monitor.budget import SnapshotThrottle
 from lightning_interp.monitor.closing import Closing, HurryError
 from lightning_interp.monitor.delivery import Delivery
@@ -72,7 +72,7 @@ class RunEnd:
             status: How the training ended.
             module: The module, to check for tensors outside its state_dict that changed.
             last_step: Latest step that was handled.
-            watch: Says how the analyzer is.
+            watch: Notes how the analyzer is; under `strict` its failure is raised.
 
         Raises:
             InterpError: Under `strict`, when the analysis failed.
@@ -143,9 +143,11 @@ class RunEnd:
             self._note_closed(status, finished=finished)
             self._write_status(status)
             self._say_result(time.monotonic() - began if finished else None)
-            if not ended:
-                self._say_unfinished()
-            watch()
+            try:
+                watch()
+            finally:  # the last words are how it stands and what to do
+                if not finished:
+                    self._say_left(HANDOVER_S)
         return finished
 
     def _tell(self, closing: Closing, status: Status, *, after_s: float | None) -> None:
@@ -156,7 +158,7 @@ class RunEnd:
             warn(notice)
         if failure is not None:
             stages.health.note("analyzer_failed", reason=failure)
-            warn(f"{failure}; {finish_words(self._run_dir)}")
+            self._say_failed(failure)
         elif after_s is None:
             self._say_left()
         else:
@@ -187,7 +189,7 @@ class RunEnd:
             self._stages.delivery.deliver()
             if time.monotonic() >= next_word:
                 next_word = time.monotonic() + _NEXT_WORD_S
-                say(waiting_line(self._stages.delivery.step, last_step))
+                say(waiting_line(self._stages.delivery.step, last_step, self._stages.delivery.queue))
 
         return tick
 
@@ -210,15 +212,19 @@ class RunEnd:
         except OSError as err:
             warn(f"run.json could not be updated ({err}); it still says '{manifest.status}'")
 
-    def _say_left(self) -> None:
-        left = left_words(self._run_dir, to_sync=self._stages.delivery.has_wandb)
-        say(left if self._stages.engine.goes_on(0.0) else f"the analysis is unfinished: {finish_words(self._run_dir)}")
-
-    def _say_unfinished(self) -> None:
-        if self._stages.engine.goes_on():
-            say(left_words(self._run_dir, to_sync=self._stages.delivery.has_wandb))
+    def _say_left(self, timeout_s: float = 0.0) -> None:
+        """How an analysis that is not done stands; waits so long for the analyzer to take its orders."""
+        stages = self._stages
+        if stages.engine.goes_on(timeout_s):
+            say(left_words(self._run_dir, to_sync=stages.delivery.has_wandb, queue=stages.delivery.queue))
+        elif stages.engine.failure is not None:
+            self._say_failed(stages.engine.failure)
         else:
             say(f"the analysis is unfinished: {finish_words(self._run_dir)}")
+
+    def _say_failed(self, failure: str) -> None:
+        """Said again where it was said while the training went on: these are the last words."""
+        warn(failed_words(self._run_dir, failure, self._stages.delivery.analyzed_step))
 
     def _say_changed(self, module: nn.Module | None) -> None:
         if module is not None and (changed := changed_since(self._plain_tensors, module)):

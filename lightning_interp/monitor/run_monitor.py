@@ -263,7 +263,7 @@ class RunMonitor:
         self._mark_closed()
         self._code.finish()
         timeout = self.config.close_within_s if timeout is None else timeout
-        self._end.close(timeout, status, module, last_step=self._last_step, watch=self._watch_engine)
+        self._end.close(timeout, status, module, last_step=self._last_step, watch=partial(self._watch_engine, over=True))
 
     def leave(self, status: Status) -> None:
         """The training broke off: end the run beside whatever comes next, and return at once. Idempotent."""
@@ -379,7 +379,8 @@ class RunMonitor:
         observed = self._delivery.step if is_beside else step
         self._throttle.look(step, check_s=check_s, observed=observed, waiting=self._recorder.waiting)
 
-    def _watch_engine(self) -> None:
+    def _watch_engine(self, *, over: bool = False) -> None:
+        """Say and note what became of the analyzer; that the training goes on only if it is not over."""
         for notice in self._engine.take_notices():
             warn(notice)
             self._health.note("analyzer", text=notice)
@@ -390,7 +391,8 @@ class RunMonitor:
         self._health.note("analyzer_failed", reason=failure)
         if self.config.request.strict:
             raise InterpError(f"strict: {failure}")
-        warn(f"{failure}. Training goes on; {finish_words(self.run_dir)}.")
+        if not over:
+            warn(f"{failure}. Training goes on; {finish_words(self.run_dir)}.")
 
     def _announce(self, module: nn.Module, resolved: Resolved, training: TrainingContext) -> None:
         say(f"run directory {self.run_dir}{f', continuing from step {training.step}' if self._start.resumed else ''}")

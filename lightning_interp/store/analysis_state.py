@@ -2,7 +2,7 @@
 """analysis.json: what the analyzer is doing and the choices it made at the first snapshot, kept for the whole run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,8 @@ from lightning_interp.store.bounded_file import read_object
 from lightning_interp.store.layout import ANALYSIS, replace_text
 
 AnalysisStage = Literal["starting", "running", "finished", "stopped", "failed"]
+MOST_NAMED = 8
+"""Process ids that are named; of more only the number is said."""
 
 EXAMPLES = "examples"
 """What a mean loss is over where it is nothing else."""
@@ -55,6 +57,7 @@ class AnalysisState:
         busy_since: When the observation or the fit began, in seconds since 1970; None while idle.
         ends_at: When it counts as hanging, in seconds since 1970; None while idle or where there is no limit.
         waiting_for_slot: Whether other analyzers on this machine go first.
+        waits_for: Process ids of these, as far as they can be seen.
         untrusted: Why, by step: checkpoints that were left out, or do not lie between their neighbours.
         labels: Labels of measures that are not built in, in plain values by name; not in the file if there are none.
         logged_as: By curve, what the training logs that phases follow in place of the probe's; as `labels` in the file.
@@ -83,6 +86,7 @@ class AnalysisState:
     busy_since: float | None = None
     ends_at: float | None = None
     waiting_for_slot: bool = False
+    waits_for: list[int] = field(default_factory=list)
     untrusted: dict[str, str] = field(default_factory=dict)
     labels: dict[str, dict[str, Any]] = field(default_factory=dict)
     logged_as: dict[str, LoggedAs] = field(default_factory=dict)
@@ -136,6 +140,22 @@ class AnalysisState:
 
 _KINDS = {**fields_of(AnalysisState), "labels": Mapping[str, Any], "logged_as": Mapping[str, Any]}
 """As JSON has them; labels and curves are looked at one by one."""
+
+
+def queue_words(analysis: Mapping[str, Any]) -> str:
+    """Whom an analyzer waits for, by the content of its analysis.json; empty if it waits for none.
+
+    >>> queue_words({"stage": "running", "waiting_for_slot": True, "waits_for": [41, 57]})
+    'waits for 2 other analyzers of yours (pids 41, 57)'
+    """
+    if analysis.get("stage") != "running" or not analysis.get("waiting_for_slot"):
+        return ""
+    pids: Sequence[int] = analysis.get("waits_for", ())
+    if not pids:
+        return "waits for other analyzers on its machine"
+    many = "s" if len(pids) > 1 else ""
+    named = ", ".join(map(str, pids[:MOST_NAMED])) + (", …" if len(pids) > MOST_NAMED else "")
+    return f"waits for {len(pids):,} other analyzer{many} of yours (pid{many} {named})"
 
 
 def read_analysis(run_dir: Path) -> dict[str, Any]:

@@ -2,7 +2,11 @@
 """``lightning-interp status``: what people and scripts read, while a run trains and afterwards."""
 
 import json
+import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,14 +75,51 @@ def test_status_counts_what_was_dropped_and_what_it_costs(tmp_path, capsys):
     assert health["notices"] == ["it died"]
 
 
-def test_status_says_that_an_analyzer_may_have_been_killed(tmp_path, capsys, wide):
+def test_status_says_that_an_analyzer_may_have_been_killed(tmp_path, capsys, monkeypatch):
     run_dir = make_reference_run(tmp_path, last_step=500)
+    monkeypatch.setenv("COLUMNS", "400")
     beat = {"pid": 1, "host": "here", "start_id": "", "at": time.time() - 600}
     replace_text(run_dir / HEARTBEAT, json.dumps(beat))
     assert main(["status", str(run_dir)]) == 0
     shown = capsys.readouterr().out
-    assert "No sign of life from the analyzer for 10 min: it may have been killed." in shown
+    said = "No sign of life from the analyzer for 10 min, as process 1 of here: it may have been killed."
+    assert f"{said} `lightning-interp analyze {run_dir} --module pkg.mod:build` finishes its work once" in shown
     assert "last sign of life of the analyzer │ 10 min ago" in " ".join(shown.split())
+
+
+def warnings_with(run_dir: Path, **beat: object) -> tuple[str, ...]:
+    """What `status` warns of where the latest sign of life of the analyzer is this one."""
+    now = time.time()
+    replace_text(run_dir / HEARTBEAT, json.dumps({"host": socket.gethostname(), "start_id": "", "at": now - 20} | beat))
+    return summary_of(view_run(run_dir), now=now).warnings
+
+
+def test_status_asks_the_system_whether_the_analyzer_is_there(tmp_path):
+    run_dir = make_reference_run(tmp_path, last_step=500)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    said = warnings_with(run_dir, pid=gone.pid)
+    assert said == (
+        f"The analyzer (process {gone.pid}) is gone since 20 s without having finished: it was killed, or the machine was "
+        f"started again. `lightning-interp analyze {run_dir} --module pkg.mod:build` finishes its work once the training "
+        "has ended.",
+    )
+    assert warnings_with(run_dir, pid=gone.pid, at=time.time() - 5) == (), "another may be taking its place"
+    assert warnings_with(run_dir, pid=gone.pid, start_id="of one before") == ()
+    assert warnings_with(run_dir, pid=gone.pid, host="elsewhere") == ()
+    assert "is gone since" in warnings_with(run_dir, pid=os.getpid())[0], "the number is another process's now"
+
+
+def test_status_tells_an_analyzer_that_hangs_from_one_that_is_gone(tmp_path):
+    run_dir = make_reference_run(tmp_path, last_step=500)
+    command = [sys.executable, "-c", "import time; time.sleep(300)", "lightning_interp.analysis.worker"]
+    with subprocess.Popen(command) as hanging:
+        assert warnings_with(run_dir, pid=hanging.pid) == ()
+        (said,) = warnings_with(run_dir, pid=hanging.pid, at=time.time() - 600)
+        assert f"for 10 min: its process {hanging.pid} is there, but halted or hanging. End it with `kill -9" in said
+        hanging.kill()
+        while warnings_with(run_dir, pid=hanging.pid) == ():  # nobody has asked for its status: it is not there all the same
+            time.sleep(0.05)
 
 
 def test_status_says_that_a_training_may_have_been_killed(tmp_path):

@@ -251,7 +251,7 @@ def test_an_iterable_probe_is_kept_of_a_training_that_broke_off(lived_on):
 
 
 def test_ctrl_c_while_the_end_of_a_training_waits_leaves_a_closed_run(tmp_path, monkeypatch):
-    def interrupted(reached, last_step):
+    def interrupted(reached, last_step, queue):
         signal.raise_signal(signal.SIGINT)  # from the keyboard, while the console says how far the analysis is
         return ""
 

@@ -192,8 +192,8 @@ FIELDS: dict[str, tuple[tuple[Any, ...], ...]] = {
         for key in (
             *("stage", "last_step", "pending", "route", "loss", "guess_checked", "mean_over", "n_classes", "null_loss"),
             *("null_error", "null_source", "heldout_examples", "probe_cut", "seconds_per_snapshot", "device", "threads"),
-            *("notices", "start_id", "observing", "fitting", "busy_since", "ends_at", "waiting_for_slot", "untrusted"),
-            *("labels", "logged_as"),
+            *("notices", "start_id", "observing", "fitting", "busy_since", "ends_at", "waiting_for_slot", "waits_for"),
+            *("untrusted", "labels", "logged_as"),
         )
     ),
     "phases.json": (

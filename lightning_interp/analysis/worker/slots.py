@@ -2,7 +2,8 @@
 """How many analyzers of one user work on a machine at a time: locked files in a folder of the user's own.
 
 The kernel holds the locks, so an analyzer that is killed leaves none behind. An analyzer has a slot only while it has work,
-and hands it on after a while, so that the others of a sweep get their turn.
+and hands it on after a while, so that the others of a sweep get their turn. A locked file holds its holder's process id, for
+those that wait.
 """
 
 import os
@@ -14,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lightning_interp.core.errors import RunError
+from lightning_interp.core.processes import is_alive
 from lightning_interp.core.system_features import OWNED_LOCKS
 
 LIMIT_VARIABLE = "LIGHTNING_INTERP_ANALYZERS"
@@ -41,7 +43,14 @@ def slot_folder() -> Path:
 
 
 class Slots:
-    """Leave to work. This one is always given: no limit."""
+    """Leave to work. This one is always given: no limit.
+
+    Attributes:
+        waits_for: Process ids of those that held the slots at the latest `take`, ascending, if none was free then;
+            those that are gone or cannot be seen from here are left out.
+    """
+
+    waits_for: tuple[int, ...] = ()
 
     def take(self) -> bool:
         """Hold a slot; False where others hold them all."""
@@ -82,6 +91,7 @@ class MachineSlots(Slots):
         """Hold a slot, the one held already or any that is free; False where others hold them all."""
         import fcntl
 
+        holders: list[int] = []
         for number in range(self._count) if self._held is None else ():
             descriptor = os.open(
                 f"analyzer-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode=0o600, dir_fd=self._folder
@@ -89,11 +99,15 @@ class MachineSlots(Slots):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                holders.append(_holder(descriptor))
                 os.close(descriptor)
                 continue
             self._held, self._taken_at = descriptor, time.monotonic()
+            _sign(descriptor, str(os.getpid()))
             break
-        return self._held is not None
+        taken = self._held is not None
+        self.waits_for = () if taken else tuple(sorted(pid for pid in holders if is_alive(pid) is not False))
+        return taken
 
     @property
     def turn_over(self) -> bool:
@@ -103,8 +117,25 @@ class MachineSlots(Slots):
     def give_back(self) -> None:
         """Let others have the slot."""
         if self._held is not None:
+            _sign(self._held, "")
             os.close(self._held)
             self._held = None
+
+
+def _sign(descriptor: int, text: str) -> None:
+    """Put a process id into a locked file, or take it out; a full disk costs the others a name, nobody a slot."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+
+
+def _holder(descriptor: int) -> int:
+    """Process id in a file that another process has locked, 0 if it holds none."""
+    try:
+        text = os.pread(descriptor, 20, 0).decode("ascii", "replace")
+    except OSError:
+        return 0
+    return int(text) if text.isdecimal() and text.isascii() else 0
 
 
 def machine_slots() -> tuple[Slots, str]:

@@ -104,7 +104,8 @@ class WorkLoop:
         self._analyzer.state.write(self._analyzer.run_dir)
 
     def _tell(self, *, waits: bool) -> None:
-        """Say on disk whether other analyzers go first."""
-        if self._analyzer.state.waiting_for_slot != waits:
-            self._analyzer.state.waiting_for_slot = waits
-            self._analyzer.state.write(self._analyzer.run_dir)
+        """Say on disk whether other analyzers go first, and which."""
+        state, now = self._analyzer.state, list(self._slots.waits_for) if waits else []
+        if (state.waiting_for_slot, state.waits_for) != (waits, now):
+            state.waiting_for_slot, state.waits_for = waits, now
+            state.write(self._analyzer.run_dir)

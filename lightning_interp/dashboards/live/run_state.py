@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a run stands, in sentences: its training, its analyzer, and what seems to have died."""
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_interp.core.processes import is_alive, words_of
 from lightning_interp.dashboards.report import snapshots_to_go
 from lightning_interp.dashboards.run_view import RunView
+from lightning_interp.store.analysis_state import queue_words
 from lightning_interp.store.health_log import events, times
-from lightning_interp.store.heartbeat import read_heartbeat
+from lightning_interp.store.heartbeat import Heartbeat, read_heartbeat
 from lightning_interp.store.standing import SILENT_S
 
 STALE_S = 90.0
 """An analyzer process gives a sign of life every 5 s, and is halted for 50 s at most."""
+GONE_S = 15.0
+"""An analyzer whose process is not there is worth a word after so long: another may just be taking its place."""
+ANALYZER = "lightning_interp.analysis.worker"
+"""In the command line of every analyzer."""
 
 _TRAINING = {
     "training": "Training",
@@ -92,8 +99,8 @@ def _analyzer(analysis: Mapping[str, Any], stage: str, taken: int | None, *, wai
 def _doing(analysis: Mapping[str, Any], taken: int | None) -> str:
     of_all = "" if taken is None else f" of {taken:,}"
     observing, last = analysis.get("observing"), analysis.get("last_step")
-    if analysis.get("waiting_for_slot"):
-        return "The analyzer waits for other analyzers on its machine"
+    if queue := queue_words(analysis):
+        return f"The analyzer {queue}; it goes on when one of them ends or hands its turn on"
     if isinstance(observing, int):
         return f"The analyzer is at step {observing:,}{of_all}"
     if analysis.get("fitting"):
@@ -101,11 +108,43 @@ def _doing(analysis: Mapping[str, Any], taken: int | None) -> str:
     return f"The analyzer has reached step {last:,}{of_all}" if isinstance(last, int) else "The analyzer waits for snapshots"
 
 
+def _silence(run_dir: Path, analysis: Mapping[str, Any], status: str, age: float) -> str:
+    """What an analyzer that gave no sign of life for so many seconds may have come to; empty if it is not worth a word."""
+    beat = read_heartbeat(run_dir)
+    known = beat is not None and beat.start_id == analysis.get("start_id")  # else of one that worked before
+    there = _is_there(beat) if beat is not None and known else None
+    if age <= (GONE_S if there is False else STALE_S):
+        return ""
+    after = " once the training has ended" if status == "training" else ""
+    finish = f"`lightning-interp analyze {run_dir} --module pkg.mod:build` finishes its work{after}"
+    if beat is None or not known or beat.host != socket.gethostname():
+        where = "" if beat is None or not known else f", as process {beat.pid} of {beat.host}"
+        return f"No sign of life from the analyzer for {duration(age)}{where}: it may have been killed. {finish}."
+    if there is False:
+        return (
+            f"The analyzer (process {beat.pid}) is gone since {duration(age)} without having finished: it was killed, "
+            f"or the machine was started again. {finish}."
+        )
+    there_words = "is there, but halted or hanging" if there else "may be halted or hang"
+    return (
+        f"No sign of life from the analyzer for {duration(age)}: its process {beat.pid} {there_words}. End it with "
+        f"`kill -9 {beat.pid}`; {finish}."
+    )
+
+
+def _is_there(beat: Heartbeat) -> bool | None:
+    """Whether the process that gave a sign of life is there; None if that cannot be known from this machine."""
+    if beat.host != socket.gethostname():
+        return None
+    words = words_of(beat.pid)
+    return is_alive(beat.pid) if not words or ANALYZER in words else False  # else another has its number now
+
+
 def _signs_of_death(run: RunView, status: str, stage: str, now: float) -> tuple[str, ...]:
     found = []
     age = None if run.path is None or stage not in ("starting", "running") else heartbeat_age_s(run.path, now=now)
-    if age is not None and age > STALE_S:
-        found.append(f"No sign of life from the analyzer for {duration(age)}: it may have been killed.")
+    if age is not None and run.path is not None and (said := _silence(run.path, run.analysis, status, age)):
+        found.append(said)
     latest = times(run.health[-1:])
     if status == "training" and latest and now - latest[0] > SILENT_S:
         found.append(

@@ -15,7 +15,7 @@ from lightning_interp.core.records import Record
 from lightning_interp.core.timeline import Timeline
 from lightning_interp.dashboards.loggers.live_figure import Drawn, LiveFigure
 from lightning_interp.dashboards.loggers.rows import Row, covered_step, row_of
-from lightning_interp.store.analysis_state import read_analysis
+from lightning_interp.store.analysis_state import queue_words, read_analysis
 from lightning_interp.store.file_identity import ChangedFiles
 from lightning_interp.store.layout import ANALYSIS, PHASES
 from lightning_interp.store.manifest import Status, read_manifest
@@ -66,6 +66,7 @@ class ResultTailer:
         self._figure = None if make_figure is None else LiveFigure(run_dir.name, self._manifest, make_figure, share=SHARE)
         self._on_read = on_read
         self.read_bytes = 0
+        self.queue = ""  # whom the analyzer waited for at the latest look, in words
         self._waiting: list[Record] = []
         self._recorded: dict[int, bool] = {}
         self._rows: deque[Row] = deque()
@@ -86,6 +87,11 @@ class ResultTailer:
         notices = tuple(self._notices[self._told :])
         self._told += len(notices)
         return NewResults(rows, self._timeline, notices, None if self._figure is None else self._figure.take())
+
+    @property
+    def analyzed_step(self) -> int | None:
+        """Last step that was analyzed by the latest look, None for none."""
+        return max((step for step, measured in tuple(self._recorded.items()) if measured), default=None)
 
     def read_now(self) -> None:
         """Read what the analyzer committed; the helper thread does this by itself, closing does it once more."""
@@ -167,5 +173,6 @@ class ResultTailer:
 
     def _read_notices(self) -> None:
         if self._files.changed(ANALYSIS):
-            notices = read_analysis(self._run_dir).get("notices", ())
-            self._notices += [text for text in notices if text not in self._notices]
+            analysis = read_analysis(self._run_dir)
+            self.queue = queue_words(analysis)
+            self._notices += [text for text in analysis.get("notices", ()) if text not in self._notices]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from slot_holders import slot_holders
 
 from lightning_interp.analysis.worker import slots as under_test
 from lightning_interp.analysis.worker.pipe import encode, encode_start
@@ -50,6 +51,41 @@ def test_slots_are_given_until_all_are_held(tmp_path):
     assert [first.take(), first.take(), second.take(), third.take()] == [True, True, True, False]
     first.give_back()
     assert third.take()
+
+
+def test_who_waits_for_a_slot_learns_who_holds_them(tmp_path):
+    folder = tmp_path / "slots"
+    with slot_holders(folder, 2) as holders:
+        waiting = MachineSlots(folder, 2)
+        assert not waiting.take()
+        assert waiting.waits_for == tuple(sorted(holder.pid for holder in holders))
+        holders[0].kill()
+        holders[0].wait()
+        wait_for(waiting.take)
+        assert waiting.waits_for == ()
+
+
+def test_a_holder_that_is_gone_is_not_counted(tmp_path):
+    """Its lock may live on in a process that it forked."""
+    folder = tmp_path / "slots"
+    with slot_holders(folder, 1) as (holder,):
+        waiting = MachineSlots(folder, 1)
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        (folder / "analyzer-0.lock").write_text(str(gone.pid))
+        assert not waiting.take() and waiting.waits_for == ()
+        (folder / "analyzer-0.lock").write_text("\N{SUPERSCRIPT TWO} of another version")
+        assert not waiting.take() and waiting.waits_for == ()
+        (folder / "analyzer-0.lock").write_text(str(holder.pid))
+        assert not waiting.take() and waiting.waits_for == (holder.pid,)
+
+
+def test_a_slot_that_was_given_back_names_nobody(tmp_path):
+    held = MachineSlots(tmp_path / "slots", 1)
+    held.take()
+    assert (tmp_path / "slots" / "analyzer-0.lock").read_text() == str(os.getpid())
+    held.give_back()
+    assert (tmp_path / "slots" / "analyzer-0.lock").read_text() == ""
 
 
 def test_a_turn_is_over_after_a_while(tmp_path, monkeypatch):
@@ -112,6 +148,7 @@ def test_an_analyzer_without_a_slot_waits_and_listens(prepare, tmp_path, last_wo
     assert ours.take()
     with start_worker(run, tmp_path) as worker:
         wait_for(lambda: read_state(run.path).waiting_for_slot)
+        assert read_state(run.path).waits_for == [os.getpid()]
         assert open_run(run.path).all_records == []
         if last_word == "finish":
             worker.stdin.write(encode("finish"))
@@ -125,6 +162,7 @@ def test_an_analyzer_without_a_slot_waits_and_listens(prepare, tmp_path, last_wo
     assert state.stage == ("finished" if last_word == "finish" else "stopped")
     assert len(open_run(run.path).all_records) == (4 if last_word == "finish" else 0)
     assert state.waiting_for_slot == (last_word != "finish")
+    assert bool(state.waits_for) == state.waiting_for_slot
     assert MachineSlots(tmp_path / slot_folder().name, 1).take() == (last_word == "finish")
 
 

@@ -187,7 +187,20 @@ def test_least_width_counts_columns():
             "The analyzer is at step 1,200 of 1,300; 2 snapshots to go.",
         ),
         ({"stage": "running", "fitting": True}, "The analyzer is fitting components."),
-        ({"stage": "running", "waiting_for_slot": True}, "The analyzer waits for other analyzers on its machine."),
+        (
+            {"stage": "running", "waiting_for_slot": True},
+            "The analyzer waits for other analyzers on its machine; it goes on when one of them ends or hands its turn on.",
+        ),
+        (
+            {"stage": "running", "waiting_for_slot": True, "waits_for": [41, 57, 60]},
+            "The analyzer waits for 3 other analyzers of yours (pids 41, 57, 60); "
+            "it goes on when one of them ends or hands its turn on.",
+        ),
+        (
+            {"stage": "running", "waiting_for_slot": True, "waits_for": list(range(1, 10))},
+            "The analyzer waits for 9 other analyzers of yours (pids 1, 2, 3, 4, 5, 6, 7, 8, …); "
+            "it goes on when one of them ends or hands its turn on.",
+        ),
         (
             {"stage": "running", "last_step": 1100, "pending": 1},
             "The analyzer has reached step 1,100 of 1,300; 1 snapshot to go.",
