@@ -18,6 +18,7 @@ from lightning_interp.capture.disk_budget import DiskBudget
 from lightning_interp.capture.writer_cost import WriterCost
 from lightning_interp.core.errors import RunError
 from lightning_interp.core.records import Snapshot
+from lightning_interp.core.system_trouble import is_full
 from lightning_interp.measures.curve_names import curve_name
 from lightning_interp.measures.logged_names import logged_at, tells_when_logged
 from lightning_interp.store.health_log import HealthLog
@@ -52,6 +53,7 @@ class Recorder:
         self.written = 0
         self.bytes_written = 0
         self.dropped: list[int] = []
+        self.full_since: int | None = None  # first step of those that a full disk has cost without one written after them
         self._health = health
         self._warn = warn
         self._warned = False
@@ -124,6 +126,8 @@ class Recorder:
             size = self._write(raw, scalars)
         except Exception as err:  # training must go on whatever the disk or a tensor does
             self._warn_once(f"the snapshot of step {raw.step} was not written ({err})")
+            if self.full_since is None and is_full(err):
+                self.full_since = raw.step
             self.drop(raw.step, f"{type(err).__name__}: {err}")
             return
         finally:
@@ -133,6 +137,7 @@ class Recorder:
             self.drop(raw.step, f"max_disk: {self._disk.cap} bytes are used, and nothing observed may go")
             return
         self.written += 1
+        self.full_since = None
         self.bytes_written += size
         write_ms = round(1e3 * (time.perf_counter() - started), 3)
         copy_ms, shown = round(raw.copy_ms, 3), _finite(scalars)

@@ -19,6 +19,7 @@ from lightning_interp.capture.plain_tensors import Marks
 from lightning_interp.config.monitor_config import MonitorConfig, switched_off
 from lightning_interp.core.console import say, warn
 from lightning_interp.core.errors import InterpError
+from lightning_interp.core.system_trouble import free_bytes, full_words, is_low
 from lightning_interp.monitor.announcements import failed_words, finish_words, left_words, result_line, waiting_line
 from lightning_interp.monitor.budget import SnapshotThrottle
 from lightning_interp.monitor.closing import Closing, HurryError
@@ -148,6 +149,7 @@ class RunEnd:
             finally:  # the last words are how it stands and what to do
                 if not finished:
                     self._say_left(HANDOVER_S)
+                self._say_full()
         return finished
 
     def _tell(self, closing: Closing, status: Status, *, after_s: float | None) -> None:
@@ -161,7 +163,8 @@ class RunEnd:
             self._say_failed(failure)
         elif after_s is None:
             self._say_left()
-        else:
+        self._say_full()
+        if failure is None and after_s is not None:
             self._note_closed(status, finished=True)
             self._say_result(after_s)
             if closing.lives_on and self._reports:
@@ -225,6 +228,15 @@ class RunEnd:
     def _say_failed(self, failure: str) -> None:
         """Said again where it was said while the training went on: these are the last words."""
         warn(failed_words(self._run_dir, failure, self._stages.delivery.analyzed_step))
+
+    def _say_full(self) -> None:
+        """That a full disk is why steps or results are missing; asks the system what is left only if something is."""
+        since, failure = self._stages.recorder.full_since, self._stages.engine.failure
+        if since is None and failure is None:
+            return
+        free = free_bytes(self._run_dir)
+        if since is not None or is_low(free):
+            warn(full_words(self._run_dir, free, step=since))
 
     def _say_changed(self, module: nn.Module | None) -> None:
         if module is not None and (changed := changed_since(self._plain_tensors, module)):

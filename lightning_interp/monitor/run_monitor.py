@@ -380,7 +380,6 @@ class RunMonitor:
         self._throttle.look(step, check_s=check_s, observed=observed, waiting=self._recorder.waiting)
 
     def _watch_engine(self, *, over: bool = False) -> None:
-        """Say and note what became of the analyzer; that the training goes on only if it is not over."""
         for notice in self._engine.take_notices():
             warn(notice)
             self._health.note("analyzer", text=notice)
@@ -391,7 +390,7 @@ class RunMonitor:
         self._health.note("analyzer_failed", reason=failure)
         if self.config.request.strict:
             raise InterpError(f"strict: {failure}")
-        if not over:
+        if not over:  # else the end of the run says it
             warn(f"{failure}. Training goes on; {finish_words(self.run_dir)}.")
 
     def _announce(self, module: nn.Module, resolved: Resolved, training: TrainingContext) -> None:

@@ -4,6 +4,7 @@
 A line that cannot be read costs itself alone; it is named once, with its number. Memory is that of one part of the file.
 """
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +47,7 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: The row holds NaN or infinity, which JSON has no token for.
-        OSError: The file cannot be written.
+        OSError: The file cannot be written, with the system's number; nothing of the row is in it.
         RunError: Something else is in its place.
     """
     line = (json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n").encode()
@@ -56,10 +57,22 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
         whole = os.fstat(descriptor).st_size
         written = os.write(descriptor, line)
         if written < len(line):  # a full disk takes part of a line; the next line must not follow it
+            number = _refusal(descriptor, line[written:])
             os.ftruncate(descriptor, whole)
-            raise OSError(f"{path}: only {written} of {len(line)} bytes could be written; the disk is full.")
+            refused = OSError(f"{path}: only {written} of {len(line)} bytes could be written; the disk is full.")
+            refused.errno = number
+            raise refused
     finally:
         os.close(descriptor)
+
+
+def _refusal(descriptor: int, rest: bytes) -> int:
+    """The system's number for why it does not take the rest of a line, which only the next write is told."""
+    try:
+        os.write(descriptor, rest)
+    except OSError as err:
+        return err.errno or errno.EIO
+    return errno.ENOSPC  # there is room again: the line is tried again as a whole
 
 
 def read_lines(

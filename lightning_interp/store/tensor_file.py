@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lightning_interp.core.errors import CorruptSnapshotError, RunError
+from lightning_interp.core.system_trouble import number_in
 from lightning_interp.store.bounded_file import check_regular, parse_json, part_of
 from lightning_interp.store.crc32 import crc32
 from lightning_interp.store.file_identity import file_identity
@@ -48,7 +49,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         Size of the file in bytes.
 
     Raises:
-        OSError: The file could not be written; nothing is left behind.
+        OSError: The file could not be written, with the system's number if it gave one; nothing is left behind.
     """
     dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     checks = {name: checksum(tensor) for name, tensor in dense.items()}
@@ -59,7 +60,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             save_file(dense, temporary, metadata=header)
             return temporary.stat().st_size
     except (OSError, SafetensorError) as err:
-        raise OSError(f"{path}: could not be written ({err}).") from err
+        refused = OSError(f"{path}: could not be written ({err}).")
+        refused.errno = err.errno if isinstance(err, OSError) else number_in(str(err))
+        raise refused from err
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

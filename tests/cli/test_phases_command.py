@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,16 @@ def test_phases_states_shows_the_stretches_of_a_run(capsys, monkeypatch):
     assert main(["phases", str(REFERENCE), "--states"]) == 0
     printed = capsys.readouterr().out
     assert "what stands out" in printed and "train loss very high" in printed and "open" in printed
+
+
+def test_infinity_as_mlflow_keeps_it_is_a_divergence(capsys, tmp_path):
+    """The server's database keeps infinity as the largest number it has."""
+    rows = [(step, 2.3 * 0.5 ** (step / 400), 2.3 * 0.6 ** (step / 400)) for step in range(0, 4000, 100)]
+    rows += [(step, 1.797e308, 1.797e308) for step in range(4000, 5000, 100)]
+    table = tmp_path / "metrics.csv"
+    table.write_text("step,train_loss,val_loss\n" + "".join(",".join(map(str, row)) + "\n" for row in rows))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = run_json(capsys, table)
+    assert (found.verdict, found.stages[-1].name) == ("diverged", "collapse")
+    assert "converged" not in [phase.name for phase in found.phases]

@@ -2,11 +2,13 @@
 """What the end of a training and `status` say where the analysis cannot be done now: real processes, in real trouble."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from lightning_interp.analysis.worker.slots import slot_folder
 from lightning_interp.cli.main import main
 from lightning_interp.store.analysis_state import read_state
 from lightning_interp.store.heartbeat import read_heartbeat, write_heartbeat
+from lightning_interp.store.snapshots import snapshot_steps
 
 SUPPORT = Path(__file__).parents[1] / "support"
 TRAINING = SUPPORT / "troubled_training.py"
@@ -41,6 +44,18 @@ def start(run_dir: Path, *words: str, **environment: str) -> "subprocess.Popen[s
     command: Sequence[str] = [sys.executable, str(TRAINING), str(run_dir), *words]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1])]), **environment}
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, which a test may fill."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk is not allowed here; the test with a stand-in for it runs")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -97,3 +112,32 @@ def test_an_analyzer_that_was_killed_after_its_training_is_said_to_be_gone(tmp_p
     until(lambda: "is gone since" in shown(run_dir))
     assert f"The analyzer (process {beat.pid}) is gone since" in shown(run_dir)
     assert f"`lightning-interp analyze {run_dir} --module pkg.mod:build` finishes its work." in shown(run_dir)
+
+
+def test_a_full_disk_is_said_to_be_full_from_which_step_and_what_to_do(small_disk, shown):
+    run_dir = small_disk / "run"
+    with start(run_dir, "fills the disk") as training:
+        said = training.communicate(timeout=PATIENCE_S)[1]
+        assert training.returncode == 0
+    (last,) = (line for line in said.splitlines() if "The disk that holds" in line)
+    words = re.compile(
+        rf"The disk that holds {run_dir} is full \(0 bytes left\): nothing since step (\d+) is on it\. "
+        rf"Free space, then run `lightning-interp analyze {run_dir}`$"
+    )
+    assert int(words.search(last)[1]) == max(snapshot_steps(run_dir)) + 1
+    assert f"The disk that holds {run_dir} is full (0 bytes left). Free space, then run" in shown(run_dir)
+    (small_disk / "filler").unlink()
+    assert main(["analyze", str(run_dir)]) == 0
+    assert "is full" not in shown(run_dir)
+
+
+@pytest.mark.skipif(shutil.disk_usage(".").free < 2**20, reason="the disk is full here")
+def test_a_full_disk_is_known_by_the_number_that_the_system_gave(tmp_path, shown):
+    """The same with a stand-in for the disk, for where no small one can be mounted."""
+    run_dir = tmp_path / "run"
+    with start(run_dir, "writes nothing more") as training:
+        said = training.communicate(timeout=PATIENCE_S)[1]
+        assert training.returncode == 0
+    since = max(snapshot_steps(run_dir)) + 1
+    assert re.search(rf"The disk .* is full \([\d,]+ bytes left\): nothing since step {since} is on it", said)
+    assert "is full" not in shown(run_dir)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
+from lightning_interp.core.system_trouble import is_full
 from lightning_interp.store.jsonl import append_line, cut_torn_tail, read_lines
 
 
@@ -79,8 +80,9 @@ def test_append_line_takes_back_the_part_a_full_disk_took(tmp_path, monkeypatch)
     append_line(path, {"a": 1})
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
-    with pytest.raises(OSError, match="only 3 of 8 bytes could be written; the disk is full"):
+    with pytest.raises(OSError, match="only 3 of 8 bytes could be written; the disk is full") as refused:
         append_line(path, {"a": 2})
+    assert is_full(refused.value)
     monkeypatch.undo()
     append_line(path, {"a": 3})
     assert read_lines(path)[0] == [{"a": 1}, {"a": 3}]

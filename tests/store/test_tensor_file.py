@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
 import threading
 
 import pytest
@@ -138,3 +139,9 @@ def test_write_tensors_never_shows_a_partial_file(tmp_path):
     watcher.join()
     # Every look found a whole file (a torn one raises in the thread, which pytest reports), versions in order.
     assert seen == sorted(seen)
+
+
+def test_a_file_that_cannot_be_written_keeps_the_number_that_the_system_gave(tmp_path):
+    with pytest.raises(OSError, match="could not be written") as refused:
+        write_tensors(tmp_path / "no" / "folder", {"a": torch.zeros(1)}, {})
+    assert refused.value.errno == errno.ENOENT

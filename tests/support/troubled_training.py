@@ -6,20 +6,24 @@ WAY is how it ends, and what comes of its analyzer:
 - `ends`, `breaks`: of itself and by an error, once the analyzer is at work or in the queue.
 - `dies`, `dies early`, `breaks and dies`: the analyzer dies of two snapshots: after the training, before its end, and
   beside one that broke off.
+- `fills the disk`, `writes nothing more`: the disk of the run, and a stand-in for it, is full before the last steps.
 - `leaves work`: the analyzer hangs at a snapshot for longer than the training waits for.
 """
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from deadly_measure import Deadly
+from safetensors import SafetensorError
 from three_classes import data
 from torch.utils.data import DataLoader
 from waiting import until_closed
 
 from lightning_interp import Monitor, open_run
+from lightning_interp.store import tensor_file
 from lightning_interp.store.analysis_state import read_state
 
 STEPS = 8
@@ -44,6 +48,25 @@ def analyzer_failed(monitor: Monitor) -> None:
         time.sleep(0.05)
 
 
+def fill(run_dir: Path) -> None:
+    """Leave no byte of the disk of a run."""
+    with suppress(OSError), (run_dir.parent / "filler").open("wb", buffering=0) as handle:
+        while True:
+            handle.write(bytes(4096))
+
+
+def refuse(_: Path) -> None:
+    """Have every snapshot fail as on a full disk."""
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    tensor_file.save_file = full
+
+
+FULL = {"fills the disk": fill, "writes nothing more": refuse}
+
+
 def main(run_dir: Path, way: str) -> None:
     """Train."""
     dying = way.endswith(("dies", "early"))
@@ -56,6 +79,12 @@ def main(run_dir: Path, way: str) -> None:
         for _ in range(STEPS):
             time.sleep(0.05)  # as long as it takes to write a snapshot
             monitor.step()
+        if way in FULL:
+            FULL[way](run_dir)
+            for _ in range(STEPS):
+                time.sleep(0.05)
+                monitor.step()
+            return
         if way == "dies early":
             analyzer_failed(monitor)
         elif not dying:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_interp.core.processes import is_alive, words_of
+from lightning_interp.core.system_trouble import free_bytes, full_words, is_low
 from lightning_interp.dashboards.report import snapshots_to_go
 from lightning_interp.dashboards.run_view import RunView
 from lightning_interp.store.analysis_state import queue_words
@@ -56,6 +57,8 @@ def state_of(run: RunView, *, now: float) -> RunState:
     stage = str(run.analysis.get("stage", ""))
     ended = status != "training" and stage in ("finished", "stopped", "failed", "")
     warnings = () if ended else _signs_of_death(run, status, stage, now)
+    if status == "training" or stage != "finished":
+        warnings += _full_disk(run)
     return RunState(sentence, _analyzer(run.analysis, stage, taken, waiting=snapshots_to_go(run)), warnings, ended)
 
 
@@ -106,6 +109,15 @@ def _doing(analysis: Mapping[str, Any], taken: int | None) -> str:
     if analysis.get("fitting"):
         return "The analyzer is fitting components"
     return f"The analyzer has reached step {last:,}{of_all}" if isinstance(last, int) else "The analyzer waits for snapshots"
+
+
+def _full_disk(run: RunView) -> tuple[str, ...]:
+    """That there is no room for what is to come, in a sentence; empty if there is."""
+    if run.path is None:
+        return ()
+    taken = next((row.get("bytes") for row in reversed(run.health) if events([row], "snapshot")), None)
+    free = free_bytes(run.path)
+    return (f"{full_words(run.path, free)}.",) if is_low(free, taken if isinstance(taken, int) else 0) else ()
 
 
 def _silence(run_dir: Path, analysis: Mapping[str, Any], status: str, age: float) -> str:

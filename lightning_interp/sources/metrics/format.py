@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from lightning_interp.core.errors import MetricsError
+
 Row = tuple[int, int | None, list[tuple[str, Any]]]
 """Line in the file (or number of the record), step if the format itself knows it, (column, cell) pairs."""
 
@@ -24,6 +26,7 @@ class Asked:
         notes: Sentences about what was left out or taken for something; formats add to them while their rows are read.
         row: What `Row` counts, "line" or "record".
         where: The file that the last row came from, for formats that read several.
+        given: Everything that is read together.
     """
 
     resumed: Mapping[int, int] = field(default_factory=dict)
@@ -33,6 +36,19 @@ class Asked:
     notes: list[str] = field(default_factory=list)
     row: str = "line"
     where: Path | None = None
+    given: tuple[Path, ...] = ()
+    _runs: dict[str, Path] = field(default_factory=dict)
+
+    def take_run(self, run: str, file: Path) -> None:
+        """Note which run a file is of, for formats that know.
+
+        Raises:
+            MetricsError: Files of another run are read together with it.
+        """
+        self._runs.setdefault(run, file)
+        if len(self._runs) > 1:
+            (one, first), (other, second) = list(self._runs.items())[:2]
+            raise MetricsError(f"2 runs were given, {one} ({first}) and {other} ({second}). Give the files of one of them.")
 
     def note(self, sentence: str) -> None:
         """Tell the reader something, once; what is too much to read is left out."""

@@ -75,7 +75,7 @@ def read_metrics(
             be read; the message names file, line, column and a way out.
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
-    asked = Asked(resumed or {}, columns or {}, also or {}, run)
+    asked = Asked(resumed or {}, columns or {}, also or {}, run, given=tuple(paths))
     grid = Grid(asked)
     for each in paths:
         source, place = format_of(each)

@@ -72,14 +72,15 @@ def rows(path: Path, asked: Asked) -> Iterator[Row]:
         _tell_of_others(path, asked)
     for file in files:
         asked.where = file
+        asked.take_run(run_id(file), file)
         yield from _file_rows(file)
 
 
 def _tell_of_others(file: Path, asked: Asked) -> None:
     """A run that was resumed has a folder for each start."""
-    beside = file.parent.parent.glob(f"*run-*-{run_id(file)}")
-    others = sorted(each.name for each in beside if each != file.parent and any(each.glob(f"*{SUFFIX}")))
-    if others and file.parent.name.endswith(run_id(file)):
+    beside = [each for each in file.parent.parent.glob("*run-*-*") if each != file.parent and (each / file.name).is_file()]
+    others = sorted(each.name for each in beside if not {each, each / file.name} & set(asked.given))
+    if others and "run-" in file.parent.name:
         asked.note(
             f"{file.parent.name} is one start of a run that has others: {', '.join(others)}. Give all of them "
             "for its whole course."

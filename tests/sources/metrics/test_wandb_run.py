@@ -14,12 +14,12 @@ needs_reader = pytest.mark.skipif(not can_read(), reason="this wandb has no read
 """At the lowest version, which trainings can use, what is tested is that the reader says so."""
 
 
-def log_run(root, rows):
+def log_run(root, rows, **more):
     """Log rows to an offline run and return its folder."""
     import wandb
 
     settings = wandb.Settings(mode="offline", silent=True, console="off", x_disable_stats=True)
-    run = wandb.init(project="test", dir=str(root), settings=settings)
+    run = wandb.init(project="test", dir=str(root), settings=settings, **more)
     for row in rows:
         run.log(row)
     run.finish()
@@ -146,3 +146,49 @@ def test_an_exported_history_may_hold_rows_without_the_monitor_s_step(tmp_path, 
     path = tmp_path / "history.csv"
     path.write_text(text)
     assert read_metrics(path).series["heldout_loss"] == WATCHED["heldout_loss"]
+
+
+@needs_reader
+def test_a_run_that_logs_only_epochs_is_read_by_log_calls(tmp_path):
+    rows = [{"train_loss": 3 - row / 20, "epoch": row // 2} for row in range(30)]
+    history = read_metrics(log_run(tmp_path, rows))
+    assert (history.axis.kind, history.series["train_loss"][0]) == ("log calls", list(range(30)))
+    assert "not optimizer steps" in history.axis.sentence()
+
+
+@needs_reader
+def test_a_step_of_one_s_own_that_goes_back_after_a_crash_starts_anew(tmp_path):
+    rows = [{"train_loss": 10.0 - step, "step": step} for step in range(8)]
+    rows += [{"train_loss": 110.0 - step, "step": step} for step in range(5, 9)]
+    history = read_metrics(log_run(tmp_path, rows))
+    assert history.series["train_loss"] == (list(range(9)), [10.0, 9, 8, 7, 6, 105, 104, 103, 102])
+    assert any("steps go back to 5" in note for note in history.notes)
+
+
+@pytest.fixture(scope="module")
+def resumed_run(tmp_path_factory):
+    """Two folders of one run id; the second goes on at step 30."""
+    root = tmp_path_factory.mktemp("resumed")
+    first = [{"train_loss": 9.0 - step / 10, "trainer/global_step": step} for step in range(0, 50, 10)]
+    second = [{"train_loss": 99.0 - step / 10, "trainer/global_step": step} for step in range(30, 80, 10)]
+    return [log_run(root, rows, id="abc123", resume="allow") for rows in (first, second)]
+
+
+@needs_reader
+def test_folders_of_one_run_are_one_history(resumed_run):
+    whole = ([0, 10, 20, 30, 40, 50, 60, 70], [9.0, 8.0, 7.0, 96.0, 95.0, 94.0, 93.0, 92.0])
+    parent = resumed_run[0].parent
+    assert [read_metrics(given).series["train_loss"] for given in (resumed_run, parent, parent.parent)] == [whole] * 3
+
+
+@needs_reader
+def test_one_start_of_several_says_that_there_are_others(resumed_run):
+    history = read_metrics(resumed_run[1])
+    assert history.series["train_loss"][0] == [30, 40, 50, 60, 70]
+    assert any(resumed_run[0].name in note and "has others" in note for note in history.notes)
+
+
+@needs_reader
+def test_folders_of_two_runs_are_not_one(lightning_run, resumed_run):
+    with pytest.raises(MetricsError, match="2 runs"):
+        read_metrics([lightning_run, resumed_run[0]])
