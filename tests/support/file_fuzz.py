@@ -69,7 +69,8 @@ def make_input(kind: str, number: int, seeds: Path, folder: Path) -> tuple[Path,
     done: list[str] = []
     for _ in range(rng.choice((1, 1, 2, 4))):
         files = sorted(each for each in target.rglob("*") if each.is_file()) if target.is_dir() else [target]
-        path = rng.choice(files or [target])
+        sort = rng.choice(sorted({each.suffix for each in files}) or [""])
+        path = rng.choice([each for each in files if each.suffix == sort] or [target])
         if not path.is_file():
             continue
         if target.is_dir() and rng.random() < 0.12:
@@ -141,6 +142,7 @@ def answer_runs(path: Path, folder: Path) -> str:
         "export": ["export", path, "-o", folder / "table.csv", "--overwrite"],
         "compare": ["compare", path, folder / "whole"],
         "report": ["report", path, "-o", folder / "report"],
+        "tca": ["tca", path, "--ranks", "1", "--restarts", "1"],
     }
     codes = {}
     for name, given in words.items():
