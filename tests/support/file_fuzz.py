@@ -69,8 +69,10 @@ def make_input(kind: str, number: int, seeds: Path, folder: Path) -> tuple[Path,
     done: list[str] = []
     for _ in range(rng.choice((1, 1, 2, 4))):
         files = sorted(each for each in target.rglob("*") if each.is_file()) if target.is_dir() else [target]
-        sort = rng.choice(sorted({each.suffix for each in files}) or [""])
-        path = rng.choice([each for each in files if each.suffix == sort] or [target])
+        if kind != "checkpoints":  # each kind of file as often: most files of a run are tensors
+            sort = rng.choice(sorted({each.suffix for each in files}) or [""])
+            files = [each for each in files if each.suffix == sort]
+        path = rng.choice(files or [target])
         if not path.is_file():
             continue
         if target.is_dir() and rng.random() < 0.12:

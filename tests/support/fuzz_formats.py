@@ -132,7 +132,7 @@ TORCH: tuple[Change, ...] = (
         _in_member("data.pkl", change)
         for change in (pickle_operations, pickle_operations, pickle_words, fuzz_changes.flip_bits)
     ),
-    *(_in_member("/data/", change) for change in (odd_floats, odd_floats, fuzz_changes.flip_bits)),
+    *(_in_member("/data/", change) for change in (*[odd_floats] * 4, fuzz_changes.flip_bits)),
     *(_in_member("byteorder", change) for change in (fuzz_changes.flip_bits, fuzz_changes.insert_odd)),
     zip_members,
 )
@@ -176,7 +176,8 @@ def header_length(data: bytes, rng: random.Random) -> bytes:
 
 SAFETENSORS: tuple[Change, ...] = (
     *(_header(change) for change in (*fuzz_changes.JSON, other_dtype, other_shape, fuzz_changes.flip_bits)),
-    *(_body, _body, _body, _body, header_length),
+    *([_body] * 7),
+    header_length,
 )
 
 
