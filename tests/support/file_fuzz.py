@@ -1,400 +1,251 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seeded changes of real files, and what the package says of each: an answer, an error of its own, or a fault.
 
-    python -m file_fuzz {metrics|checkpoints} --count 2000     # tests/support on PYTHONPATH
+    python -m file_fuzz {metrics|checkpoints|runs} --count 2000     # tests/support on PYTHONPATH
     python -m file_fuzz metrics --first 17 --count 1 --keep FOLDER
 
-Input number N is the same wherever it is made. Files begin as their own writers leave them: tables, Trainer
-and Keras histories, TensorBoard, an offline W&B run, MLflow's folders; torch.save, safetensors, parts with an index.
+Input number N is the same wherever it is made of the same seeds (`--seeds` keeps them: W&B and run directories write down
+times). Files begin as their own writers leave them (`fuzz_seeds`), and are changed inside and outside (`fuzz_changes`,
+`fuzz_formats`). Beside answers and faults a run of it prints the slowest inputs, the largest, and which lines of the
+package's readers were run.
 """
 
 import argparse
 import contextlib
-import gzip
 import io
-import json
-import multiprocessing
-import queue
 import random
-import resource
 import shutil
-import struct
 import sys
 import tempfile
-import time
 import traceback
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-ODD = [
-    "nan",
-    "1e999",
-    "-1",
-    "0x10",
-    "",
-    "2**63",
-    str(2**63),
-    "9" * 400,
-    "1,5",
-    "NULL",
-    "true",
-    "[]",
-    '"',
-    "\\",
-    "\0",
-    "é",
-    "-0",
-]
-ODD += ["1e-320", "Infinity", "0.0.0", "step", "🙂", " ", "tensor(1.)", "1e18", "100%"]
-MEMORY_MB = 1000
-SECONDS = 20
+import fuzz_changes
+import fuzz_formats
+import fuzz_seeds
+from fuzz_changes import Change
+from fuzz_workers import Job, Outcome, go_through
+
+GOOD = ("answered", "refused in part", "refused")
+"""What may become of an input; all else is a fault."""
+UNREAD = ("damaged", "not_read", "failed", "no_key")
+"""Kinds of findings on checkpoints that were not understood; others are on what was read."""
+ROOMS = {
+    "metrics": ("lightning_interp.sources.metrics",),
+    "checkpoints": ("lightning_interp.sources.checkpoints",),
+    "runs": ("lightning_interp.store",),
+}
+"""Packages whose coverage is printed."""
 
 
-def make_metrics(folder: Path) -> None:
-    """Metrics files of several writers."""
-    rows = [(step, 3 / (1 + step), 3.5 / (1 + step / 3), min(1.0, step / 20)) for step in range(0, 60, 2)]
-    table = "step,train_loss,val_loss,val_acc\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
-    (folder / "metrics.csv").write_text(table)
-    (folder / "epochs.csv").write_text(table.replace("step,train_loss", "epoch,loss"))
-    (folder / "runs.csv").write_text(table.replace("train_loss,val_loss", "a - train_loss,a - val_loss"))
-    (folder / "comma.csv").write_text(table.replace(",", ";").replace(".", ","))
-    (folder / "metrics.csv.gz").write_bytes(gzip.compress(table.encode(), mtime=0))
-    lines = [{"step": s, "loss": {"train": t, "val": v}, "acc": a} for s, t, v, a in rows]
-    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    log = [{"step": s, "loss": t} for s, t, _, _ in rows] + [{"step": s, "eval_loss": v} for s, _, v, _ in rows]
-    (folder / "trainer_state.json").write_text(json.dumps({"global_step": 58, "log_history": log}, indent=1))
-    (folder / "history.json").write_text(
-        json.dumps({"loss": [t for _, t, _, _ in rows], "val_loss": [v for _, _, v, _ in rows]})
-    )
-    for name, at in (("train_loss", 1), ("val_loss", 2)):
-        series = folder / "mlflow" / "metrics" / name
-        series.parent.mkdir(parents=True, exist_ok=True)
-        series.write_text("".join(f"17000000000{row[0]:02d} {row[at]} {row[0]}\n" for row in rows))
-    _tensorboard(folder, rows)
-    _wandb(folder, rows)
-
-
-def _tensorboard(folder: Path, rows: list[tuple[float, ...]]) -> None:
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder / "tb")) as writer:
-        for step, train, val, _ in rows:
-            writer.add_scalar("train_loss", train, int(step))
-            writer.add_scalar("val_loss", val, int(step))
-
-
-def _wandb(folder: Path, rows: list[tuple[float, ...]]) -> None:
-    import wandb
-
-    from lightning_interp.sources.metrics.wandb_run import can_read
-
-    if not can_read():
-        return
-    settings = wandb.Settings(mode="offline", silent=True, console="off", x_disable_stats=True)
-    run = wandb.init(project="fuzz", dir=str(folder), settings=settings)
-    for step, train, val, _ in rows:
-        run.log({"train_loss": train, "val_loss": val, "trainer/global_step": int(step)})
-    run.finish()
-    shutil.copy(run.settings.sync_file, folder / "run.wandb")
-    shutil.rmtree(folder / "wandb")
-
-
-def make_checkpoints(folder: Path) -> None:
-    """Three steps of a small network in each layout, a folder each."""
-    import torch
-    from safetensors.torch import save_file
-
-    for step in (0, 10, 20):
-        torch.manual_seed(step)
-        state = {"a.weight": torch.randn(6, 4), "a.bias": torch.randn(6), "b.weight": torch.randn(2, 6)}
-        for layout in ("plain", "lightning", "flat", "index"):
-            (folder / layout).mkdir(exist_ok=True)
-        torch.save(state, folder / "plain" / f"step{step}.pt")
-        torch.save(
-            {"state_dict": state, "global_step": step, "epoch": 0, "lr": 0.1}, folder / "lightning" / f"step={step}.ckpt"
-        )
-        save_file(state, folder / "flat" / f"step{step}.safetensors")
-        parts = folder / "index" / f"checkpoint-{step}"
-        parts.mkdir()
-        save_file({"a.weight": state["a.weight"]}, parts / "model-1.safetensors")
-        save_file({name: state[name] for name in ("a.bias", "b.weight")}, parts / "model-2.safetensors")
-        names = {name: f"model-{1 if name == 'a.weight' else 2}.safetensors" for name in state}
-        (parts / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
-
-
-def change_bytes(data: bytes, rng: random.Random) -> bytes:
-    """A few bytes flipped, cut, doubled, inserted or emptied."""
-    changed = bytearray(data)
-    for _ in range(rng.choice((1, 1, 2, 8))):
-        at = rng.randrange(len(changed) + 1)
-        kind = rng.randrange(5)
-        if kind == 0 and at < len(changed):
-            changed[at] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            del changed[at : at + rng.choice((1, 7, 100, len(changed)))]
-        elif kind == 2:
-            changed[at:at] = changed[max(0, at - rng.choice((3, 60))) : at]
-        elif kind == 3:
-            changed[at:at] = rng.choice(ODD).encode()
-        else:
-            changed[at : at + 4] = bytes(4)
-    return bytes(changed)
-
-
-def change_rows(data: bytes, rng: random.Random) -> bytes:
-    """Rows doubled, moved, left out or mixed; cells that hold something odd; another encoding."""
-    lines = data.decode(errors="replace").split("\n")
-    separator = next((each for each in ",;\t " if each in lines[0]), ",")
-    for _ in range(rng.choice((1, 1, 3))):
-        at = rng.randrange(len(lines))
-        kind = rng.randrange(7)
-        cells = lines[at].split(separator)
-        if kind == 0:
-            lines.insert(rng.randrange(len(lines) + 1), lines[at])
-        elif kind == 1 and len(lines) > 1:
-            lines.insert(rng.randrange(len(lines)), lines.pop(at))
-        elif kind == 2:
-            lines[at:at] = lines[: rng.randrange(len(lines))]
-        elif kind == 3:
-            rng.shuffle(cells)
-            lines[at] = separator.join(cells)
-        elif kind == 4:
-            lines = lines[: at + 1]
-        else:
-            cells[rng.randrange(len(cells))] = rng.choice(ODD)
-            lines[at] = separator.join(cells)
-    text = rng.choice(("\n", "\n", "\n", "\r\n", "\r")).join(lines)
-    return text.encode(
-        rng.choice(("utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1")), errors="replace"
-    )
-
-
-def change_json(data: bytes, rng: random.Random) -> bytes:
-    """Fields renamed, left out, nested, or of another type, in a document or in one of its lines."""
-    lines = data.decode(errors="replace").splitlines() or [""]
-    whole = rng.random() < 0.5
-    at = rng.randrange(len(lines))
-    try:
-        content = json.loads(data if whole else lines[at])
-    except ValueError:
-        return change_rows(data, rng)
-    for _ in range(rng.choice((1, 2, 4))):
-        content = _changed_value(content, rng)
-    text = json.dumps(content)
-    return text.encode() if whole else "\n".join([*lines[:at], text, *lines[at + 1 :], ""]).encode()
-
-
-def _changed_value(value: Any, rng: random.Random) -> Any:
-    odd = [None, True, -1, 2**63, 1e308, "x", [], {}, [[[]]], {"a": {"b": 1}}, float("nan"), "1.5", [1, 2]]
-    if isinstance(value, dict) and value and rng.random() < 0.85:
-        name = rng.choice(list(value))
-        kind = rng.randrange(4)
-        if kind == 0:
-            return {key: each for key, each in value.items() if key != name}
-        if kind == 1:
-            return {rng.choice(ODD) if key == name else key: each for key, each in value.items()}
-        return value | {name: _changed_value(value[name], rng)}
-    if isinstance(value, list) and value and rng.random() < 0.85:
-        at = rng.randrange(len(value))
-        return [*value[:at], _changed_value(value[at], rng), *value[at + rng.randrange(2) :]]
-    return rng.choice(odd)
-
-
-def change_zip(data: bytes, rng: random.Random) -> bytes:
-    """The pickle or a storage of a file of torch.save, with sizes and checksums that fit again."""
-    try:
-        members = {
-            name: zipfile.ZipFile(io.BytesIO(data)).read(name) for name in zipfile.ZipFile(io.BytesIO(data)).namelist()
-        }
-    except Exception:  # the changed file may be no zip file any more, in many ways
-        return change_bytes(data, rng)
-    pickles, storages = ([each for each in members if part in each] for part in ("data.pkl", "/data/"))
-    name = rng.choice([*pickles, *rng.sample(storages, min(2, len(storages)))] or list(members))
-    if name in storages and rng.random() < 0.8:  # numbers of another kind in bytes of the same count
-        values = [
-            rng.choice((0.0, 1e300, float("nan"), float("inf"), 1e-320, rng.gauss(0, 1))) for _ in range(len(members[name]))
-        ]
-        members[name] = struct.pack(f"<{len(values)}d", *values)[: len(members[name])]
-    elif rng.random() < 0.5:  # another name of the same length
-        old, new = rng.choice(
-            (
-                (b"a.weight", b"x.weight"),
-                (b"b.weight", b"a.weight"),
-                (b"global_step", b"global_stop"),
-                (b"a.bias", b"a.b\x00as"),
-            )
-        )
-        members[name] = members[name].replace(old, new)
-    else:
-        members[name] = change_bytes(members[name], rng)
-    if rng.random() < 0.1:
-        del members[rng.choice(list(members))]
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
-        for each, content in members.items():
-            archive.writestr(each, content)
-    return made.getvalue()
-
-
-def change_header(data: bytes, rng: random.Random) -> bytes:
-    """The header of a safetensors file, with a length that fits."""
-    length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
-    if not 0 < length < len(data):
-        return change_bytes(data, rng)
-    if rng.random() < 0.5:  # numbers of another kind in the same bytes
-        body = bytearray(data[8 + length :])
-        for _ in range(4):
-            at = rng.randrange(max(1, len(body) // 4)) * 4
-            body[at : at + 4] = struct.pack("<f", rng.choice((0.0, 3e38, float("nan"), float("inf"), 1e-44, 1.0)))[
-                : len(body[at : at + 4])
-            ]
-        return data[: 8 + length] + bytes(body)
-    header = change_json(data[8 : 8 + length], rng)
-    return struct.pack("<Q", len(header)) + header + data[8 + length :]
-
-
-def changer(path: Path) -> list[Callable[[bytes, random.Random], bytes]]:
-    """Ways to change a file of this kind."""
+def changes_for(path: Path) -> tuple[Change, ...]:
+    """Ways to change a file of this kind; those of bytes alone are the rarest, as few files outlive them."""
+    few = (fuzz_changes.flip_bits, random.Random(path.name).choice(fuzz_changes.BYTES))
     if path.suffix in (".csv", ".tsv") or path.parent.name == "metrics":
-        return [change_rows, change_rows, change_rows, change_bytes]
-    if path.suffix in (".json", ".jsonl"):
-        return [change_json, change_json, change_rows, change_bytes]
-    if path.suffix in (".pt", ".ckpt"):
-        return [change_zip, change_zip, change_bytes]
-    return [change_header, change_bytes] if path.suffix == ".safetensors" else [change_bytes]
+        return (*fuzz_changes.ROWS, *few)
+    if path.suffix == ".jsonl":
+        return (*fuzz_changes.LINES, *fuzz_changes.LINES, fuzz_changes.other_encoding, *fuzz_changes.BYTES)
+    if path.suffix == ".json":
+        return (*fuzz_changes.JSON, *fuzz_changes.JSON, fuzz_changes.other_encoding, *few)
+    if path.suffix in (".pt", ".ckpt", ".bin"):
+        return (*fuzz_formats.TORCH, *few)
+    if path.suffix == ".safetensors":
+        return (*fuzz_formats.SAFETENSORS, *few)
+    if ".tfevents." in path.name or path.suffix == ".wandb":
+        inside = fuzz_formats.wandb_log if path.suffix == ".wandb" else fuzz_formats.events
+        return (inside, inside, inside, *few)
+    return fuzz_changes.BYTES
 
 
-def make_input(kind: str, number: int, seeds: Path, folder: Path) -> Path:
-    """Input `number`, made in a folder; returns what is given to the package."""
+def make_input(kind: str, number: int, seeds: Path, folder: Path) -> tuple[Path, list[str]]:
+    """Make input `number` in a folder; returns what is given to the package, and what was changed."""
     rng = random.Random(f"{kind}/{number}")
     chosen = rng.choice(sorted(seeds.iterdir()))
     target = folder / chosen.name
     shutil.copytree(chosen, target) if chosen.is_dir() else shutil.copy(chosen, target)
-    files = sorted(each for each in target.rglob("*") if each.is_file()) if target.is_dir() else [target]
-    for _ in range(rng.choice((1, 1, 2))):
-        path = rng.choice(files)
-        if path.is_file():
-            path.write_bytes(rng.choice(changer(path))(path.read_bytes(), rng))
-        if target.is_dir() and rng.random() < 0.1:
-            renamed = path.with_name(
-                rng.choice(("step", "epoch_", "x")) + rng.choice(ODD).replace("/", "").replace("\0", "") + path.suffix
-            )
-            if path.is_file() and len(renamed.name) < 200:
-                path.rename(renamed)
-    return target
+    done: list[str] = []
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        files = sorted(each for each in target.rglob("*") if each.is_file()) if target.is_dir() else [target]
+        if kind != "checkpoints":  # each kind of file as often: most files of a run are tensors
+            sort = rng.choice(sorted({each.suffix for each in files}) or [""])
+            files = [each for each in files if each.suffix == sort]
+        path = rng.choice(files or [target])
+        if not path.is_file():
+            continue
+        if target.is_dir() and rng.random() < 0.12:
+            done.append(f"{path.relative_to(folder)}: {_other_place(path, kind, rng)}")
+            continue
+        change = rng.choice(changes_for(path))
+        data = path.read_bytes()
+        path.write_bytes(change(data, rng))
+        done.append(f"{path.relative_to(folder)}: {change.__name__}")
+    return target, done
+
+
+def _other_place(path: Path, kind: str, rng: random.Random) -> str:
+    """Another name for a file, or something else under its name."""
+    from damaged_run import PLACES
+
+    if rng.random() < 0.5:
+        name = rng.choice(sorted(PLACES))
+        PLACES[name](path)
+        return name
+    steps = (
+        f"step_{2**63:09d}",
+        "step_-1",
+        "step=1e3",
+        "step_000000003",
+        "epoch_2",
+        "rank_0",
+        "mp_rank_00",
+        "last",
+        "best-v1",
+    )
+    odd = [each for each in fuzz_changes.ODD if "/" not in each and "\0" not in each and len(each.encode()) < 200]
+    name = rng.choice((*steps, *odd)) + rng.choice((path.suffix, path.suffix, ".pt", ""))
+    if name in ("", ".", ".."):
+        return "kept"
+    renamed = path.with_name(name)
+    path.replace(renamed) if not renamed.is_dir() else path.unlink()
+    return f"named {renamed.name!a}"
 
 
 def answer_metrics(path: Path, _folder: Path) -> str:
-    from lightning_interp.core.judged import judged_series
-    from lightning_interp.phases import detect_phases
-    from lightning_interp.sources.metrics.history import read_metrics
+    """What ``lightning-interp phases FILE`` does."""
+    from lightning_interp.cli.main import build_parser
 
-    detect_phases(judged_series(read_metrics(path).series, None))
+    for words in (["phases", str(path)], ["phases", str(path), "--json"]):
+        args = build_parser(words).parse_args(words)
+        args.run(args)
     return "answered"
 
 
 def answer_checkpoints(path: Path, folder: Path) -> str:
+    """What ``lightning-interp analyze FOLDER`` does, of one measure of the weights."""
     from lightning_interp.posthoc.checkpoint_analysis import analyze_checkpoints
 
     done = analyze_checkpoints(path, out=folder / "out", measures="norms", device="cpu")
-    unread = any(finding.kind in ("damaged", "not_read") for finding in done.findings)
+    unread = any(finding.left_out and finding.kind in UNREAD for finding in done.findings)
     return "refused in part" if unread else "answered"
 
 
-KINDS = {"metrics": (make_metrics, answer_metrics), "checkpoints": (make_checkpoints, answer_checkpoints)}
-
-
-def answered(kind: str, number: int, seeds: Path, keep: Path | None = None) -> str:
-    """What became of one input: ``answered``, ``refused``, or a fault by its type and place."""
+def answer_runs(path: Path, folder: Path) -> str:
+    """What every command says that reads a run directory."""
+    from lightning_interp.cli.main import build_parser
     from lightning_interp.core.errors import InterpError
 
-    with tempfile.TemporaryDirectory() as made, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        folder = keep or Path(made)
-        given = make_input(kind, number, seeds, folder)
+    words = {
+        "status": ["status", path],
+        "status --json": ["status", path, "--json"],
+        "phases": ["phases", path],
+        "export": ["export", path, "-o", folder / "table.csv", "--overwrite"],
+        "compare": ["compare", path, folder / "whole"],
+        "report": ["report", path, "-o", folder / "report"],
+        "tca": ["tca", path, "--ranks", "1", "--restarts", "1"],
+    }
+    codes = {}
+    for name, given in words.items():
+        arguments = list(map(str, given))
         try:
-            outcome = KINDS[kind][1](given, folder)
+            args = build_parser(arguments).parse_args(arguments)
+            codes[name] = args.run(args)
         except InterpError:
-            outcome = "refused"
+            codes[name] = 2
         except Exception as err:
-            frames = [each for each in traceback.extract_tb(err.__traceback__) if "lightning_interp" in each.filename]
+            err.add_note(name)
+            raise
+    if odd := {name: code for name, code in codes.items() if code not in (0, 1, 2)}:
+        raise AssertionError(f"exit codes {odd}")
+    return "answered" if not any(codes.values()) else "refused" if all(codes.values()) else "refused in part"
+
+
+KINDS: dict[str, tuple[Callable[[Path], None], Callable[[Path, Path], str]]] = {
+    "metrics": (fuzz_seeds.make_metrics, answer_metrics),
+    "checkpoints": (fuzz_seeds.make_checkpoints, answer_checkpoints),
+    "runs": (fuzz_seeds.make_runs, answer_runs),
+}
+
+
+def outcome_of(answer: Callable[[Path, Path], str], given: Path, folder: Path) -> str:
+    """``answered``, ``refused``, ``refused in part``, or a fault by its type and place; warnings are faults."""
+    from lightning_interp.core.errors import InterpError
+
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("error")
+        for of_others in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+            warnings.simplefilter("ignore", of_others)
+        try:
+            return answer(given, folder)
+        except InterpError:
+            return "refused"
+        except (Exception, SystemExit) as err:
+            frames = [each for each in traceback.extract_tb(err.__traceback__) if "lightning_interp/" in each.filename]
             place = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else "?"
-            outcome = f"{type(err).__name__} in {place}: {str(err)[:80]}"
-        return outcome
+            return f"{type(err).__name__} in {place}{''.join(f' ({note})' for note in getattr(err, '__notes__', ()))}"
 
 
-def _work(kind: str, seeds: Path, numbers: Any, results: Any) -> None:
+def answerer(kind: str, seeds: Path) -> Callable[[int], str]:
+    """For a worker: from the number of an input to what became of it. Each seed is answered once before, to warm up."""
     import torch
 
     torch.set_num_threads(1)
-    sys.stderr = io.StringIO()
-    before = _memory_mb()
-    for number in iter(numbers.get, None):
-        results.put((number, "begun", 0))
-        outcome = answered(kind, number, seeds)
-        results.put((number, outcome, _memory_mb() - before))
+    answer = KINDS[kind][1]
+    for seed in sorted(seeds.iterdir()):
+        with tempfile.TemporaryDirectory() as folder:
+            said = _in_folder(answer, seed, seeds, Path(folder))
+            assert said == "answered", f"{seed.name}, unchanged: {said}"
+
+    def answered(number: int) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            given, _ = make_input(kind, number, seeds, Path(folder))
+            return _in_folder(answer, given, seeds, Path(folder))
+
+    return answered
 
 
-def _memory_mb() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def _in_folder(answer: Callable[[Path, Path], str], given: Path, seeds: Path, folder: Path) -> str:
+    if answer is answer_runs:
+        (folder / "whole").symlink_to(next(seeds.iterdir()).absolute())
+    return outcome_of(answer, given, folder)
 
 
-def fuzz(kind: str, first: int, count: int, seeds: Path, *, processes: int = 2) -> dict[int, str]:
-    """Outcome of each input; one that takes over 20 seconds or a gigabyte is a fault, as is one that ends its process."""
-    outcomes: dict[int, str] = {}
-    while todo := [number for number in range(first, first + count) if number not in outcomes]:
-        known = len(outcomes)
-        unfinished = _round(kind, todo, seeds, processes, outcomes)
-        for number, seconds in unfinished.items():
-            outcomes[number] = f"hang over {SECONDS} s" if seconds > SECONDS else "the process died"
-        if len(outcomes) == known:
-            raise RuntimeError("no worker starts")
-    return outcomes
+def fuzz(
+    kind: str, first: int, count: int, seeds: Path, *, job: dict | None = None, processes: int = 2
+) -> dict[int, Outcome]:  # type: ignore[type-arg]
+    """Outcome of each input."""
+    return go_through(range(first, first + count), Job(answerer, (kind, seeds), **(job or {})), processes=processes)
 
 
-def _round(kind: str, todo: list[int], seeds: Path, processes: int, outcomes: dict[int, str]) -> dict[int, float]:
-    """Let workers go through inputs until all are done or one does not end; returns those begun, with their seconds."""
-    context = multiprocessing.get_context("spawn")
-    numbers, results = context.Queue(), context.Queue()
-    workers = [context.Process(target=_work, args=(kind, seeds, numbers, results), daemon=True) for _ in range(processes)]
-    for each in [*todo, *[None] * processes]:
-        numbers.put(each)
-    for worker in workers:
-        worker.start()
-    begun: dict[int, float] = {}
-    while any(worker.is_alive() for worker in workers) and not any(
-        time.monotonic() - each > SECONDS for each in begun.values()
-    ):
-        _take(results, begun, outcomes)
-    for worker in workers:
-        worker.kill()
-    _take(results, begun, outcomes)
-    return {number: time.monotonic() - since for number, since in begun.items()}
-
-
-def _take(results: Any, begun: dict[int, float], outcomes: dict[int, str]) -> None:
-    """Take in what workers told so far."""
-    with contextlib.suppress(queue.Empty):
-        while True:
-            number, outcome, memory = results.get(timeout=0.5)
-            if outcome == "begun":
-                begun[number] = time.monotonic()
-            else:
-                begun.pop(number, None)
-                outcomes[number] = outcome if memory < MEMORY_MB else f"grew by {memory} MB"
-
-
-def table(outcomes: dict[int, str]) -> str:
-    """Counts by outcome, faults with an input each."""
-    counts = Counter(outcomes.values())
-    first = {outcome: number for number, outcome in sorted(outcomes.items(), reverse=True)}
-    lines = [f"{count:6}  {outcome}  (input {first[outcome]})" for outcome, count in counts.most_common()]
+def table(outcomes: dict[int, Outcome]) -> str:
+    """Counts by outcome with the first inputs of each, the slowest and the largest."""
+    numbers: dict[str, list[int]] = {}
+    for number, outcome in sorted(outcomes.items()):
+        numbers.setdefault(outcome.said, []).append(number)
+    counts = Counter({said: len(which) for said, which in numbers.items()})
+    lines = [f"{count:6}  {said}  (inputs {', '.join(map(str, numbers[said][:3]))})" for said, count in counts.most_common()]
+    past = counts["answered"]
+    faults = sum(count for said, count in counts.items() if said not in GOOD)
+    lines.append(f"past the parser, whole: {past} of {len(outcomes)} ({past / max(1, len(outcomes)):.0%}); faults: {faults}")
+    if outcomes:
+        slow = max(outcomes, key=lambda number: outcomes[number].seconds)
+        large = max(outcomes, key=lambda number: outcomes[number].grew_mb)
+        lines.append(f"slowest: {outcomes[slow].seconds:.1f} s (input {slow}); ")
+        lines[-1] += f"largest: {outcomes[large].grew_mb} MB more (input {large})"
     return "\n".join(lines)
+
+
+def coverage_table(folder: Path) -> str:
+    """Lines of the package's readers that were run, by file; without coverage data, nothing."""
+    from coverage import Coverage
+
+    taken = Coverage(data_file=str(folder / "coverage"), config_file=False)
+    taken.combine([str(folder)])
+    told = io.StringIO()
+    taken.report(file=told, show_missing=False)
+    return told.getvalue()
 
 
 def main() -> None:
@@ -403,18 +254,29 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=20, help="longest time for one input")
     parser.add_argument("--seeds", type=Path, help="folder of files to begin with, made if it is not there")
     parser.add_argument("--keep", type=Path, help="make input --first here, and print what became of it")
+    parser.add_argument("--no-coverage", action="store_true")
     args = parser.parse_args()
-    seeds = args.seeds or Path(tempfile.mkdtemp()) / "seeds"
-    if not seeds.exists():
-        seeds.mkdir(parents=True)
-        KINDS[args.kind][0](seeds)
-    if args.keep is not None:
-        args.keep.mkdir(parents=True)
-        print(answered(args.kind, args.first, seeds, args.keep))
-        return
-    print(table(fuzz(args.kind, args.first, args.count, seeds, processes=args.processes)))
+    with tempfile.TemporaryDirectory() as made:
+        seeds = args.seeds or Path(made) / "seeds"
+        if not seeds.exists():
+            seeds.mkdir(parents=True)
+            KINDS[args.kind][0](seeds)
+        if args.keep is not None:
+            args.keep.mkdir(parents=True)
+            given, changed = make_input(args.kind, args.first, seeds, args.keep)
+            print(given, *changed, sep="\n    ")
+            print(_in_folder(KINDS[args.kind][1], given, seeds, args.keep))
+            return
+        covered = None if args.no_coverage else Path(made)
+        job = {"seconds": args.seconds, "coverage": covered, "measured": ROOMS[args.kind]}
+        outcomes = fuzz(args.kind, args.first, args.count, seeds, job=job, processes=args.processes)
+        print(table(outcomes))
+        if covered is not None:
+            print(coverage_table(covered))
+        sys.exit(int(any(outcome.said not in GOOD for outcome in outcomes.values())))
 
 
 if __name__ == "__main__":
