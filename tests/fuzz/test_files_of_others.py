@@ -18,6 +18,8 @@ import pytest
 
 SHARE = 0.3
 """Least share of inputs that get past the parser: what refuses everything tests nothing."""
+SHARE_OF_FEW = 0.15
+"""As much of few inputs: 60 of which each passes with 35 % hold under 9 once in 10,000 times."""
 FEW = {"metrics": 70, "checkpoints": 70, "runs": 60}
 MANY = 2000
 
@@ -34,15 +36,15 @@ def seeds(kind, tmp_path_factory):
     return folder
 
 
-def check(outcomes):
+def check(outcomes, share):
     told = file_fuzz.table(outcomes)
     print(told)
     assert {outcome.said for outcome in outcomes.values()} <= set(file_fuzz.GOOD), told
-    assert [outcome.said for outcome in outcomes.values()].count("answered") >= SHARE * len(outcomes), told
+    assert [outcome.said for outcome in outcomes.values()].count("answered") >= share * len(outcomes), told
 
 
 def test_no_file_ends_in_a_trace_or_hangs(kind, seeds):
-    check(file_fuzz.fuzz(kind, 0, FEW[kind], seeds))
+    check(file_fuzz.fuzz(kind, 0, FEW[kind], seeds), SHARE_OF_FEW)
 
 
 @pytest.mark.verify
@@ -51,7 +53,7 @@ def test_no_file_of_two_thousand_ends_in_a_trace_or_hangs(kind, seeds, tmp_path)
     job = {"coverage": tmp_path, "measured": file_fuzz.ROOMS[kind]}
     outcomes = file_fuzz.fuzz(kind, 0, MANY, seeds, job=job)
     print(file_fuzz.coverage_table(tmp_path))
-    check(outcomes)
+    check(outcomes, SHARE)
 
 
 def test_an_input_is_the_same_wherever_it_is_made(kind, seeds, tmp_path):

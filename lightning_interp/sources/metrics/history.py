@@ -93,6 +93,7 @@ def _history(grid: Grid, path: Path) -> MetricsHistory:
     steps = find_steps(grid, rows, [name for name in curves if grid.columns[name].at])
     courses = courses_of(grid, curves, steps, set(rows))
     by_start = _in_order(grid, courses, meanings, path)
+    courses = {name: course for name, course in courses.items() if course.rows}  # a new start may leave nothing of one
     run = run or by_column or by_start
     if asked.run is not None and run is None:
         raise no_run(path, asked.run, ())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from lightning_interp.core.errors import InterpError, MetricsError, RunError
-from lightning_interp.store.bounded_file import open_regular
+from lightning_interp.store.bounded_file import check_regular, open_regular
 
 LONGEST_LINE = 8 * 2**20
 """Most characters of a line. A row of 100,000 numbers has two million."""
@@ -48,8 +48,8 @@ def open_text(path: Path) -> Iterator[TextIO]:
                 raise MetricsError(f"{path}: the file is empty. Give a file with a header and at least one record.")
             with io.TextIOWrapper(binary, encoding=_encoding(start, path), newline="") as handle:
                 yield handle
-    except RunError as err:  # a pipe or device
-        raise MetricsError(f"{str(err).partition(', not a file')[0]}, which has no content of its own. {_WAYS}") from err
+    except RunError as err:
+        raise _no_file(err) from err
     except FileNotFoundError as err:
         raise MetricsError(f"{path}: no such file. Check the path.") from err
     except UnicodeError as err:
@@ -61,6 +61,25 @@ def open_text(path: Path) -> Iterator[TextIO]:
         raise MetricsError(f"{path}: cannot be read ({err.strerror or err}).") from err
     except ValueError as err:  # a NUL in the path
         raise MetricsError(f"{path}: cannot be read ({err}).") from err
+
+
+def check_file(path: Path) -> None:
+    """Refuse what other readers would wait for, or never come to the end of: a pipe, a device, a link to itself.
+
+    Raises:
+        MetricsError: It is no regular file, or cannot be opened.
+    """
+    try:
+        check_regular(path)
+    except RunError as err:
+        raise _no_file(err) from err
+    except (OSError, ValueError) as err:
+        raise MetricsError(f"{path}: cannot be read ({getattr(err, 'strerror', None) or err}).") from err
+
+
+def _no_file(err: RunError) -> MetricsError:
+    """What is said of a pipe or device."""
+    return MetricsError(f"{str(err).partition(', not a file')[0]}, which has no content of its own. {_WAYS}")
 
 
 def _files_in(path: Path) -> str:

@@ -3,6 +3,7 @@
 
 import json
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,7 @@ from lightning_interp.core.child_python import child_environment, module_command
 from lightning_interp.core.errors import MetricsError
 from lightning_interp.sources.metrics.format import Asked, Row
 from lightning_interp.sources.metrics.json_values import flat_cells
+from lightning_interp.sources.metrics.text_file import check_file
 
 SUFFIX = ".wandb"
 WAIT_S = 600
@@ -67,8 +69,10 @@ def rows(path: Path, asked: Asked) -> Iterator[Row]:
         MetricsError: W&B cannot read the file, is too old to, or finds no history in it.
     """
     asked.row = "record"
-    files = [path] if path.is_file() else [next(each.glob(f"*{SUFFIX}")) for each in sorted(_run_folders(path))]
-    if path.is_file():
+    if path.is_dir():
+        files = [next(each.glob(f"*{SUFFIX}")) for each in sorted(_run_folders(path))]
+    else:
+        files = [path]
         _tell_of_others(path, asked)
     for file in files:
         asked.where = file
@@ -109,12 +113,17 @@ def can_read() -> bool:
 
 
 def _records(path: Path) -> Iterator[Mapping[str, Any]]:
+    check_file(path)
     command = module_command("wandb", "leet", "inspect", "--json", str(path))
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False, env=child_environment())
-    except (OSError, subprocess.TimeoutExpired) as err:
-        raise MetricsError(f"{path}: W&B cannot be asked to read it ({err}). {_OTHER_WAY}") from err
-    if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise MetricsError(f"{path}: W&B cannot read it ({said[0]}). {_OTHER_WAY}")
-    return (json.loads(line) for line in done.stdout.splitlines() if line.strip())
+    with tempfile.TemporaryFile() as printed:  # a run may hold more than fits into memory
+        try:
+            done = subprocess.run(
+                command, stdout=printed, stderr=subprocess.PIPE, timeout=WAIT_S, check=False, env=child_environment()
+            )
+        except (OSError, subprocess.TimeoutExpired) as err:
+            raise MetricsError(f"{path}: W&B cannot be asked to read it ({err}). {_OTHER_WAY}") from err
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
+            raise MetricsError(f"{path}: W&B cannot read it ({said[0]}). {_OTHER_WAY}")
+        printed.seek(0)
+        yield from (json.loads(line) for line in printed if line.strip())
